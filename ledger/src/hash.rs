@@ -1,0 +1,142 @@
+//! Tagged BLAKE3 hashes: `H(tag, …) = BLAKE3(str(tag) ‖ …)`.
+//!
+//! Every hash of the ledger starts with its own tag, and every variable part carries its length, so
+//! two different meanings can never produce the same input bytes.
+
+/// 32 raw bytes: a hash, a key or a seed.
+pub type Hash32 = [u8; 32];
+
+/// The `prev_hash` of the first record of a chain.
+pub const ZERO_HASH: Hash32 = [0; 32];
+
+const INLINE_BYTES: usize = 512;
+
+/// Gathers the parts of a tagged hash. Short inputs, which is nearly all of them, stay on the stack.
+#[derive(Debug)]
+pub struct Tagged {
+    inline: [u8; INLINE_BYTES],
+    used: usize,
+    spilled: Option<Vec<u8>>,
+}
+
+impl Tagged {
+    /// Starts a hash under `tag`.
+    #[must_use]
+    pub fn new(tag: &str) -> Self {
+        Self { inline: [0; INLINE_BYTES], used: 0, spilled: None }.str(tag)
+    }
+
+    /// Adds `u32 little-endian byte length ‖ bytes`.
+    #[must_use]
+    pub fn str(self, text: &str) -> Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Adds `u32 little-endian byte length ‖ bytes` of something that is not text.
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        let length = u32::try_from(bytes.len()).expect("hashed parts are bounded far below 4 GiB");
+        self.raw(&length.to_le_bytes()).raw(bytes)
+    }
+
+    /// Adds 8 bytes, little-endian.
+    #[must_use]
+    pub fn u64(self, value: u64) -> Self {
+        self.raw(&value.to_le_bytes())
+    }
+
+    /// Adds 32 raw bytes.
+    #[must_use]
+    pub fn h32(self, hash: &Hash32) -> Self {
+        self.raw(hash)
+    }
+
+    /// Adds bytes as they are. Only for parts of a fixed length, or the last part.
+    #[must_use]
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
+        if let Some(spilled) = &mut self.spilled {
+            spilled.extend_from_slice(bytes);
+        } else if let Some(free) = self.inline.get_mut(self.used..self.used + bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.used += bytes.len();
+        } else {
+            let mut spilled = Vec::with_capacity(self.used + bytes.len());
+            spilled.extend_from_slice(&self.inline[..self.used]);
+            spilled.extend_from_slice(bytes);
+            self.spilled = Some(spilled);
+        }
+        self
+    }
+
+    /// The hash.
+    #[must_use]
+    pub fn finish(self) -> Hash32 {
+        let input = self.spilled.as_deref().unwrap_or(&self.inline[..self.used]);
+        *blake3::hash(input).as_bytes()
+    }
+}
+
+/// Plain BLAKE3, for the payload hash only: everything else is tagged.
+#[must_use]
+pub fn payload_hash(canonical_payload: &[u8]) -> Hash32 {
+    *blake3::hash(canonical_payload).as_bytes()
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Reads lower-case hexadecimal of exactly `N` bytes.
+#[must_use]
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (hex_digit(pair[0])? << 4) | hex_digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_inputs_spill_without_changing_the_hash() {
+        let long = "x".repeat(INLINE_BYTES * 2);
+        let mut expected = Vec::new();
+        for part in ["tag", "short", &long, "tail"] {
+            expected.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+            expected.extend_from_slice(part.as_bytes());
+        }
+        let hash = Tagged::new("tag").str("short").str(&long).str("tail").finish();
+        assert_eq!(hash, payload_hash(&expected));
+    }
+
+    #[test]
+    fn hex_round_trips_and_refuses_upper_case_and_wrong_lengths() {
+        assert_eq!(hex(&[0, 0xab, 0xff]), "00abff");
+        assert_eq!(from_hex::<3>("00abff"), Some([0, 0xab, 0xff]));
+        assert_eq!(from_hex::<3>("00ABFF"), None);
+        assert_eq!(from_hex::<3>("00abf"), None);
+    }
+}

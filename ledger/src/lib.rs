@@ -1,0 +1,22 @@
+//! The fiscal domain as pure functions.
+//!
+//! No clock, no randomness, no IO, no floats, no hash-ordered maps: time and seeds are arguments, and
+//! bad input is an outcome. Every replica that applies the same entries to the same state reaches the
+//! same bytes.
+
+pub mod codec;
+pub mod hash;
+pub mod heads;
+pub mod invoice;
+pub mod json;
+pub mod keys;
+pub mod manifest;
+pub mod money;
+pub mod note;
+pub mod problem;
+pub mod qr;
+pub mod seal;
+pub mod tax;
+pub mod text;
+pub mod time;
+pub mod tree;
