@@ -21,7 +21,7 @@ pub enum DecodeError {
 }
 
 /// Writes fields one after the other.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Writer {
     bytes: Vec<u8>,
 }
@@ -88,6 +88,16 @@ impl Writer {
     /// The number of elements that follow.
     pub fn len(&mut self, count: usize) -> &mut Self {
         self.u32(u32::try_from(count).expect("stored lists are bounded far below 2^32 elements"))
+    }
+
+    /// `u32` length and whatever `fill` writes.
+    pub fn framed(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        let at = self.bytes.len();
+        self.u32(0);
+        fill(self);
+        let length = u32::try_from(self.bytes.len() - at - 4).expect("frames are bounded");
+        self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        self
     }
 
     /// Bytes of a fixed length.
@@ -195,6 +205,12 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::Truncated(field));
         }
         Ok(count)
+    }
+
+    /// Whether everything has been read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Ends the reading; left-over bytes are an error.

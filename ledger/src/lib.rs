@@ -4,19 +4,30 @@
 //! bad input is an outcome. Every replica that applies the same entries to the same state reaches the
 //! same bytes.
 
+pub mod apply;
 pub mod codec;
+pub mod commands;
+pub mod facts;
 pub mod hash;
 pub mod heads;
 pub mod invoice;
+pub mod journal;
 pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod money;
 pub mod note;
+pub mod offline;
+pub mod outcome;
+pub mod payload;
 pub mod problem;
 pub mod qr;
+pub mod record;
+pub mod reports;
 pub mod seal;
+pub mod state;
 pub mod tax;
 pub mod text;
 pub mod time;
 pub mod tree;
+mod unicode_assigned;

@@ -1,0 +1,265 @@
+//! Gives an invoice its number, its place in the journal and its hashes.
+
+use super::{
+    Context, InvoiceSlot, Submitted, closed_for_sale, no_authority, outlet_unknown,
+};
+use crate::apply::ApplyError;
+use crate::facts::DeviceState;
+use crate::invoice::{CanonicalInvoice, InvoiceType, parse_strict};
+use crate::journal::Draft;
+use crate::money::Amount;
+use crate::outcome::{Outcome, Refusal, RefusalCode};
+use crate::record::RecordKind;
+use crate::state::Id;
+use crate::state::group::Group;
+use crate::state::outlet::Outlet;
+use crate::state::rows::{GroupAmounts, Operation, SealedInvoice};
+use crate::state::table::Table;
+use crate::state::working::Reads;
+use crate::time::UnixMs;
+
+use super::recovery_gap::SEQUENCE_MAX;
+
+/// Seals one invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// Who submits what, once.
+    pub submitted: Submitted,
+    /// The terminal that the payload names; it is checked to be the same.
+    pub terminal_id: Id,
+    /// The device that submits, on the device path.
+    pub device_id: Option<Id>,
+    /// The canonical invoice.
+    pub payload: Vec<u8>,
+}
+
+impl Seal {
+    pub(super) fn parse<'e>(&'e self, group: &Group, time: UnixMs) -> InvoiceSlot<'e> {
+        InvoiceSlot(
+            group
+                .manifest_at(time)
+                .map(|manifest| parse_strict(&self.payload, manifest).map_err(Box::new)),
+        )
+    }
+
+    pub(super) fn read(&self, parsed: Option<&InvoiceSlot<'_>>, reads: &mut Reads) {
+        self.submitted.read(Operation::Seal, reads);
+        reads.terminals.insert((self.submitted.outlet_id.clone(), self.terminal_id.clone()));
+        reads.devices.extend(self.device_id.clone());
+        if let Some(InvoiceSlot(Some(Ok(invoice)))) = parsed
+            && let Some(original) = invoice.original_fiscal_number()
+        {
+            reads.invoices.insert((self.submitted.outlet_id.clone(), Id::from(original)));
+        }
+    }
+
+    pub(super) fn apply(
+        &self,
+        cx: &mut Context<'_>,
+        parsed: Option<InvoiceSlot<'_>>,
+    ) -> Result<Outcome, ApplyError> {
+        let state = &mut *cx.state;
+        let outlet_id = &self.submitted.outlet_id;
+        let Some(outlet) = state.outlets.get(outlet_id)? else {
+            return Ok(outlet_unknown(outlet_id));
+        };
+        if let Some(answer) = self.submitted.duplicate(Operation::Seal, &state.submissions)? {
+            return Ok(answer);
+        }
+        if let Some(refusal) = closed_for_sale(outlet) {
+            return Ok(refusal);
+        }
+        if let Some(refusal) = self.refuse_device(&state.devices)? {
+            return Ok(refusal);
+        }
+        let Some(authority) = state.group.active_authority(outlet.fact.environment) else {
+            return Ok(no_authority());
+        };
+        let authority_id = authority.id.clone();
+        let invoice = match parsed {
+            Some(InvoiceSlot(Some(Ok(invoice)))) => invoice,
+            Some(InvoiceSlot(Some(Err(problem)))) => {
+                return Ok(Outcome::Refused(Refusal::Invoice(problem)));
+            }
+            Some(InvoiceSlot(None)) | None => {
+                return Ok(Outcome::refused(
+                    RefusalCode::NoManifest,
+                    "no tax manifest is in force yet; an operator must publish one",
+                ));
+            }
+        };
+        if let Some(refusal) = refuse_identity(outlet, &invoice, &self.terminal_id) {
+            return Ok(refusal);
+        }
+        let terminal_key = (outlet_id.clone(), self.terminal_id.clone());
+        if state.terminals.get(&terminal_key)?.is_some_and(|terminal| terminal.blocked) {
+            let detail = format!("terminal {} has been stopped by the operator", self.terminal_id);
+            return Ok(Outcome::refused(RefusalCode::TerminalBlocked, detail));
+        }
+        if outlet.series.last >= SEQUENCE_MAX {
+            let detail = format!("outlet {outlet_id} has used its last fiscal number");
+            return Ok(Outcome::refused(RefusalCode::SeriesExhausted, detail));
+        }
+        if let Some(refusal) = credit_original(outlet_id, &invoice, &mut state.invoices)? {
+            return Ok(refusal);
+        }
+
+        // From here on nothing can be refused: the number is taken and the record exists.
+        let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
+        let number = outlet.series.last + 1;
+        outlet.series.last = number;
+        outlet.series.sealed += 1;
+        let totals = invoice.totals();
+        let draft = Draft {
+            outlet_id,
+            kind: RecordKind::Invoice(invoice.invoice_type()),
+            authority_id: &authority_id,
+            fiscal_number: Id::from(format!("{}-{number}", outlet.number_prefix())),
+            total: &totals.total.to_string(),
+            currency: totals.currency.as_str(),
+            payload: invoice.canonical_bytes(),
+            submission: Some(self.submitted.mark(Operation::Seal)),
+        };
+        let recorded =
+            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        count_invoice(outlet, &invoice, number);
+        if let Some(terminal) = state.terminals.get_mut_if(&terminal_key, |row| row.shift.is_some())?
+            && let Some(shift) = &mut terminal.shift
+        {
+            shift.tally.add(&invoice);
+        }
+        self.submitted.remember(Operation::Seal, &mut state.submissions, recorded.position);
+        let key = (outlet_id.clone(), recorded.fiscal_number.clone());
+        state.invoices.put(key, sealed_invoice(&invoice, recorded.position));
+        Ok(Outcome::Recorded(recorded))
+    }
+
+    fn refuse_device(
+        &self,
+        devices: &Table<crate::state::rows::Device>,
+    ) -> Result<Option<Outcome>, ApplyError> {
+        let Some(device_id) = &self.device_id else { return Ok(None) };
+        let Some(device) = devices.get(device_id)? else {
+            let detail = format!("device {device_id} is not registered; activate it first");
+            return Ok(Some(Outcome::refused(RefusalCode::DeviceUnknown, detail)));
+        };
+        if device.fact.outlet_id != self.submitted.outlet_id {
+            let detail = format!("device {device_id} does not serve this outlet");
+            return Ok(Some(Outcome::refused(RefusalCode::DeviceUnknown, detail)));
+        }
+        Ok(match &device.fact.state {
+            DeviceState::Active => None,
+            DeviceState::Registered => {
+                let detail = format!("device {device_id} has not been activated");
+                Some(Outcome::refused(RefusalCode::DeviceNotActive, detail))
+            }
+            DeviceState::Replaced { .. } | DeviceState::Revoked => {
+                let detail = format!("device {device_id} was replaced or revoked");
+                Some(Outcome::refused(RefusalCode::DeviceRevoked, detail))
+            }
+        })
+    }
+}
+
+/// Whether the payload names the outlet, merchant and terminal that the submission comes from.
+pub(super) fn refuse_identity(
+    outlet: &Outlet,
+    invoice: &CanonicalInvoice<'_>,
+    terminal_id: &str,
+) -> Option<Outcome> {
+    let wrong = [
+        ("outlet_id", invoice.outlet_id(), &*outlet.fact.outlet_id),
+        ("merchant_nif", invoice.merchant_nif(), &*outlet.fact.merchant_nif),
+        ("pos_terminal_id", invoice.pos_terminal_id(), terminal_id),
+    ]
+    .into_iter()
+    .find(|(_, given, expected)| given != expected)?;
+    let (field, given, expected) = wrong;
+    let detail = format!("the invoice's {field} is {given:?}, but it is submitted for {expected:?}");
+    Some(Outcome::refused(RefusalCode::IdentityMismatch, detail))
+}
+
+/// Adds an invoice to its outlet's counters.
+pub(super) fn count_invoice(outlet: &mut Outlet, invoice: &CanonicalInvoice<'_>, number: u64) {
+    outlet.period.tally.add(invoice);
+    outlet.period.sealed.insert(number);
+    outlet.period.note_manifest(invoice.manifest_version());
+    outlet.perpetual.add(invoice);
+}
+
+/// The row that later credit notes are checked against.
+pub(super) fn sealed_invoice(invoice: &CanonicalInvoice<'_>, position: u64) -> SealedInvoice {
+    let groups = if invoice.invoice_type().is_credit() { &[] } else { invoice.tax_groups() };
+    let zero = Amount::ZERO;
+    SealedInvoice {
+        position,
+        invoice_type: invoice.invoice_type(),
+        currency: invoice.totals().currency,
+        groups: groups
+            .iter()
+            .map(|group| GroupAmounts {
+                code: group.code,
+                base: group.base,
+                tax: group.tax,
+                credited_base: zero,
+                credited_tax: zero,
+            })
+            .collect(),
+    }
+}
+
+/// Takes a credit note off its original, or says why it does not fit. Other invoices pass.
+pub(crate) fn credit_original(
+    outlet_id: &Id,
+    invoice: &CanonicalInvoice<'_>,
+    invoices: &mut Table<SealedInvoice>,
+) -> Result<Option<Outcome>, ApplyError> {
+    let Some(number) = invoice.original_fiscal_number() else { return Ok(None) };
+    let key = (outlet_id.clone(), Id::from(number));
+    let Some(original) = invoices.get(&key)? else {
+        let detail = format!("the original invoice {number} is not in this outlet's journal");
+        return Ok(Some(Outcome::refused(RefusalCode::OriginalNotFound, detail)));
+    };
+    if !credits(invoice.invoice_type(), original.invoice_type)
+        || original.currency != invoice.totals().currency
+    {
+        let detail = format!(
+            "{number} is a {} in {}, which this {} in {} cannot credit",
+            original.invoice_type.as_str(),
+            original.currency.as_str(),
+            invoice.invoice_type().as_str(),
+            invoice.totals().currency.as_str(),
+        );
+        return Ok(Some(Outcome::refused(RefusalCode::OriginalMismatch, detail)));
+    }
+    let mut credited = original.groups.clone();
+    for taken in invoice.tax_groups() {
+        let fits = credited.iter_mut().find(|group| group.code == taken.code).and_then(|group| {
+            group.credited_base = add_within(group.credited_base, taken.base, group.base)?;
+            group.credited_tax = add_within(group.credited_tax, taken.tax, group.tax)?;
+            Some(())
+        });
+        if fits.is_none() {
+            let detail = format!(
+                "with this credit note, the credits in {} would exceed the original {number}",
+                taken.code.as_str()
+            );
+            return Ok(Some(Outcome::refused(RefusalCode::CreditExceedsOriginal, detail)));
+        }
+    }
+    invoices.get_mut(&key)?.expect("it was there above").groups = credited;
+    Ok(None)
+}
+
+fn credits(note: InvoiceType, original: InvoiceType) -> bool {
+    match note {
+        InvoiceType::CreditNote => matches!(original, InvoiceType::Sale | InvoiceType::Advance),
+        InvoiceType::ExportCredit => original == InvoiceType::Export,
+        InvoiceType::Sale | InvoiceType::Advance | InvoiceType::Export => false,
+    }
+}
+
+fn add_within(sum: Amount, more: Amount, limit: Amount) -> Option<Amount> {
+    let sum = sum.minor().checked_add(more.minor())?;
+    if sum > limit.minor() { None } else { Amount::from_minor(sum) }
+}

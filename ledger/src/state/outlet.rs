@@ -1,0 +1,235 @@
+//! What a group knows of one outlet: its registration, its chain and its counters.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::facts::OutletFact;
+use crate::hash::{Hash32, ZERO_HASH};
+use crate::heads::HeadEntry;
+use crate::state::ranges::RangeSet;
+use crate::state::table::Row;
+use crate::state::tally::Tally;
+use crate::state::{Id, read_id};
+use crate::time::UnixMs;
+
+/// Where an outlet's next record goes. The group's own chain is one, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The position of the last record; 0 when there is none.
+    pub last_position: u64,
+    /// The entry hash of the last record; zeros when there is none.
+    pub head: Hash32,
+    /// The time of the last record.
+    pub last_timestamp: UnixMs,
+}
+
+impl Chain {
+    pub(crate) fn empty() -> Self {
+        Self { last_position: 0, head: ZERO_HASH, last_timestamp: UnixMs::new(0) }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.u64(self.last_position).raw(&self.head).u64(self.last_timestamp.get());
+    }
+
+    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            last_position: from.u64("chain position")?,
+            head: from.h32("chain head")?,
+            last_timestamp: UnixMs::new(from.u64("chain time")?),
+        })
+    }
+}
+
+/// The outlet's main run of fiscal numbers. Every number from 1 to `last` is exactly one of sealed,
+/// reserved in an open block, missing in a closed block, or a recovery gap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Series {
+    /// The last number that was given away, sealed or reserved.
+    pub last: u64,
+    /// How many numbers are sealed.
+    pub sealed: u64,
+    /// Numbers lent to open blocks and not sealed yet.
+    pub reserved: RangeSet,
+    /// Numbers of closed blocks that never came back.
+    pub missing: RangeSet,
+    /// Numbers skipped after a restore.
+    pub recovery_gaps: RangeSet,
+}
+
+impl Series {
+    /// Whether every number is accounted for exactly once.
+    #[must_use]
+    pub fn is_accounted_for(&self) -> bool {
+        let parts = [
+            self.sealed,
+            self.reserved.count(),
+            self.missing.count(),
+            self.recovery_gaps.count(),
+        ];
+        parts.into_iter().try_fold(0_u64, u64::checked_add) == Some(self.last)
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.last).u64(self.sealed);
+        self.reserved.encode(out);
+        self.missing.encode(out);
+        self.recovery_gaps.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let series = Self {
+            last: from.u64("series last")?,
+            sealed: from.u64("series sealed")?,
+            reserved: RangeSet::decode(from)?,
+            missing: RangeSet::decode(from)?,
+            recovery_gaps: RangeSet::decode(from)?,
+        };
+        if !series.is_accounted_for() {
+            return Err(DecodeError::Invalid("series accounting"));
+        }
+        Ok(series)
+    }
+}
+
+/// What has happened since the last Z.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Period {
+    /// The position of the last Z; 0 before the first.
+    pub opened_after: u64,
+    /// The chain head after the last Z.
+    pub opening_head: Hash32,
+    /// Totals since then.
+    pub tally: Tally,
+    /// Numbers sealed since then.
+    pub sealed: RangeSet,
+    /// Versions of the manifests that taxed them, in order of first use.
+    pub manifests: Vec<Id>,
+}
+
+impl Period {
+    /// A period that opens after the record at `position`.
+    #[must_use]
+    pub fn opening_after(position: u64, head: Hash32) -> Self {
+        Self {
+            opened_after: position,
+            opening_head: head,
+            tally: Tally::default(),
+            sealed: RangeSet::default(),
+            manifests: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note_manifest(&mut self, version: &str) {
+        if !self.manifests.iter().any(|known| &**known == version) {
+            self.manifests.push(Id::from(version));
+        }
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.opened_after).raw(&self.opening_head);
+        self.tally.encode(out);
+        self.sealed.encode(out);
+        out.len(self.manifests.len());
+        for version in &self.manifests {
+            out.str(version);
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut period =
+            Self::opening_after(from.u64("period opening")?, from.h32("period opening head")?);
+        period.tally = Tally::decode(from)?;
+        period.sealed = RangeSet::decode(from)?;
+        for _ in 0..from.len("period manifests")? {
+            period.manifests.push(read_id(from, "period manifest")?);
+        }
+        Ok(period)
+    }
+}
+
+/// Everything that sealing for an outlet needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlet {
+    /// The registration, as the directory last stated it.
+    pub fact: OutletFact,
+    /// The version of that registration.
+    pub fact_version: u64,
+    /// Set by a restore, until the operator has shown which numbers were given away.
+    pub held: bool,
+    /// The journal's end.
+    pub chain: Chain,
+    /// The main series.
+    pub series: Series,
+    /// Number of the last Z.
+    pub last_z: u64,
+    /// Since the last Z.
+    pub period: Period,
+    /// Totals since the first invoice; never reset.
+    pub perpetual: Tally,
+}
+
+impl Outlet {
+    /// A newly registered outlet.
+    #[must_use]
+    pub fn new(fact: OutletFact, fact_version: u64) -> Self {
+        Self {
+            fact,
+            fact_version,
+            held: false,
+            chain: Chain::empty(),
+            series: Series::default(),
+            last_z: 0,
+            period: Period::opening_after(0, ZERO_HASH),
+            perpetual: Tally::default(),
+        }
+    }
+
+    /// What a fiscal number of the main series starts with, without the last dash.
+    #[must_use]
+    pub fn number_prefix(&self) -> String {
+        format!("{}-{}", self.fact.prefix, self.fact.code)
+    }
+
+    /// The outlet's leaf in the heads tree.
+    #[must_use]
+    pub fn head_entry(&self) -> HeadEntry {
+        HeadEntry {
+            last_position: self.chain.last_position,
+            series: vec![(self.number_prefix(), self.series.last)],
+            chain_head: self.chain.head,
+            perpetual_digest: self.perpetual.digest(),
+        }
+    }
+}
+
+impl Row for Outlet {
+    type Key = Id;
+    const TABLE: u8 = 2;
+    const NAME: &'static str = "outlet";
+
+    fn write_key(key: &Id, out: &mut Writer) {
+        out.str(key);
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        self.fact.encode(out);
+        out.u64(self.fact_version).bool(self.held);
+        self.chain.encode(out);
+        self.series.encode(out);
+        out.u64(self.last_z);
+        self.period.encode(out);
+        self.perpetual.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            fact: OutletFact::decode(from)?,
+            fact_version: from.u64("outlet version")?,
+            held: from.bool("outlet held")?,
+            chain: Chain::decode(from)?,
+            series: Series::decode(from)?,
+            last_z: from.u64("outlet last Z")?,
+            period: Period::decode(from)?,
+            perpetual: Tally::decode(from)?,
+        })
+    }
+}
