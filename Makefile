@@ -8,8 +8,9 @@ SHELL := bash
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
-FISCUS_CACHE := $(shell cache="$${XDG_CACHE_HOME:-$${HOME:-/nonexistent}/.cache}/fiscus"; \
-  mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" && echo "$$cache" || echo "$(CURDIR)/target")
+FISCUS_CACHE := $(shell base="$${XDG_CACHE_HOME:-$${HOME:+$$HOME/.cache}}"; \
+  test -n "$$base" && mkdir -p "$$base/fiscus" 2>/dev/null && test -w "$$base/fiscus" \
+    && echo "$$base/fiscus" || echo "$(CURDIR)/target")
 endif
 ifndef CARGO_TARGET_DIR
 CARGO_TARGET_DIR := $(patsubst %/target/target,%/target,$(FISCUS_CACHE)/target)

@@ -20,7 +20,7 @@ pub(crate) const RULES: &[(&str, &str)] = &[
     ("arrow", "crates of the workspace depend on each other only along the allowed arrows"),
     ("crate-name", "the package in folder F is named fiscus-F"),
     ("lints-inherited", "every crate takes the lints of the workspace"),
-    ("core-closure", "the ledger reaches no crate or feature that brings time, IO or randomness"),
+    ("core-closure", "the ledger reaches only crates known to be pure, without impure features"),
     ("core-source", "the ledger's source has no clock, IO, float, hash order or unwrap"),
     ("licence", "every third-party crate may be used under an allowed licence"),
     ("duplicate", "the shipped binary holds one version of each crate"),
