@@ -1,0 +1,62 @@
+# The loop of this repository. Every cargo call takes the lock file as it is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup lint check test rust-tests python-tests fuzz-short fuzz demo bench fmt
+
+# Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
+ifndef FISCUS_CACHE
+FISCUS_CACHE := $(shell base="$${XDG_CACHE_HOME:-$${HOME:+$$HOME/.cache}}"; \
+  test -n "$$base" && mkdir -p "$$base/fiscus" 2>/dev/null && test -w "$$base/fiscus" \
+    && echo "$$base/fiscus" || echo "$(CURDIR)/target")
+endif
+ifndef CARGO_TARGET_DIR
+CARGO_TARGET_DIR := $(patsubst %/target/target,%/target,$(FISCUS_CACHE)/target)
+endif
+export FISCUS_CACHE CARGO_TARGET_DIR
+
+# Seconds of fuzzing per target: a glance in `make test`, a long look in `make fuzz`.
+FUZZ_SECONDS_SHORT ?= 5
+FUZZ_SECONDS ?= 300
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: lint ## Formatting, lints, repository rules and the fast tests: the loop while you work
+	PROPTEST_CASES=32 cargo test --locked --quiet --workspace --lib --bins
+
+lint: ## Formatting, lints (warnings are errors) and the repository rules
+	cargo fmt --all --check
+	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+	cargo xtask check
+
+# The fast tests of `make check` are among all the Rust tests and do not run twice.
+test: setup lint rust-tests python-tests fuzz-short ## Everything, as CI runs it; installs what it needs
+
+setup: ## Install what the tests need: system packages if missing, the Python environment
+	tests/setup.sh
+
+rust-tests: ## All Rust tests
+	cargo test --locked --workspace --no-fail-fast
+
+python-tests: setup ## The checks written in another language than the product
+	cargo build --locked --quiet --profile test --package fiscus-tools
+	FISCUS="$$CARGO_TARGET_DIR/debug/fiscus" tests/run-python.sh
+
+fuzz-short: ## A few seconds of each fuzz target
+	FUZZ_SECONDS=$(FUZZ_SECONDS_SHORT) tests/fuzz.sh
+
+fuzz: ## Some minutes of each fuzz target
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz.sh
+
+demo: ## Build the release binary and run the demonstration
+	cargo build --locked --release --package fiscus-tools
+	"$$CARGO_TARGET_DIR/release/fiscus" demo
+
+bench: ## Run the benchmarks
+	cargo bench --locked --package fiscus-benches
+
+fmt: ## Format the source
+	cargo fmt --all
