@@ -4,6 +4,8 @@
 //! bad input is an outcome. Every replica that applies the same entries to the same state reaches the
 //! same bytes.
 
+pub mod base64;
+pub mod checkpoint;
 pub mod codec;
 pub mod hash;
 pub mod heads;
