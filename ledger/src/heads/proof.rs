@@ -6,6 +6,17 @@
 //! need a second hash input for one of these nodes); or nowhere, in the empty tree.
 //!
 //! An absence proof that ends in another outlet's entry shows that entry.
+//!
+//! As bytes, integers little-endian (`str` and lists start with a `u32` length):
+//!
+//! ```text
+//! proof = u32 number of steps, (u8 depth, h32 sibling) per step from the root downwards, end
+//! end   = u8 0                                                          the empty tree
+//!       | u8 1, str outlet_id, entry                                    an outlet's entry
+//!       | u8 2, u8 depth, h32 prefix, h32 left, h32 right               an inner node
+//! entry = u64 last position, u32 number of series, (str code, u64 last number) per series,
+//!         h32 chain head, h32 perpetual digest
+//! ```
 
 use super::{
     HeadEntry, agree, bit, empty_hash, entry_hash, first_difference, node_hash, outlet_key, prefix,
@@ -114,7 +125,7 @@ impl HeadsProof {
         }
     }
 
-    /// The proof as bytes: the number of steps, each step's depth and sibling, and the end.
+    /// The proof as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
