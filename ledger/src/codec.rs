@@ -178,7 +178,8 @@ impl<'a> Reader<'a> {
 
     /// A fixed number of bytes.
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated(field))?;
+        let (head, rest) =
+            self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated(field))?;
         self.rest = rest;
         Ok(*head)
     }

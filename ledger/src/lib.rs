@@ -5,6 +5,8 @@
 //! same bytes.
 
 pub mod apply;
+pub mod base64;
+pub mod checkpoint;
 pub mod codec;
 pub mod commands;
 pub mod facts;
