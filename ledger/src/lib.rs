@@ -4,7 +4,9 @@
 //! bad input is an outcome. Every replica that applies the same entries to the same state reaches the
 //! same bytes.
 
+pub mod base64;
 pub mod codec;
+pub mod credential;
 pub mod hash;
 pub mod heads;
 pub mod invoice;
