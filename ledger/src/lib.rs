@@ -9,6 +9,7 @@ pub mod base64;
 pub mod checkpoint;
 pub mod codec;
 pub mod commands;
+pub mod credential;
 pub mod facts;
 pub mod hash;
 pub mod heads;
