@@ -69,7 +69,9 @@ pub enum ApplyError {
         known: u32,
     },
     /// The entry was proposed under other rules than the group follows.
-    #[error("entry {log_index} was proposed under apply version {entry}, but the group follows {group}")]
+    #[error(
+        "entry {log_index} was proposed under apply version {entry}, but the group follows {group}"
+    )]
     VersionMismatch {
         /// The entry.
         log_index: u64,
@@ -199,13 +201,10 @@ impl<'e, C: Command> Prepared<'e, C> {
             };
             outcomes.push(command.run(Call { cx, parsed })?);
         }
-        let effects = seal_effects(&mut state, Parts {
-            first_leaf,
-            journal,
-            signatures,
-            signatures_from,
-            events,
-        });
+        let effects = seal_effects(
+            &mut state,
+            Parts { first_leaf, journal, signatures, signatures_from, events },
+        );
         Ok(Applied { state, outcomes, effects })
     }
 }

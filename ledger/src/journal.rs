@@ -63,7 +63,7 @@ pub struct Leaf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeNode {
     /// 0 for leaves.
-    pub level: u8,
+    pub level: u32,
     /// Its place in the level.
     pub index: u64,
     /// Its hash.
@@ -138,12 +138,7 @@ impl Journal {
         .encode(&mut self.records);
         self.push_leaf(tree, entry_hash, Some((start, self.records.as_bytes().len())));
         *chain = Chain { last_position: position, head: entry_hash, last_timestamp: self.time };
-        Recorded {
-            position,
-            leaf_index,
-            fiscal_number: draft.fiscal_number,
-            timestamp: self.time,
-        }
+        Recorded { position, leaf_index, fiscal_number: draft.fiscal_number, timestamp: self.time }
     }
 
     pub(crate) fn push_leaf(
@@ -154,7 +149,7 @@ impl Journal {
     ) {
         let nodes = &mut self.nodes;
         tree.push_with(&hash, |level, index, hash| {
-            nodes.push(TreeNode { level, index, hash });
+            nodes.push(TreeNode { level, index, hash: *hash });
         });
         self.leaves.push(Leaf { hash, record });
     }

@@ -1,5 +1,7 @@
 //! The tax manifest: the versioned table of the 14 tax groups.
 
+use std::sync::Arc;
+
 use crate::invoice::{Currency, GroupCode};
 use crate::json::{JsonError, Kind, Reader};
 use crate::money::{DecimalText, Rate, parse_decimal};
@@ -40,7 +42,7 @@ pub struct TaxGroup {
 /// A version of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    version: String,
+    version: Arc<str>,
     jurisdiction: String,
     effective_from: UnixMs,
     reporting_currency: Currency,
@@ -66,7 +68,7 @@ impl Manifest {
         }
         reader.finish()?;
         Ok(Self {
-            version: draft.version.ok_or(ManifestError::Member("version"))?,
+            version: draft.version.ok_or(ManifestError::Member("version"))?.into(),
             jurisdiction: draft.jurisdiction.ok_or(ManifestError::Member("jurisdiction"))?,
             effective_from: draft.effective_from.ok_or(ManifestError::Member("effective_from"))?,
             reporting_currency: draft
@@ -80,6 +82,10 @@ impl Manifest {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    pub(crate) fn shared_version(&self) -> Arc<str> {
+        self.version.clone()
     }
 
     /// From when on it is in force.
@@ -134,7 +140,9 @@ struct Draft {
 impl Draft {
     fn member(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), ManifestError> {
         match key {
-            "version" => once(&mut self.version, "version", text(reader, "version", TEXT_BYTES_MAX)?),
+            "version" => {
+                once(&mut self.version, "version", text(reader, "version", TEXT_BYTES_MAX)?)
+            }
             "jurisdiction" => {
                 let value = text(reader, "jurisdiction", TEXT_BYTES_MAX)?;
                 once(&mut self.jurisdiction, "jurisdiction", value)
@@ -198,7 +206,11 @@ fn group(reader: &mut Reader<'_>) -> Result<TaxGroup, ManifestError> {
             }
             "name" => once(&mut name, "group name", text(reader, "group name", NAME_BYTES_MAX)?)?,
             "name_fr" => {
-                once(&mut name_fr, "group name_fr", text(reader, "group name_fr", NAME_BYTES_MAX)?)?;
+                once(
+                    &mut name_fr,
+                    "group name_fr",
+                    text(reader, "group name_fr", NAME_BYTES_MAX)?,
+                )?;
             }
             "rate" => once(&mut rate, "group rate", read_rate(reader)?)?,
             "requires" => once(&mut requires, "group requires", read_requires(reader)?)?,
@@ -248,7 +260,10 @@ mod tests {
         assert_eq!(manifest.version(), "2026-02-01");
         assert_eq!(Manifest::parse(&manifest.to_json()), Ok(manifest.clone()));
         let fuel = manifest.group(GroupCode::parse("TG10").unwrap());
-        assert_eq!((fuel.rate.to_string().as_str(), &*fuel.requires), ("0.2500", &["excise_certificate".to_owned()][..]));
+        assert_eq!(
+            (fuel.rate.to_string().as_str(), &*fuel.requires),
+            ("0.2500", &["excise_certificate".to_owned()][..])
+        );
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub fn parse_decimal(text: DecimalText<'_>, decimals: u8) -> Result<i128, Decima
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
     let digits_only = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits_only(whole) || !digits_only(fraction) || (whole.len() > 1 && whole.starts_with('0')) {
+    if !digits_only(whole) || !digits_only(fraction) || (whole.len() > 1 && whole.starts_with('0'))
+    {
         return Err(DecimalError::Malformed);
     }
     let value = scale(whole, fraction.trim_end_matches('0'), exponent, decimals)?;

@@ -107,8 +107,8 @@ fn check_references(
     manifest: &Manifest,
 ) -> Result<(), Problem> {
     let group = manifest.group(item.tax_group);
-    let approval = item.tax_group.index() == REDUCED_RATE
-        && classification == Classification::Professional;
+    let approval =
+        item.tax_group.index() == REDUCED_RATE && classification == Classification::Professional;
     let required = group.requires.iter().map(String::as_str);
     let absent = required
         .chain(approval.then_some(PROFESSIONAL_APPROVAL))

@@ -28,7 +28,8 @@ impl ActivateDevice {
         }
         let activation = cx.state.activations.get(&self.activation_hash)?;
         let Some(activation) = activation.filter(|activation| !activation.used).cloned() else {
-            let detail = "this activation code is unknown or was used; ask the operator for a new one";
+            let detail =
+                "this activation code is unknown or was used; ask the operator for a new one";
             return Ok(Outcome::refused(RefusalCode::ActivationInvalid, detail));
         };
         let Some((mut fact, version)) = find_device(cx, &activation.device_id)? else {

@@ -32,7 +32,10 @@ impl ChangeOutlet {
             return Ok(version_conflict("outlet", &self.fact.outlet_id, document.version));
         }
         let Ok(Fact::Outlet(known)) = Fact::decode(FactKind::Outlet, &document.bytes) else {
-            return Err(ApplyError::DamagedDocument { kind: "outlet", id: self.fact.outlet_id.clone() });
+            return Err(ApplyError::DamagedDocument {
+                kind: "outlet",
+                id: self.fact.outlet_id.clone(),
+            });
         };
         if !same_identity(&known, &self.fact) || known.status == OutletStatus::Closed {
             let detail = format!(
@@ -50,6 +53,7 @@ impl ChangeOutlet {
 
 /// The refusal of a change that was made from an older version.
 pub(super) fn version_conflict(kind: &str, id: &str, version: u64) -> Outcome {
-    let detail = format!("{kind} {id} is at version {version}; read it again and repeat the change");
+    let detail =
+        format!("{kind} {id} is at version {version}; read it again and repeat the change");
     Outcome::refused(RefusalCode::VersionConflict, detail)
 }

@@ -25,8 +25,7 @@ impl CheckpointCut {
         if last.is_some_and(|tuple| tuple.size == size) && (nothing_new || !self.demand_heads) {
             return Outcome::Unchanged;
         }
-        let pending = std::mem::take(&mut group.heads_pending);
-        group.heads.update(pending);
+        group.fold_heads();
         group.heads_root = group.heads.root();
         let due = group.time.get() >= group.heads_leaf_time.get() + HEADS_LEAF_INTERVAL_MS;
         if !nothing_new && (due || self.demand_heads) {

@@ -91,8 +91,7 @@ pub(super) fn finish_block(
         }
         outlet.series.missing.insert_range(*first, *last);
     }
-    let payload =
-        Object::new().text("credential_id", id).text("reason", reason.as_str()).finish();
+    let payload = Object::new().text("credential_id", id).text("reason", reason.as_str()).finish();
     let draft = Draft::plain(&outlet_id, RecordKind::BlockClose, &authority_id, &payload);
     let tree = &mut state.group.tree;
     let closed = cx.journal.append(tree, &mut outlet.chain, cx.index, draft);

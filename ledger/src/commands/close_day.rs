@@ -50,17 +50,19 @@ impl CloseDay {
             ));
         };
 
-        let payload = z_report(outlet, &ZContext {
-            authority_id: &authority_id,
-            operator: &self.operator,
-            generated_at: time,
-            manifest,
-        });
+        let payload = z_report(
+            outlet,
+            &ZContext {
+                authority_id: &authority_id,
+                operator: &self.operator,
+                generated_at: time,
+                manifest,
+            },
+        );
         let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
         let draft = Draft::plain(outlet_id, RecordKind::ZClosure, &authority_id, &payload)
             .answering(self.submitted.mark(Operation::CloseDay));
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         outlet.last_z += 1;
         outlet.period = Period::opening_after(recorded.position, outlet.chain.head);
         self.submitted.remember(Operation::CloseDay, &mut state.submissions, recorded.position);

@@ -44,10 +44,8 @@ impl CloseShift {
         let key = (outlet_id.clone(), self.terminal_id.clone());
         let open = state.terminals.get(&key)?.and_then(|terminal| terminal.shift.as_ref());
         let Some(shift) = open.filter(|shift| shift.shift_id == self.shift_id) else {
-            let detail = format!(
-                "shift {} is not open at terminal {}",
-                self.shift_id, self.terminal_id
-            );
+            let detail =
+                format!("shift {} is not open at terminal {}", self.shift_id, self.terminal_id);
             return Ok(Outcome::refused(RefusalCode::ShiftNotOpen, detail));
         };
         let Some(authority) = state.group.active_authority(outlet.fact.environment) else {
@@ -59,8 +57,7 @@ impl CloseShift {
         let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
         let draft = Draft::plain(outlet_id, RecordKind::ShiftClose, &authority_id, &payload)
             .answering(self.submitted.mark(Operation::CloseShift));
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         state.terminals.get_mut(&key)?.expect("it was there above").shift = None;
         self.submitted.remember(Operation::CloseShift, &mut state.submissions, recorded.position);
         Ok(Outcome::Recorded(recorded))

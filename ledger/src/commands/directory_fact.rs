@@ -2,7 +2,9 @@
 
 use super::{Context, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
-use crate::facts::{DeviceFact, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact};
+use crate::facts::{
+    DeviceFact, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact,
+};
 use crate::journal::Draft;
 use crate::manifest::Manifest;
 use crate::outcome::{Outcome, RefusalCode};
@@ -48,7 +50,8 @@ impl DirectoryFact {
         let fact = match Fact::decode(self.kind, &self.bytes) {
             Ok(fact) if fact.id() == self.id => fact,
             Ok(fact) => {
-                let detail = format!("the document says {}, but it is filed as {}", fact.id(), self.id);
+                let detail =
+                    format!("the document says {}, but it is filed as {}", fact.id(), self.id);
                 return Ok(Outcome::refused(RefusalCode::DocumentInvalid, detail));
             }
             Err(error) => {

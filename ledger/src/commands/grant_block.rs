@@ -89,8 +89,7 @@ impl GrantBlock {
         let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
         let draft = Draft::plain(outlet_id, RecordKind::BlockGrant, &block.authority_id, &payload)
             .answering(self.submitted.mark(Operation::GrantBlock));
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         block.grant_hash = outlet.chain.head;
         outlet.series.last = block.last;
         outlet.series.reserved.insert_range(block.first, block.last);

@@ -32,8 +32,11 @@ impl OpenShift {
     }
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
-        let named =
-            [("terminal_id", &self.terminal_id), ("shift_id", &self.shift_id), ("cashier_id", &self.cashier_id)];
+        let named = [
+            ("terminal_id", &self.terminal_id),
+            ("shift_id", &self.shift_id),
+            ("cashier_id", &self.cashier_id),
+        ];
         for (field, text) in named {
             if !is_identifier(text) {
                 return Ok(field_invalid(field, "must have 1 to 64 printable bytes"));
@@ -76,8 +79,7 @@ impl OpenShift {
         let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
         let draft = Draft::plain(outlet_id, RecordKind::ShiftOpen, &authority_id, &payload)
             .answering(self.submitted.mark(Operation::OpenShift));
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         let shift = ShiftRow {
             shift_id: self.shift_id.clone(),
             cashier_id: self.cashier_id.clone(),

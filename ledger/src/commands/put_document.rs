@@ -50,7 +50,8 @@ impl PutDocument {
                 }
             },
             Some(kind) => {
-                let detail = format!("documents of kind {} have commands of their own", kind.as_str());
+                let detail =
+                    format!("documents of kind {} have commands of their own", kind.as_str());
                 return Ok(Outcome::refused(RefusalCode::DocumentKindReserved, detail));
             }
             None => {}

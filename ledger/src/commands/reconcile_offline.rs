@@ -56,7 +56,13 @@ impl ReconcileOffline {
         let block = cx.state.blocks.get(id)?.filter(|block| block.outlet_id == self.outlet_id);
         let Some(block) = block.cloned() else {
             let detail = format!("credential {id} is unknown in outlet {}", self.outlet_id);
-            return Ok(alert(cx, &self.seal, &self.outlet_id, RefusalCode::CredentialUnknown, detail));
+            return Ok(alert(
+                cx,
+                &self.seal,
+                &self.outlet_id,
+                RefusalCode::CredentialUnknown,
+                detail,
+            ));
         };
         let Some(slot) = block.slot(self.seal.place) else {
             let detail = format!("place {} is outside the block of {id}", self.seal.place);
@@ -197,8 +203,11 @@ pub(super) fn append_one_waiting(
     let (entry_hash, outlet_id, first) = (*entry_hash, block.outlet_id.clone(), block.first);
     let linked = |seal: &OfflineSeal| links_to_neighbours(block, seal, &entry_hash);
     let stored = cx.state.waiting.get(&(id.clone(), place))?.expect("a waiting slot has its seal");
-    let seal = OfflineSeal::from_bytes(&stored.seal)
-        .map_err(|source| ApplyError::DamagedSeal { credential_id: id.clone(), place, source })?;
+    let seal = OfflineSeal::from_bytes(&stored.seal).map_err(|source| ApplyError::DamagedSeal {
+        credential_id: id.clone(),
+        place,
+        source,
+    })?;
     let linked = linked(&seal);
     cx.state.waiting.delete((id.clone(), place));
     if linked && let InvoiceSlot(Some(Ok(invoice))) = seal.parse(&cx.state.group) {

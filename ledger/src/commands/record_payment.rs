@@ -74,11 +74,9 @@ impl RecordPayment {
             self.fiscal_number.clone().or_else(|| known.and_then(|row| row.fiscal_number.clone()));
         let mut stated_at = known.map_or([0; 4], |row| row.stated_at);
         let payload = self.payload(fiscal_number.as_deref());
-        let draft =
-            Draft::plain(&self.outlet_id, RecordKind::Payment, &authority_id, &payload);
+        let draft = Draft::plain(&self.outlet_id, RecordKind::Payment, &authority_id, &payload);
         let outlet = state.outlets.get_mut(&self.outlet_id)?.expect("it was there above");
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         stated_at[self.status_index()] = recorded.position;
         let row = Payment {
             status: self.status,

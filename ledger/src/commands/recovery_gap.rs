@@ -47,7 +47,8 @@ impl RecoveryGap {
             return Ok(outlet_unknown(&self.outlet_id));
         };
         if !outlet.held {
-            let detail = format!("outlet {} is not held; nothing has to be released", self.outlet_id);
+            let detail =
+                format!("outlet {} is not held; nothing has to be released", self.outlet_id);
             return Ok(Outcome::refused(RefusalCode::OutletNotHeld, detail));
         }
         if self.last_issued < outlet.series.last {
@@ -79,8 +80,7 @@ impl RecoveryGap {
         outlet.series.last = self.last_issued;
         outlet.held = false;
         let draft = Draft::plain(&self.outlet_id, RecordKind::RecoveryGap, &authority_id, &payload);
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         Ok(Outcome::Recorded(recorded))
     }
 }

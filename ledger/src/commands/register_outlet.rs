@@ -26,7 +26,8 @@ impl RegisterOutlet {
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
         let fact = &self.fact;
-        for (field, text) in [("outlet_id", &fact.outlet_id), ("merchant_nif", &fact.merchant_nif)] {
+        for (field, text) in [("outlet_id", &fact.outlet_id), ("merchant_nif", &fact.merchant_nif)]
+        {
             if !is_identifier(text) {
                 return Ok(super::field_invalid(field, "must have 1 to 64 printable bytes"));
             }

@@ -1,6 +1,8 @@
 //! Revokes a device for good.
 
-use super::register_device::{device_key, device_unknown, find_device, put_device, wrong_transition};
+use super::register_device::{
+    device_key, device_unknown, find_device, put_device, wrong_transition,
+};
 use super::{Context, no_authority};
 use crate::apply::ApplyError;
 use crate::facts::DeviceState;

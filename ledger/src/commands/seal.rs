@@ -1,8 +1,6 @@
 //! Gives an invoice its number, its place in the journal and its hashes.
 
-use super::{
-    Context, InvoiceSlot, Submitted, closed_for_sale, no_authority, outlet_unknown,
-};
+use super::{Context, InvoiceSlot, Submitted, closed_for_sale, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
 use crate::facts::DeviceState;
 use crate::invoice::{CanonicalInvoice, InvoiceType, parse_strict};
@@ -120,10 +118,10 @@ impl Seal {
             payload: invoice.canonical_bytes(),
             submission: Some(self.submitted.mark(Operation::Seal)),
         };
-        let recorded =
-            cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
+        let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         count_invoice(outlet, &invoice, number);
-        if let Some(terminal) = state.terminals.get_mut_if(&terminal_key, |row| row.shift.is_some())?
+        if let Some(terminal) =
+            state.terminals.get_mut_if(&terminal_key, |row| row.shift.is_some())?
             && let Some(shift) = &mut terminal.shift
         {
             shift.tally.add(&invoice);
@@ -175,7 +173,8 @@ pub(super) fn refuse_identity(
     .into_iter()
     .find(|(_, given, expected)| given != expected)?;
     let (field, given, expected) = wrong;
-    let detail = format!("the invoice's {field} is {given:?}, but it is submitted for {expected:?}");
+    let detail =
+        format!("the invoice's {field} is {given:?}, but it is submitted for {expected:?}");
     Some(Outcome::refused(RefusalCode::IdentityMismatch, detail))
 }
 

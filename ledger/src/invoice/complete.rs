@@ -60,6 +60,7 @@ pub(super) fn complete<'a>(
         payments: complete_payments(payments, totals.currency),
         fx,
         price_mode,
+        manifest_version: manifest.shared_version(),
         metadata,
     };
     Ok((body, filled))
@@ -119,7 +120,11 @@ fn currency(totals: &Option<TotalsDraft>, beside: Option<Currency>) -> Result<Cu
     match (inside, beside) {
         (Some(inside), Some(beside)) if inside != beside => Err(Problem::new(
             Code::CurrencyConflict,
-            format!("the totals are in {}, but the invoice says {}", inside.as_str(), beside.as_str()),
+            format!(
+                "the totals are in {}, but the invoice says {}",
+                inside.as_str(),
+                beside.as_str()
+            ),
         )
         .at("currency")),
         (inside, beside) => Ok(inside.or(beside).unwrap_or(Currency::CDF)),
@@ -127,10 +132,8 @@ fn currency(totals: &Option<TotalsDraft>, beside: Option<Currency>) -> Result<Cu
 }
 
 fn mismatch(code: Code, groups: &[GroupTotal], totals: &Totals, manifest: &Manifest) -> Problem {
-    let expected = Expected {
-        tax_groups: write::tax_groups(groups, manifest),
-        totals: write::totals(totals),
-    };
+    let expected =
+        Expected { tax_groups: write::tax_groups(groups, manifest), totals: write::totals(totals) };
     let detail = format!(
         "the figure is not what the lines make; expected are tax_groups {} and totals {}",
         expected.tax_groups, expected.totals
@@ -216,7 +219,8 @@ fn complete_fx(
     let given = given.ok_or_else(|| {
         needed("an invoice in another than the reporting currency needs fx with its rate").at("fx")
     })?;
-    let rate = given.rate.ok_or_else(|| needed("the exchange rate is required").at("rate").at("fx"))?;
+    let rate =
+        given.rate.ok_or_else(|| needed("the exchange rate is required").at("rate").at("fx"))?;
     if given.reporting_currency.is_some_and(|given| given != reporting) {
         let detail = format!("taxes are reported in {}", reporting.as_str());
         return Err(Problem::new(Code::FxMismatch, detail).at("reporting_currency").at("fx"));
@@ -227,7 +231,9 @@ fn complete_fx(
     })?;
     if given.tax.is_some_and(|given| given != tax) {
         let detail = format!("the tax in {} is {tax}", reporting.as_str());
-        return Err(Problem::new(Code::FxMismatch, detail).at("tax_in_reporting_currency").at("fx"));
+        return Err(Problem::new(Code::FxMismatch, detail)
+            .at("tax_in_reporting_currency")
+            .at("fx"));
     }
     filled.fx_tax = given.tax.is_none();
     Ok(Some(Fx { rate, reporting_currency: reporting, tax }))

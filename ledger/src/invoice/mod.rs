@@ -18,6 +18,7 @@ mod write;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 pub use types::{
     Classification, Client, Currency, Fx, GroupCode, GroupTotal, InvoiceType, Item, Payment,
@@ -68,6 +69,7 @@ struct Body<'a> {
     payments: Vec<Payment<'a>>,
     fx: Option<Fx>,
     price_mode: PriceMode,
+    manifest_version: Arc<str>,
     metadata: Texts<'a>,
 }
 
@@ -243,6 +245,12 @@ impl CanonicalInvoice<'_> {
     #[must_use]
     pub fn price_mode(&self) -> PriceMode {
         self.body.price_mode
+    }
+
+    /// The version of the manifest that it is taxed by.
+    #[must_use]
+    pub fn manifest_version(&self) -> &str {
+        &self.body.manifest_version
     }
 
     /// Metadata, sorted by key.

@@ -57,13 +57,33 @@ struct Members {
 }
 
 const INVOICE: &[&str] = &[
-    "merchant_nif", "outlet_id", "pos_terminal_id", "cashier_id", "invoice_type", "timestamp",
-    "original_fiscal_number", "client", "items", "tax_groups", "totals", "payments", "fx",
-    "price_mode", "tax_manifest_version", "metadata", "currency",
+    "merchant_nif",
+    "outlet_id",
+    "pos_terminal_id",
+    "cashier_id",
+    "invoice_type",
+    "timestamp",
+    "original_fiscal_number",
+    "client",
+    "items",
+    "tax_groups",
+    "totals",
+    "payments",
+    "fx",
+    "price_mode",
+    "tax_manifest_version",
+    "metadata",
+    "currency",
 ];
 const CLIENT: &[&str] = &["name", "nif", "classification"];
 const ITEM: &[&str] = &[
-    "code", "description", "quantity", "unit_price", "discount", "tax_group", "taxable_unit",
+    "code",
+    "description",
+    "quantity",
+    "unit_price",
+    "discount",
+    "tax_group",
+    "taxable_unit",
     "references",
 ];
 const GROUP: &[&str] = &["code", "name", "rate", "base_amount", "tax_amount"];
@@ -100,7 +120,8 @@ impl<'a> Document<'a> {
     fn next(&mut self, members: &mut Members) -> Result<Option<&'static str>> {
         while let Some(key) = self.reader.next_key(&mut members.first).map_err(json)? {
             let name = self.place(members, &key)?;
-            let nothing = !self.strict() && self.reader.take_null().map_err(|e| json(e).at(name))?;
+            let nothing =
+                !self.strict() && self.reader.take_null().map_err(|e| json(e).at(name))?;
             if !nothing {
                 return Ok(Some(name));
             }
@@ -412,7 +433,8 @@ impl<'a> Document<'a> {
     fn normal(&self, text: Cow<'a, str>, bytes_max: usize) -> Result<Cow<'a, str>> {
         let text = if text.is_ascii() { text } else { self.normal_unicode(text)? };
         if text.len() > bytes_max {
-            let detail = format!("the text has {} bytes, over its limit of {bytes_max}", text.len());
+            let detail =
+                format!("the text has {} bytes, over its limit of {bytes_max}", text.len());
             return Err(Problem::new(Code::LimitExceeded, detail));
         }
         Ok(text)
@@ -507,7 +529,11 @@ impl<'a> Document<'a> {
 
     fn price(&mut self) -> Result<Amount> {
         let amount = self.signed()?;
-        if amount < Amount::ZERO { Err(invalid("an amount must not be negative")) } else { Ok(amount) }
+        if amount < Amount::ZERO {
+            Err(invalid("an amount must not be negative"))
+        } else {
+            Ok(amount)
+        }
     }
 
     fn discount(&mut self) -> Result<Amount> {

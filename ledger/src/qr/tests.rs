@@ -11,7 +11,7 @@ const SEALED_AT: u64 = 1_769_934_600_123;
 const HOST: &str = "verify.example.cd";
 
 fn time(unix_ms: u64) -> UnixMs {
-    UnixMs::new(unix_ms).unwrap()
+    UnixMs::new(unix_ms)
 }
 
 fn authority() -> SigningKey {

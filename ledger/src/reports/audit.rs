@@ -51,7 +51,15 @@ impl AuditChunk {
             .bytes("previous_hash", &record.prev_hash)
             .bytes("entry_hash", &record.entry_hash)
             .bytes("signature", signature)
-            .texts("inclusion", inclusion.iter().map(|hash| hex(hash)).collect::<Vec<_>>().iter().map(String::as_str));
+            .texts(
+                "inclusion",
+                inclusion
+                    .iter()
+                    .map(|hash| hex(hash))
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(String::as_str),
+            );
         self.records.push(object.finish());
         Ok(())
     }

@@ -33,7 +33,9 @@ pub enum FoldError {
         position: u64,
     },
     /// A fiscal number is used twice or cannot be read.
-    #[error("record {position} carries the fiscal number {number:?}, which is wrong or used before")]
+    #[error(
+        "record {position} carries the fiscal number {number:?}, which is wrong or used before"
+    )]
     Number {
         /// The record.
         position: u64,
@@ -193,5 +195,5 @@ pub fn invoice_of<'r>(
 }
 
 fn sequence_of(fiscal_number: &str) -> Option<u64> {
-    crate::seal::FiscalNumber::parse(fiscal_number).map(|number| number.sequence)
+    crate::seal::split_number(fiscal_number).map(|(_, sequence)| sequence)
 }

@@ -41,7 +41,11 @@ pub(super) fn currencies(tally: &Tally, manifest: &Manifest) -> String {
     array(listed.into_iter().map(|(currency, sums)| currency_totals(currency, sums, manifest)))
 }
 
-fn currency_totals(currency: Currency, sums: Option<&CurrencyTally>, manifest: &Manifest) -> String {
+fn currency_totals(
+    currency: Currency,
+    sums: Option<&CurrencyTally>,
+    manifest: &Manifest,
+) -> String {
     let groups = GroupCode::all().map(|code| {
         let sum = sums.map_or_else(Default::default, |sums| sums.groups[code.index()]);
         Object::new()
@@ -52,10 +56,11 @@ fn currency_totals(currency: Currency, sums: Option<&CurrencyTally>, manifest: &
             .text("total", &format_minor(sum.base + sum.tax))
             .finish()
     });
-    let payments = PaymentMethod::ALL.iter().enumerate().fold(Object::new(), |object, (at, method)| {
-        let paid = sums.map_or(0, |sums| sums.payments[at]);
-        object.text(method.as_str(), &format_minor(paid))
-    });
+    let payments =
+        PaymentMethod::ALL.iter().enumerate().fold(Object::new(), |object, (at, method)| {
+            let paid = sums.map_or(0, |sums| sums.payments[at]);
+            object.text(method.as_str(), &format_minor(paid))
+        });
     let total = sums.map_or_else(Default::default, CurrencyTally::total);
     Object::new()
         .text("currency", currency.as_str())

@@ -1,6 +1,7 @@
 //! The X report: a snapshot that changes nothing; and the closing of a shift, which is the X of it.
 
 use super::totals::{counts, coverage, currencies, manifests, series, with_digest};
+use crate::invoice::PaymentMethod;
 use crate::manifest::Manifest;
 use crate::money::format_minor;
 use crate::payload::{Object, array};
@@ -9,7 +10,6 @@ use crate::state::outlet::Outlet;
 use crate::state::rows::OpenShift;
 use crate::state::tally::Tally;
 use crate::time::UnixMs;
-use crate::invoice::PaymentMethod;
 
 /// What an X looks at.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +63,10 @@ pub fn x_report(outlet: &Outlet, context: &XContext<'_>) -> String {
             .text("pos_terminal_id", terminal_id)
             .text("shift_id", &shift.shift_id),
     };
-    let devices = context.devices.iter().map(|(id, state)| {
-        Object::new().text("device_id", id).text("state", state).finish()
-    });
+    let devices = context
+        .devices
+        .iter()
+        .map(|(id, state)| Object::new().text("device_id", id).text("state", state).finish());
     let report = coverage(report, outlet, context.authority_id, opening)
         .text("generated_at", &context.generated_at.to_string())
         .count("invoices", tally.invoices())

@@ -115,7 +115,10 @@ impl Block {
 
     /// The places of the seals that wait, in order.
     pub fn waiting(&self) -> impl Iterator<Item = u64> {
-        (1..).zip(&self.slots).filter(|(_, slot)| matches!(slot, Slot::Waiting { .. })).map(|at| at.0)
+        (1..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| matches!(slot, Slot::Waiting { .. }))
+            .map(|at| at.0)
     }
 
     /// How many bytes wait.
@@ -151,7 +154,8 @@ impl Row for Block {
             None => out.u8(0),
             Some((reason, at)) => {
                 let code = CloseReason::ALL.iter().position(|known| *known == reason);
-                let code = u8::try_from(code.expect("ALL lists every reason")).expect("four reasons");
+                let code =
+                    u8::try_from(code.expect("ALL lists every reason")).expect("four reasons");
                 out.u8(code + 1).u64(at.get())
             }
         };

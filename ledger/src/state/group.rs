@@ -153,8 +153,7 @@ impl Group {
     /// The manifest in force at `time`: of those that have taken effect, the one that did last.
     #[must_use]
     pub fn manifest_at(&self, time: UnixMs) -> Option<&Manifest> {
-        let after =
-            self.manifests.partition_point(|known| known.manifest.effective_from() <= time);
+        let after = self.manifests.partition_point(|known| known.manifest.effective_from() <= time);
         self.manifests[..after].last().map(|known| &known.manifest)
     }
 
@@ -187,6 +186,12 @@ impl Group {
             .h32(&self.tree.root())
             .h32(&self.heads_root)
             .finish()
+    }
+
+    /// Takes the outlets that changed into the heads tree.
+    pub(crate) fn fold_heads(&mut self) {
+        let pending = std::mem::take(&mut self.heads_pending);
+        self.heads.update(pending.iter().map(|(id, entry)| (&**id, entry.clone())));
     }
 
     /// The key of the one row that holds the persistent part.
@@ -255,7 +260,10 @@ impl Group {
             group.decided = Some(CheckpointTuple::decode(&mut from)?);
         }
         from.finish()?;
-        group.heads.update(heads);
+        for (outlet_id, entry) in heads {
+            group.heads_pending.insert(outlet_id, entry);
+        }
+        group.fold_heads();
         Ok(group)
     }
 }

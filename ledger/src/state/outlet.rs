@@ -1,5 +1,7 @@
 //! What a group knows of one outlet: its registration, its chain and its counters.
 
+use std::collections::BTreeMap;
+
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::facts::OutletFact;
 use crate::hash::{Hash32, ZERO_HASH};
@@ -59,12 +61,8 @@ impl Series {
     /// Whether every number is accounted for exactly once.
     #[must_use]
     pub fn is_accounted_for(&self) -> bool {
-        let parts = [
-            self.sealed,
-            self.reserved.count(),
-            self.missing.count(),
-            self.recovery_gaps.count(),
-        ];
+        let parts =
+            [self.sealed, self.reserved.count(), self.missing.count(), self.recovery_gaps.count()];
         parts.into_iter().try_fold(0_u64, u64::checked_add) == Some(self.last)
     }
 
@@ -192,12 +190,12 @@ impl Outlet {
     /// The outlet's leaf in the heads tree.
     #[must_use]
     pub fn head_entry(&self) -> HeadEntry {
-        HeadEntry {
-            last_position: self.chain.last_position,
-            series: vec![(self.number_prefix(), self.series.last)],
-            chain_head: self.chain.head,
-            perpetual_digest: self.perpetual.digest(),
-        }
+        HeadEntry::new(
+            self.chain.last_position,
+            BTreeMap::from([(self.number_prefix(), self.series.last)]),
+            self.chain.head,
+            self.perpetual.digest(),
+        )
     }
 }
 

@@ -96,7 +96,9 @@ mod tests {
         let mut model = BTreeSet::new();
         let mut state = 7_u64;
         for _ in 0..5_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let number = (state >> 33) % 60 + 1;
             match (state >> 20) % 3 {
                 0 => assert_eq!(set.remove(number), model.remove(&number)),

@@ -89,6 +89,9 @@ impl Row for Activation {
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { device_id: read_id(from, "activation device")?, used: from.bool("activation used")? })
+        Ok(Self {
+            device_id: read_id(from, "activation device")?,
+            used: from.bool("activation used")?,
+        })
     }
 }

@@ -82,7 +82,10 @@ impl Row for Submission {
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { position: from.u64("submission position")?, fingerprint: from.h32("fingerprint")? })
+        Ok(Self {
+            position: from.u64("submission position")?,
+            fingerprint: from.h32("fingerprint")?,
+        })
     }
 }
 

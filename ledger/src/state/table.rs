@@ -124,7 +124,10 @@ impl<V: Row> Table<V> {
 
     /// The rows that were changed, in key order; `None` is a deletion.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&V::Key, Option<&V>)> {
-        self.rows.iter().filter(|(_, slot)| slot.dirty).map(|(key, slot)| (key, slot.value.as_ref()))
+        self.rows
+            .iter()
+            .filter(|(_, slot)| slot.dirty)
+            .map(|(key, slot)| (key, slot.value.as_ref()))
     }
 
     /// All loaded rows that exist, in key order.

@@ -54,7 +54,11 @@ impl Tally {
         }
         for payment in invoice.payments() {
             let sums = self.currency_mut(payment.currency);
-            accumulate(&mut sums.payments[method_index(payment.method)], sign, payment.amount.minor());
+            accumulate(
+                &mut sums.payments[method_index(payment.method)],
+                sign,
+                payment.amount.minor(),
+            );
         }
     }
 
@@ -141,10 +145,9 @@ impl CurrencyTally {
     fn encode(&self, out: &mut Writer) {
         out.raw(self.currency.as_str().as_bytes());
         let used = |at: usize| self.groups[at] != GroupSum::default();
-        out.u16(bitmap(GROUPS, used)).u8(
-            u8::try_from(bitmap(METHODS, |at| self.payments[at] != 0))
-                .expect("there are fewer than eight payment methods"),
-        );
+        out.u16(bitmap(GROUPS, used))
+            .u8(u8::try_from(bitmap(METHODS, |at| self.payments[at] != 0))
+                .expect("there are fewer than eight payment methods"));
         for group in self.groups.iter().filter(|group| **group != GroupSum::default()) {
             out.i128(group.base).i128(group.tax);
         }

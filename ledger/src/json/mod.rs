@@ -3,7 +3,11 @@
 //! The reader never converts a number: it hands out its text. Strings without escapes are borrowed.
 //! Nesting is bounded, nothing recurses, and every error says at which byte it stands.
 
+mod value;
+
 use std::borrow::Cow;
+
+pub use value::Value;
 
 /// Objects and arrays nest at most this deeply; an invoice needs four levels.
 pub const DEPTH_MAX: u32 = 16;
@@ -108,7 +112,9 @@ impl<'a> Reader<'a> {
                 Ok(Cow::Borrowed(&self.text[start..end]))
             }
             Some(b'\\') => self.escaped_string(start, end).map(Cow::Owned),
-            Some(_) => Err(JsonError { at: end, what: "a raw control character stands in a string" }),
+            Some(_) => {
+                Err(JsonError { at: end, what: "a raw control character stands in a string" })
+            }
             None => Err(JsonError { at: end, what: "the text ends inside a string" }),
         }
     }
@@ -314,7 +320,9 @@ impl<'a> Reader<'a> {
                     return Ok(value);
                 }
                 Some(b'\\') => value.push(self.escape()?),
-                Some(0..0x20) => return Err(self.error("a raw control character stands in a string")),
+                Some(0..0x20) => {
+                    return Err(self.error("a raw control character stands in a string"));
+                }
                 Some(_) => {
                     let end = self.plain_run(self.at);
                     value.push_str(&self.text[self.at..end]);
@@ -417,9 +425,17 @@ mod tests {
     fn strings_are_decoded_and_written_canonically() {
         for (text, value, canonical) in [
             (r#""""#, "", r#""""#),
-            (r#""plain text, longer than eight bytes""#, "plain text, longer than eight bytes", r#""plain text, longer than eight bytes""#),
+            (
+                r#""plain text, longer than eight bytes""#,
+                "plain text, longer than eight bytes",
+                r#""plain text, longer than eight bytes""#,
+            ),
             (r#""a\/b\u0041\u00e9""#, "a/bAé", r#""a/bAé""#),
-            (r#""\u001F\u0000\b\t\n\f\r\"\\""#, "\u{1f}\0\u{8}\t\n\u{c}\r\"\\", r#""\u001f\u0000\b\t\n\f\r\"\\""#),
+            (
+                r#""\u001F\u0000\b\t\n\f\r\"\\""#,
+                "\u{1f}\0\u{8}\t\n\u{c}\r\"\\",
+                r#""\u001f\u0000\b\t\n\f\r\"\\""#,
+            ),
             (r#""\ud83e\uddfe\u2028\u007f""#, "🧾\u{2028}\u{7f}", "\"🧾\u{2028}\u{7f}\""),
         ] {
             assert_eq!(string(text).as_deref(), Ok(value), "{text}");
@@ -466,14 +482,37 @@ mod tests {
             reader.finish()
         };
         for text in [
-            "null", " true ", "-1.5e+3", "[]", "{}", "[[],{}]", r#"{"a":[1,{"b":null}],"c":""}"#,
+            "null",
+            " true ",
+            "-1.5e+3",
+            "[]",
+            "{}",
+            "[[],{}]",
+            r#"{"a":[1,{"b":null}],"c":""}"#,
             "[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]",
         ] {
             assert_eq!(skip(text), Ok(()), "{text}");
         }
         for text in [
-            "", "nul", "tru", "01", "1.", "-", "1e", "[1,]", "[,1]", "[1 2]", "{1:2}", r#"{"a"}"#,
-            r#"{"a":1,}"#, "[}", "]", "+1", "'a'", "[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", "nullx",
+            "",
+            "nul",
+            "tru",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{1:2}",
+            r#"{"a"}"#,
+            r#"{"a":1,}"#,
+            "[}",
+            "]",
+            "+1",
+            "'a'",
+            "[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]",
+            "nullx",
         ] {
             assert!(skip(text).is_err(), "{text}");
         }
