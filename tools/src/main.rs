@@ -1,5 +1,7 @@
 //! The `fiscus` command line.
 
+mod invoice_check;
+mod output;
 mod receipt_verify;
 
 use std::process::ExitCode;
@@ -8,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 /// A distributed, verifiable fiscal ledger.
 #[derive(Debug, Parser)]
-#[command(name = "fiscus", version)]
+#[command(name = "fiscus", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,9 +18,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Work with invoices before they are sealed.
+    #[command(subcommand)]
+    Invoice(Invoice),
     /// Look at printed receipts.
     #[command(subcommand)]
     Receipt(Receipt),
+}
+
+#[derive(Debug, Subcommand)]
+enum Invoice {
+    Check(invoice_check::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +38,7 @@ enum Receipt {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }
 }

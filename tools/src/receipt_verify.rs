@@ -11,11 +11,18 @@ use std::process::ExitCode;
 use clap::Args;
 use fiscus_ledger::hash::hex;
 use fiscus_ledger::keys::{KEYS_BYTES_MAX, KeySet};
+use fiscus_ledger::payload::Object;
 use fiscus_ledger::qr::{self, QrPayload, URL_BYTES_MAX, Verified, VerifyError};
+
+use crate::output::answer;
 
 /// Check the QR text of a receipt offline, with the published keys.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  fiscus receipt verify 'https://verify.example.cd/v?fn=…&s=…' --keys fiscal-keys.json
+  zbarimg --quiet --raw receipt.png | fiscus receipt verify - --keys fiscal-keys.json --json
+
 Exit codes:
   0  genuine
   1  the signature does not match: the receipt was tampered with
@@ -46,28 +53,19 @@ struct Failure {
 
 /// Runs the command and prints its answer.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match check(arguments) {
-        Ok((payload, verified)) => {
-            if arguments.json {
-                println!("{}", success_json(&payload, &verified));
-            } else {
-                print!("{}", success_text(&payload, &verified));
-            }
-            ExitCode::SUCCESS
+    let (text, exit) = match (check(arguments), arguments.json) {
+        (Ok((payload, verified)), true) => (success_json(&payload, &verified), 0),
+        (Ok((payload, verified)), false) => (success_text(&payload, &verified), 0),
+        (Err(failure), true) => {
+            let line = Object::new().flag("ok", false).text("code", failure.code);
+            (line.text("detail", &failure.detail).finish() + "\n", failure.exit)
         }
-        Err(failure) => {
-            if arguments.json {
-                println!(
-                    "{{\"ok\":false,\"code\":\"{}\",\"detail\":{}}}",
-                    failure.code,
-                    json_string(&failure.detail)
-                );
-            } else {
-                eprintln!("not verified ({}): {}", failure.code, failure.detail);
-            }
-            ExitCode::from(failure.exit)
+        (Err(failure), false) => {
+            eprintln!("not verified ({}): {}", failure.code, failure.detail);
+            return ExitCode::from(failure.exit);
         }
-    }
+    };
+    answer("receipt verify", &text, exit)
 }
 
 fn check(arguments: &Arguments) -> Result<(QrPayload, Verified), Failure> {
@@ -143,12 +141,10 @@ fn success_json(payload: &QrPayload, verified: &Verified) -> String {
         ("hidden_hash", hex(&fields.hidden_hash)),
         ("entry_hash", hex(&verified.entry_hash)),
     ];
-    let mut line = String::from("{\"ok\":true");
-    for (name, value) in members {
-        line.push_str(&format!(",\"{name}\":{}", json_string(&value)));
-    }
-    line.push('}');
-    line
+    let line = members
+        .iter()
+        .fold(Object::new().flag("ok", true), |object, (name, value)| object.text(name, value));
+    line.finish() + "\n"
 }
 
 fn success_text(payload: &QrPayload, verified: &Verified) -> String {
@@ -173,21 +169,4 @@ fn success_text(payload: &QrPayload, verified: &Verified) -> String {
         text.push_str(&format!("sealed       offline, under credential {id}\n"));
     }
     text
-}
-
-fn json_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            control if control < ' ' => {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
