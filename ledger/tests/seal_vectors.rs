@@ -133,7 +133,7 @@ impl Record<'_> {
 }
 
 fn time(unix_ms: u64) -> UnixMs {
-    UnixMs::new(unix_ms).unwrap()
+    UnixMs::new(unix_ms)
 }
 
 fn keys(authority: &SigningKey) -> KeySet {
