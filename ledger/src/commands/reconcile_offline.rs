@@ -207,15 +207,23 @@ pub(super) fn append_one_waiting(
     })?;
     let linked = linked(&seal);
     cx.state.waiting.delete((id.clone(), place));
-    if linked && let InvoiceSlot(Some(Ok(invoice))) = seal.parse(&cx.state.group) {
-        let outlet = cx.state.outlets.get(&outlet_id)?.expect("a block's outlet exists");
-        let number = Id::from(format!("{}-{}", outlet.number_prefix(), first + place - 1));
-        let genuine = Genuine { fiscal_number: number, entry_hash, invoice };
-        if append(cx, &seal, &genuine)?.is_ok() {
-            return Ok(true);
+    let refused = match seal.parse(&cx.state.group) {
+        _ if !linked => Some(RefusalCode::OfflineLinkBroken),
+        InvoiceSlot(Some(Ok(invoice))) => {
+            let outlet = cx.state.outlets.get(&outlet_id)?.expect("a block's outlet exists");
+            let number = Id::from(format!("{}-{}", outlet.number_prefix(), first + place - 1));
+            let genuine = Genuine { fiscal_number: number, entry_hash, invoice };
+            match append(cx, &seal, &genuine)? {
+                Ok(_) => return Ok(true),
+                // It has raised its own alert.
+                Err(_) => None,
+            }
         }
+        InvoiceSlot(_) => Some(RefusalCode::DocumentInvalid),
+    };
+    if let Some(code) = refused {
+        raise(cx, &seal, &outlet_id, code);
     }
-    raise(cx, &seal, &outlet_id, RefusalCode::OfflineLinkBroken);
     cx.state.blocks.get_mut(id)?.expect("it was there above").set_slot(place, Slot::Empty);
     Ok(false)
 }
