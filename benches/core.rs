@@ -1,0 +1,2 @@
+//! The parts of the core one by one.
+fn main() {}
