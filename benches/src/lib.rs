@@ -206,10 +206,10 @@ pub fn lenient_text(outlet: usize, round: usize, currency: &str) -> String {
      "discount": 100, "tax_group": "TG02", "taxable_unit": "l"}},
     {{"code": "9100", "description": "Livraison", "quantity": 1, "unit_price": {price},
      "tax_group": "TG03", "taxable_unit": "unit"}}],
-  "payments": [{{"method": "cash", "amount": 20000, "instrument_id": ""}},
-    {{"method": "mobile_money", "amount": 24370.87, "instrument_id": "243810000001", "provider": "mpesa"}}],
+  "payments": [{{"method": "mobile_money", "amount": 44370.87, "instrument_id": "243810000001",
+    "provider": "mpesa"}}],
   "currency": "{currency}", {fx}
-  "metadata": {{"basket": "{round}", "source": "till"}}}}"#,
+  "metadata": {{"basket": "{round}"}}}}"#,
         price = 3_000 + round,
     )
 }
