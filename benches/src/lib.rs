@@ -205,7 +205,7 @@ pub fn lenient_text(outlet: usize, round: usize, currency: &str) -> String {
     {{"code": "6002", "description": "Huile végétale 1 L", "quantity": 1.5, "unit_price": "8900.50",
      "discount": 100, "tax_group": "TG02", "taxable_unit": "l"}},
     {{"code": "9100", "description": "Livraison", "quantity": 1, "unit_price": {price},
-     "tax_group": "TG03", "taxable_unit": "unit"}}],
+     "tax_group": "TG02", "taxable_unit": "unit"}}],
   "payments": [{{"method": "mobile_money", "amount": 44370.87, "instrument_id": "243810000001",
     "provider": "mpesa"}}],
   "currency": "{currency}", {fx}
