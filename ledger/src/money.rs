@@ -82,9 +82,8 @@ fn parse_plain(text: &str, decimals: usize) -> Option<u64> {
     if !everyday {
         return None;
     }
-    let digit = |value: u64, byte: &u8| {
-        byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'))
-    };
+    let digit =
+        |value: u64, byte: &u8| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'));
     let value = bytes[..whole].iter().chain(fraction).try_fold(0, digit)?;
     (fraction.len()..decimals).try_fold(value, |value, _| value.checked_mul(10))
 }
@@ -143,7 +142,8 @@ pub fn parse_fixed(text: &str, decimals: u8) -> Result<i128, DecimalError> {
         return Err(DecimalError::NotCanonical);
     }
     // Nineteen digits fit 64 bits, and so does any part of an amount.
-    let number = |part: &[u8]| part.iter().fold(0, |n: u64, digit| n * 10 + u64::from(digit - b'0'));
+    let number =
+        |part: &[u8]| part.iter().fold(0, |n: u64, digit| n * 10 + u64::from(digit - b'0'));
     let power = POW10.get(places).ok_or(DecimalError::NotCanonical)?;
     let value = i128::from(number(whole)) * power + i128::from(number(fraction));
     match (negative, value) {

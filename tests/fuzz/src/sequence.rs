@@ -153,15 +153,22 @@ impl Replica {
             0..4 => sale(outlet_id, from),
             4 => {
                 let submitted = submitted(outlet_id, from);
-                let (terminal_id, shift_id) = ("T".into(), from.of(&["S1", "S2"]).to_string().into());
+                let (terminal_id, shift_id) =
+                    ("T".into(), from.of(&["S1", "S2"]).to_string().into());
                 let cashier_id = "C".into();
                 GroupCommand::OpenShift(OpenShift { submitted, terminal_id, shift_id, cashier_id })
             }
             5 => {
                 let submitted = submitted(outlet_id, from);
-                let (terminal_id, shift_id) = ("T".into(), from.of(&["S1", "S2"]).to_string().into());
+                let (terminal_id, shift_id) =
+                    ("T".into(), from.of(&["S1", "S2"]).to_string().into());
                 let cashier_id = "C".into();
-                GroupCommand::CloseShift(CloseShift { submitted, terminal_id, shift_id, cashier_id })
+                GroupCommand::CloseShift(CloseShift {
+                    submitted,
+                    terminal_id,
+                    shift_id,
+                    cashier_id,
+                })
             }
             6 => {
                 let submitted = submitted(outlet_id, from);
@@ -201,7 +208,11 @@ impl Replica {
     fn directory_fact(&self, outlet_id: &str, from: &mut Choices<'_>) -> GroupCommand {
         let version = u64::from(from.next() % 8);
         match from.next() % 3 {
-            0 => outlet(outlet_id, *from.of(&[OutletStatus::Active, OutletStatus::Suspended]), version),
+            0 => outlet(
+                outlet_id,
+                *from.of(&[OutletStatus::Active, OutletStatus::Suspended]),
+                version,
+            ),
             1 => {
                 let (outlet_id, terminal_id) = (outlet_id.into(), "T".into());
                 let blocked = from.next() & 1 == 1;
@@ -289,7 +300,9 @@ fn payment(outlet_id: &str, from: &mut Choices<'_>) -> GroupCommand {
 fn payload(outlet_id: &str, from: &mut Choices<'_>) -> Vec<u8> {
     let kind = *from.of(&["sale", "sale", "credit_note", "advance", "export"]);
     let original = match kind {
-        "credit_note" => format!(r#""original_fiscal_number":"CD-{outlet_id}-{}","#, 1 + from.next() % 8),
+        "credit_note" => {
+            format!(r#""original_fiscal_number":"CD-{outlet_id}-{}","#, 1 + from.next() % 8)
+        }
         _ => String::new(),
     };
     let currency = *from.of(&["CDF", "CDF", "USD"]);
