@@ -38,8 +38,8 @@ impl UnixMs {
         spelled.then_some(Self(ms))
     }
 
-    /// Reads any RFC 3339 time since 1970: with any offset, and with up to nine digits of a second, of
-    /// which milliseconds are kept.
+    /// Reads any RFC 3339 time from 1970 to 9999 in UTC: with any offset, and with up to nine digits of a
+    /// second, of which milliseconds are kept.
     #[must_use]
     pub fn parse_lenient(text: &str) -> Option<Self> {
         let (date_time, rest) = text.as_bytes().split_first_chunk::<19>()?;
@@ -50,7 +50,7 @@ impl UnixMs {
         let (millis, zone) = split_fraction(rest)?;
         let local = i64::try_from(seconds.checked_mul(1_000)?.checked_add(millis)?).ok()?;
         let utc = local.checked_sub(zone_offset_ms(zone)?)?;
-        u64::try_from(utc).ok().map(Self)
+        u64::try_from(utc).ok().map(Self).filter(|moment| *moment <= Self::MAX)
     }
 }
 

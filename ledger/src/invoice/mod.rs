@@ -80,7 +80,7 @@ pub struct Filled {
     pub timestamp: bool,
     /// The manifest's version.
     pub tax_manifest_version: bool,
-    /// The tax groups, or some of their figures.
+    /// The tax groups, or some of their figures or names.
     pub tax_groups: bool,
     /// The totals, or some of them.
     pub totals: bool,
