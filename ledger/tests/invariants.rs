@@ -361,6 +361,12 @@ fn signatures_never_run_ahead() {
         assert_eq!(code(&world.one(1, command)), expected, "{first_leaf} {count}");
         assert_eq!(world.group.signed_leaves, signed);
     }
+    // The entry's own record cannot have been signed before the entry was committed.
+    let attach = AttachSignatures { first_leaf: leaves, signatures: vec![[1; 64]] };
+    let attach = || GroupCommand::System(SystemCommand::AttachSignatures(attach.clone()));
+    let together = world.commit(2, vec![seal(1, SALE), attach()]);
+    assert_eq!(codes(&together.outcomes), ["recorded", "unchanged"]);
+    assert_eq!(code(&world.one(3, attach())), "done");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use fiscus_ledger::commands::{
     DirectoryFact, GrantBlock, GroupCommand, OpenShift, PrepareAuthority, ReconcileOffline,
     RecordPayment, Seal, Submitted, SystemCommand, Tick, authority_proof_hash,
 };
-use fiscus_ledger::credential::{Credential, CredentialTerms};
+use fiscus_ledger::credential::Credential;
 use fiscus_ledger::facts::{
     Environment, Fact, OutletFact, OutletStatus, SigningMode, TerminalFact,
 };
@@ -38,6 +38,7 @@ use super::random::random_bytes;
 const CLUSTER: &str = "demo.fiscus.example";
 const HOST: &str = "verify.example.cd";
 const OUTLET: &str = "outlet-gombe";
+const SERIES: &str = "KIN-GOMBE";
 const TILL: &str = "till-1";
 const OFFLINE_TILL: &str = "till-2";
 const CASHIER: &str = "cashier-7";
@@ -320,9 +321,8 @@ impl Day {
             numbers: LENT_NUMBERS,
             validity_ms: LENT_FOR_MS,
         };
-        let record =
-            recorded(self.group.commit(at("12:00:00")?, GroupCommand::GrantBlock(grant))?)?;
-        let credential = self.sign_credential(&till, record.leaf_index)?;
+        recorded(self.group.commit(at("12:00:00")?, GroupCommand::GrantBlock(grant))?)?;
+        let credential = self.sign_credential()?;
         let (first, last) = (credential.terms().first, credential.terms().last);
         self.tell(
             "12:00",
@@ -360,22 +360,9 @@ impl Day {
         Ok(())
     }
 
-    /// The leave that the authority signs for the grant's record.
-    fn sign_credential(&self, till: &SigningKey, grant_leaf: u64) -> Result<Credential> {
-        let (grant, _) = self.group.record(grant_leaf)?;
-        let first = self.receipts.len() + 1;
-        let terms = CredentialTerms {
-            id: CREDENTIAL.to_owned(),
-            outlet_id: OUTLET.to_owned(),
-            prefix: "KIN-GOMBE".to_owned(),
-            first: u64::try_from(first)?,
-            last: u64::try_from(first)? + LENT_NUMBERS - 1,
-            not_before_ms: grant.timestamp.get(),
-            not_after_ms: grant.timestamp.get() + LENT_FOR_MS,
-            terminal_key: till.verifying_key().to_bytes(),
-            block_entry_hash: grant.entry_hash,
-            authority_id: grant.authority_id.to_owned(),
-        };
+    /// The leave that the authority signs once the grant is committed.
+    fn sign_credential(&self) -> Result<Credential> {
+        let terms = self.group.block(CREDENTIAL)?.credential_terms(CREDENTIAL, SERIES);
         let signature = self.authority.sign(&terms.signed_hash()).to_bytes();
         Ok(Credential::new(terms, signature)?)
     }
@@ -393,7 +380,7 @@ impl Day {
         let text = text.replace(TILL, OFFLINE_TILL);
         let canonical = self.read(&text)?.invoice.canonical_bytes().to_vec();
         let invoice = parse_strict(&canonical, &self.manifest)?;
-        let number = format!("KIN-GOMBE-{}", credential.terms().first + place - 1);
+        let number = format!("{SERIES}-{}", credential.terms().first + place - 1);
         let mut seal = OfflineSeal {
             credential_id: Id::from(CREDENTIAL),
             place,

@@ -17,7 +17,10 @@ use fiscus_ledger::commands::{AttachSignatures, GroupCommand, SystemCommand};
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::outcome::Outcome;
 use fiscus_ledger::record::Record;
+use fiscus_ledger::state::Id;
+use fiscus_ledger::state::block::Block;
 use fiscus_ledger::state::group::Group;
+use fiscus_ledger::state::table::Row;
 use fiscus_ledger::time::UnixMs;
 use fiscus_ledger::tree::inclusion_proof;
 
@@ -86,6 +89,12 @@ impl MemoryGroup {
         let at = usize::try_from(leaf)?;
         let bytes = self.records.get(at).and_then(Option::as_ref).context("no record there")?;
         Ok((Record::decode(bytes)?, self.signatures.get(at).context("the record is not signed")?))
+    }
+
+    /// A block of lent numbers.
+    pub(super) fn block(&self, credential_id: &str) -> Result<Block> {
+        let stored = self.rows.get(&Block::stored_key(&Id::from(credential_id)));
+        Ok(Block::from_stored(stored.context("no such block")?)?)
     }
 
     /// Proves that a leaf is in the tree of `size` leaves.
