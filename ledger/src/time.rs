@@ -194,6 +194,8 @@ mod tests {
             ("2026-02-01T12:00:00+0100", None),
             ("2026-02-01T12:00:00+24:00", None),
             ("1970-01-01T00:30:00+01:00", None),
+            ("9999-12-31T23:59:59.999Z", Some(UnixMs::MAX.get())),
+            ("9999-12-31T23:59:59.999-00:01", None),
         ];
         for (text, ms) in rows {
             assert_eq!(UnixMs::parse_lenient(text).map(UnixMs::get), ms, "{text}");

@@ -13,7 +13,7 @@ pub use value::Value;
 pub const DEPTH_MAX: u32 = 16;
 
 /// The text is not the JSON that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
 pub struct JsonError {
     /// The byte.

@@ -249,6 +249,7 @@ fn an_answer_does_not_echo_a_hostile_key() {
     }
 }
 
+// long: a table, one row per document
 #[test]
 fn absent_and_null_members_of_the_full_model() {
     // A member that strict input needs, and lenient input does not, is marked `ok`.
@@ -409,6 +410,7 @@ fn a_value_of_another_kind_is_refused_everywhere() {
     }
 }
 
+// long: a table, one row per document
 #[test]
 fn words_must_be_known() {
     check(

@@ -240,6 +240,7 @@ fn huge_numbers_are_read_as_text() {
     }
 }
 
+// long: a table, one row per document
 #[test]
 fn quantities_and_rates_have_a_range() {
     check(
