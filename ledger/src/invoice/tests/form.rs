@@ -118,18 +118,50 @@ fn span(parent: &str, name: &str) -> std::ops::Range<usize> {
         from += FULL[from..].find(&format!("\"{part}\":")).unwrap() + part.len() + 3;
     }
     let start = from + FULL[from..].find(&format!("\"{name}\":")).unwrap();
-    let value = start + name.len() + 3;
+    start..member_end(start)
+}
+
+/// Where the member that starts here in the full model ends.
+fn member_end(start: usize) -> usize {
+    let value = start + FULL[start..].find(':').unwrap() + 1;
     let (mut depth, mut quoted) = (0_u32, false);
     for (at, byte) in FULL.bytes().enumerate().skip(value) {
         match byte {
             b'"' => quoted = !quoted,
             b'{' | b'[' if !quoted => depth += 1,
-            b',' | b'}' | b']' if !quoted && depth == 0 => return start..at,
+            b',' | b'}' | b']' if !quoted && depth == 0 => return at,
             b'}' | b']' if !quoted => depth -= 1,
             _ => {}
         }
     }
     unreachable!("the model ends with a bracket")
+}
+
+/// Each member of the full model changes places with the next one.
+#[test]
+fn a_misplaced_field_is_named_strictly_and_right_leniently() {
+    let mut swapped = 0;
+    for (parent, names) in MEMBERS {
+        for name in *names {
+            let one = span(parent, name);
+            if FULL.as_bytes()[one.end] != b',' {
+                continue;
+            }
+            let two = one.end + 1..member_end(one.end + 1);
+            let text = format!(
+                "{}{},{}{}",
+                &FULL[..one.start],
+                &FULL[two.clone()],
+                &FULL[one.clone()],
+                &FULL[two.end..]
+            );
+            assert_eq!(lenient(text.as_bytes()).unwrap().invoice.canonical_text(), FULL, "{text}");
+            let expected = format!("SCHEMA_INVALID {parent}/{name}");
+            assert_eq!(told(strict(text.as_bytes())), expected, "{text}");
+            swapped += 1;
+        }
+    }
+    assert!(swapped > 20, "{swapped}");
 }
 
 #[test]
