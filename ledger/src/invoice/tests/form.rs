@@ -134,7 +134,7 @@ fn member_end(start: usize) -> usize {
             _ => {}
         }
     }
-    unreachable!("the model ends with a bracket")
+    panic!("the model ends with a bracket")
 }
 
 /// Each member of the full model changes places with the next one.
