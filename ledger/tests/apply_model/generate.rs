@@ -7,8 +7,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use fiscus_ledger::commands::{
     ActivateAuthority, AttachSignatures, CheckpointCut, CheckpointDecided, CloseBlock, CloseDay,
     CloseShift, DirectoryFact, GrantBlock, GroupCommand, OpenShift, PrepareAuthority,
-    RaiseApplyVersion, ReconcileOffline, RecordPayment, RecoveryGap, Seal, Submitted, SystemCommand,
-    Tick, authority_proof_hash,
+    RaiseApplyVersion, ReconcileOffline, RecordPayment, RecoveryGap, Seal, Submitted,
+    SystemCommand, Tick, authority_proof_hash,
 };
 use fiscus_ledger::facts::{
     DeviceFact, DeviceState, Environment, Fact, OutletFact, OutletStatus, SigningMode, TerminalFact,
@@ -240,8 +240,11 @@ impl Generator {
         for at in 0..self.random.between(1, 3) {
             let quantity = i128::from(self.random.between(1, 5));
             let price = i128::from(self.random.between(1, 99_999));
-            let discount =
-                if self.random.percent(20) { price.min(i128::from(self.random.below(500))) } else { 0 };
+            let discount = if self.random.percent(20) {
+                price.min(i128::from(self.random.below(500)))
+            } else {
+                0
+            };
             // Only the two ordinary rates stand beside each other.
             let group = if group == 1 && at == 1 { 3 } else { group };
             lines.push(Line { group, quantity, price, discount });
@@ -275,7 +278,8 @@ impl Generator {
 
     /// Lets a terminal seal once more, or submits what it has made, in any order.
     fn offline(&mut self, model: &Model) -> GroupStep {
-        let known: Vec<&Lent> = model.lent.iter().filter(|lent| lent.grant_hash.is_some()).collect();
+        let known: Vec<&Lent> =
+            model.lent.iter().filter(|lent| lent.grant_hash.is_some()).collect();
         if known.is_empty() {
             return self.grant();
         }

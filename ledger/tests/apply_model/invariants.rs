@@ -146,9 +146,8 @@ impl Journals {
             recs.iter().filter_map(|rec| rec.plan.as_deref().cloned()).collect()
         };
         let mut start = 0;
-        let closed: Vec<usize> = (0..shop.journal.len())
-            .filter(|at| shop.journal[*at].kind == "z_closure")
-            .collect();
+        let closed: Vec<usize> =
+            (0..shop.journal.len()).filter(|at| shop.journal[*at].kind == "z_closure").collect();
         assert_eq!(closed.len(), fold.closures.len());
         for (end, closure) in closed.iter().zip(&fold.closures) {
             assert_eq!(small(closure.position), end + 1);
@@ -202,7 +201,9 @@ fn credits(store: &Store, shop: &Shop) {
             continue;
         }
         let mut taken: BTreeMap<usize, (i128, i128)> = BTreeMap::new();
-        for (_, note) in shop.invoices().filter(|(_, note)| note.original.as_deref() == Some(&number)) {
+        for (_, note) in
+            shop.invoices().filter(|(_, note)| note.original.as_deref() == Some(&number))
+        {
             for (group, (base, tax)) in note.groups() {
                 let sum = taken.entry(group).or_default();
                 *sum = (sum.0 + base, sum.1 + tax);

@@ -19,7 +19,7 @@ pub(crate) struct Line {
 /// What is wrong with an invoice's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
-    /// They are not canonical.
+    /// They are cut short.
     Form,
     /// They state another subtotal than the lines make.
     Totals,
@@ -110,9 +110,10 @@ impl Plan {
                 format!(r#"{{"method":"{method}","amount":"{}"}}"#, decimal(*amount))
             })
             .collect();
-        let original = self.original.as_ref().map_or(String::new(), |number| {
-            format!(r#""original_fiscal_number":"{number}","#)
-        });
+        let original = self
+            .original
+            .as_ref()
+            .map_or(String::new(), |number| format!(r#""original_fiscal_number":"{number}","#));
         let fx = if self.currency == "CDF" { "" } else { r#""fx":{"rate":"2800"},"# };
         let mode = if self.inclusive { r#""price_mode":"inclusive","# } else { "" };
         format!(
@@ -135,7 +136,7 @@ impl Plan {
         let text = parsed.invoice.canonical_text();
         match self.defect {
             None => text.to_owned(),
-            Some(Defect::Form) => format!("{text} "),
+            Some(Defect::Form) => text[..text.len() - 1].to_owned(),
             Some(Defect::Totals) => text.replace(r#""subtotal":""#, r#""subtotal":"1"#),
         }
         .into_bytes()
