@@ -305,7 +305,7 @@ impl Generator {
 
     fn next_seal(&mut self, model: &Model, lent: &Lent) -> GroupStep {
         let mine = |step: &&GroupStep| credential_of(step) == &*lent.credential;
-        let last = self.made.iter().filter(mine).next_back();
+        let last = self.made.iter().rfind(mine);
         let place = last.map_or(1, |step| seal_of(step).place + 1);
         let prev_hash = last.map_or(lent.grant_hash.unwrap(), |step| step.hash);
         let before = last.map_or(lent.from, |step| seal_of(step).timestamp.get());
