@@ -24,8 +24,9 @@ use fiscus_ledger::state::group::Group;
 use fiscus_ledger::state::rows::PaymentStatus;
 use fiscus_ledger::time::UnixMs;
 
+use crate::answer::Step;
 use crate::invoice::{Defect, Line, Plan};
-use crate::model::{Lent, Model, Step};
+use crate::model::{Lent, Model};
 use crate::random::Random;
 use crate::store::CLUSTER;
 

@@ -6,6 +6,7 @@
 //!
 //! `FISCUS_SEED=7` repeats one sequence; `FISCUS_SEQUENCES=100000` makes more of them.
 
+mod answer;
 mod generate;
 mod invariants;
 mod invoice;
@@ -21,9 +22,10 @@ use fiscus_ledger::commands::Command;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 
+use answer::{Answer, Step};
 use generate::{Generator, OPENING};
 use invariants::Journals;
-use model::{Answer, Model, Step};
+use model::Model;
 use store::Store;
 
 const SEQUENCES: u64 = 10_000;

@@ -7,7 +7,8 @@ use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::seal::authority_id;
 use fiscus_ledger::state::Id;
 
-use crate::model::{Answer, Rec};
+use crate::answer::Answer;
+use crate::model::Rec;
 
 #[derive(Debug, Clone)]
 struct Known {
