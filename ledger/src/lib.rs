@@ -4,6 +4,29 @@
 //! bad input is an outcome. Every replica that applies the same entries to the same state reaches the
 //! same bytes.
 
+#![deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic,
+    clippy::lossy_float_literal,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a replica must not lose a digit, stop, or differ from another"
+)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a lossy cast changes money silently"
+    )
+)]
+
 pub mod apply;
 pub mod base64;
 pub mod checkpoint;

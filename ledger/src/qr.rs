@@ -13,8 +13,8 @@
 
 mod verify;
 
+use core::net::Ipv4Addr;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 
 use crate::base64;
 use crate::credential::{Credential, CredentialError, is_authority_id};

@@ -22,7 +22,10 @@ impl CheckpointCut {
         let size = group.tree.size();
         let nothing_new = size == group.heads_leaf_end;
         let last = group.cuts.last().or(group.decided.as_ref());
-        if last.is_some_and(|tuple| tuple.size == size) && (nothing_new || !self.demand_heads) {
+        // One cut an entry, because a decision names its cut by the entry.
+        let cut_already = last.is_some_and(|tuple| tuple.log_index == group.log_index);
+        let unchanged = last.is_some_and(|tuple| tuple.size == size);
+        if cut_already || (unchanged && (nothing_new || !self.demand_heads)) {
             return Outcome::Unchanged;
         }
         group.fold_heads();

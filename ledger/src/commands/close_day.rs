@@ -1,10 +1,10 @@
 //! The daily closure (Z): a record whose place in the journal decides what it covers.
 
-use super::{Context, Submitted, no_authority, outlet_unknown};
+use super::{Context, Submitted, no_authority, no_manifest, outlet_unknown};
 use crate::apply::ApplyError;
 use crate::facts::is_identifier;
 use crate::journal::Draft;
-use crate::outcome::{Outcome, RefusalCode};
+use crate::outcome::Outcome;
 use crate::record::RecordKind;
 use crate::reports::{ZContext, z_report};
 use crate::state::Id;
@@ -44,10 +44,7 @@ impl CloseDay {
         let authority_id = authority.id.clone();
         let time = state.group.time;
         let Some(manifest) = state.group.manifest_at(time) else {
-            return Ok(Outcome::refused(
-                RefusalCode::NoManifest,
-                "no tax manifest is in force yet; an operator must publish one",
-            ));
+            return Ok(no_manifest());
         };
 
         let payload = z_report(

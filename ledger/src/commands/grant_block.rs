@@ -1,7 +1,10 @@
 //! Lends the next numbers of an outlet to a terminal for offline sealing.
 
 use super::recovery_gap::SEQUENCE_MAX;
-use super::{Context, Submitted, closed_for_sale, field_invalid, no_authority, outlet_unknown};
+use super::{
+    Context, Submitted, closed_for_sale, field_invalid, no_authority, outlet_unknown,
+    terminal_blocked,
+};
 use crate::apply::ApplyError;
 use crate::facts::is_identifier;
 use crate::hash::Hash32;
@@ -57,8 +60,7 @@ impl GrantBlock {
         }
         let key = (outlet_id.clone(), self.terminal_id.clone());
         if state.terminals.get(&key)?.is_some_and(|terminal| terminal.blocked) {
-            let detail = format!("terminal {} has been stopped by the operator", self.terminal_id);
-            return Ok(Outcome::refused(RefusalCode::TerminalBlocked, detail));
+            return Ok(terminal_blocked(&self.terminal_id));
         }
         if state.blocks.get(&self.credential_id)?.is_some() {
             let detail = format!("credential {} exists; choose a new id", self.credential_id);

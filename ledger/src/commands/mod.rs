@@ -322,6 +322,18 @@ fn no_authority() -> Outcome {
     )
 }
 
+fn no_manifest() -> Outcome {
+    Outcome::refused(
+        RefusalCode::NoManifest,
+        "no tax manifest is in force at this time; an operator must publish one",
+    )
+}
+
+fn terminal_blocked(terminal_id: &str) -> Outcome {
+    let detail = format!("terminal {terminal_id} has been stopped by the operator");
+    Outcome::refused(RefusalCode::TerminalBlocked, detail)
+}
+
 /// Why an outlet may not issue numbers now.
 fn closed_for_sale(outlet: &Outlet) -> Option<Outcome> {
     let id = &outlet.fact.outlet_id;

@@ -1,6 +1,9 @@
 //! Opens a cashier's session at a terminal.
 
-use super::{Context, Submitted, closed_for_sale, field_invalid, no_authority, outlet_unknown};
+use super::{
+    Context, Submitted, closed_for_sale, field_invalid, no_authority, outlet_unknown,
+    terminal_blocked,
+};
 use crate::apply::ApplyError;
 use crate::facts::is_identifier;
 use crate::journal::Draft;
@@ -56,8 +59,7 @@ impl OpenShift {
         let key = (outlet_id.clone(), self.terminal_id.clone());
         let terminal = state.terminals.get(&key)?.cloned().unwrap_or_default();
         if terminal.blocked {
-            let detail = format!("terminal {} has been stopped by the operator", self.terminal_id);
-            return Ok(Outcome::refused(RefusalCode::TerminalBlocked, detail));
+            return Ok(terminal_blocked(&self.terminal_id));
         }
         if let Some(shift) = &terminal.shift {
             let detail = format!(

@@ -1,7 +1,7 @@
 //! Takes an offline seal into the journal: in order while its block is open, and late when its number
 //! was flagged missing.
 
-use super::{Context, InvoiceSlot, credit_original, no_authority};
+use super::{Context, InvoiceSlot, credit_original, no_authority, no_manifest};
 use crate::apply::ApplyError;
 use crate::hash::Hash32;
 use crate::invoice::CanonicalInvoice;
@@ -16,7 +16,7 @@ use crate::state::working::Reads;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::close_block::finish_block;
-use super::seal::{count_invoice, refuse_identity, sealed_invoice};
+use super::seal::{count_in_shift, count_invoice, refuse_identity, sealed_invoice};
 
 /// Submits one offline seal. Its credential and its place are its idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +120,7 @@ impl ReconcileOffline {
                 raise(cx, &self.seal, &self.outlet_id, RefusalCode::DocumentInvalid);
                 return Ok(Err(Outcome::Refused(Refusal::Invoice(problem))));
             }
-            Some(InvoiceSlot(None)) | None => {
-                let detail = "no tax manifest was in force at the seal's time";
-                return Ok(Err(Outcome::refused(RefusalCode::NoManifest, detail)));
-            }
+            Some(InvoiceSlot(None)) | None => return Ok(Err(no_manifest())),
         };
         let outlet = cx.state.outlets.get(&self.outlet_id)?.expect("a block's outlet exists");
         let number = block.first + self.seal.place - 1;
@@ -210,15 +207,23 @@ pub(super) fn append_one_waiting(
     })?;
     let linked = linked(&seal);
     cx.state.waiting.delete((id.clone(), place));
-    if linked && let InvoiceSlot(Some(Ok(invoice))) = seal.parse(&cx.state.group) {
-        let outlet = cx.state.outlets.get(&outlet_id)?.expect("a block's outlet exists");
-        let number = Id::from(format!("{}-{}", outlet.number_prefix(), first + place - 1));
-        let genuine = Genuine { fiscal_number: number, entry_hash, invoice };
-        if append(cx, &seal, &genuine)?.is_ok() {
-            return Ok(true);
+    let refused = match seal.parse(&cx.state.group) {
+        _ if !linked => Some(RefusalCode::OfflineLinkBroken),
+        InvoiceSlot(Some(Ok(invoice))) => {
+            let outlet = cx.state.outlets.get(&outlet_id)?.expect("a block's outlet exists");
+            let number = Id::from(format!("{}-{}", outlet.number_prefix(), first + place - 1));
+            let genuine = Genuine { fiscal_number: number, entry_hash, invoice };
+            match append(cx, &seal, &genuine)? {
+                Ok(_) => return Ok(true),
+                // It has raised its own alert.
+                Err(_) => None,
+            }
         }
+        InvoiceSlot(_) => Some(RefusalCode::DocumentInvalid),
+    };
+    if let Some(code) = refused {
+        raise(cx, &seal, &outlet_id, code);
     }
-    raise(cx, &seal, &outlet_id, RefusalCode::OfflineLinkBroken);
     cx.state.blocks.get_mut(id)?.expect("it was there above").set_slot(place, Slot::Empty);
     Ok(false)
 }
@@ -268,11 +273,7 @@ fn append(
             fiscal_number: genuine.fiscal_number.clone(),
         });
     }
-    if let Some(terminal) = state.terminals.get_mut_if(&terminal_key, |row| row.shift.is_some())?
-        && let Some(shift) = &mut terminal.shift
-    {
-        shift.tally.add(&genuine.invoice);
-    }
+    count_in_shift(&mut state.terminals, &terminal_key, &genuine.invoice)?;
     let key = (outlet_id, genuine.fiscal_number.clone());
     state.invoices.put(key, sealed_invoice(&genuine.invoice, recorded.position));
     let slot = Slot::Appended {

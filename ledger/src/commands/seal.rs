@@ -1,6 +1,9 @@
 //! Gives an invoice its number, its place in the journal and its hashes.
 
-use super::{Context, InvoiceSlot, Submitted, closed_for_sale, no_authority, outlet_unknown};
+use super::{
+    Context, InvoiceSlot, Submitted, closed_for_sale, no_authority, no_manifest, outlet_unknown,
+    terminal_blocked,
+};
 use crate::apply::ApplyError;
 use crate::facts::DeviceState;
 use crate::invoice::{CanonicalInvoice, InvoiceType, parse_strict};
@@ -11,9 +14,9 @@ use crate::record::RecordKind;
 use crate::state::Id;
 use crate::state::group::Group;
 use crate::state::outlet::Outlet;
-use crate::state::rows::{GroupAmounts, Operation, SealedInvoice};
+use crate::state::rows::{Device, GroupAmounts, Operation, SealedInvoice, Terminal, TerminalKey};
 use crate::state::table::Table;
-use crate::state::working::Reads;
+use crate::state::working::{Reads, WorkingSet};
 use crate::time::UnixMs;
 
 use super::recovery_gap::SEQUENCE_MAX;
@@ -42,7 +45,7 @@ impl Seal {
 
     pub(super) fn read(&self, parsed: Option<&InvoiceSlot<'_>>, reads: &mut Reads) {
         self.submitted.read(Operation::Seal, reads);
-        reads.terminals.insert((self.submitted.outlet_id.clone(), self.terminal_id.clone()));
+        reads.terminals.insert(self.terminal_key());
         reads.devices.extend(self.device_id.clone());
         if let Some(InvoiceSlot(Some(Ok(invoice)))) = parsed
             && let Some(original) = invoice.original_fiscal_number()
@@ -58,52 +61,16 @@ impl Seal {
     ) -> Result<Outcome, ApplyError> {
         let state = &mut *cx.state;
         let outlet_id = &self.submitted.outlet_id;
-        let Some(outlet) = state.outlets.get(outlet_id)? else {
-            return Ok(outlet_unknown(outlet_id));
+        let (invoice, authority_id) = match self.check(state, parsed)? {
+            Ok(checked) => checked,
+            Err(answer) => return Ok(answer),
         };
-        if let Some(answer) = self.submitted.duplicate(Operation::Seal, &state.submissions)? {
-            return Ok(answer);
-        }
-        if let Some(refusal) = closed_for_sale(outlet) {
-            return Ok(refusal);
-        }
-        if let Some(refusal) = self.refuse_device(&state.devices)? {
-            return Ok(refusal);
-        }
-        let Some(authority) = state.group.active_authority(outlet.fact.environment) else {
-            return Ok(no_authority());
-        };
-        let authority_id = authority.id.clone();
-        let invoice = match parsed {
-            Some(InvoiceSlot(Some(Ok(invoice)))) => invoice,
-            Some(InvoiceSlot(Some(Err(problem)))) => {
-                return Ok(Outcome::Refused(Refusal::Invoice(problem)));
-            }
-            Some(InvoiceSlot(None)) | None => {
-                return Ok(Outcome::refused(
-                    RefusalCode::NoManifest,
-                    "no tax manifest is in force yet; an operator must publish one",
-                ));
-            }
-        };
-        if let Some(refusal) = refuse_identity(outlet, &invoice, &self.terminal_id) {
-            return Ok(refusal);
-        }
-        let terminal_key = (outlet_id.clone(), self.terminal_id.clone());
-        if state.terminals.get(&terminal_key)?.is_some_and(|terminal| terminal.blocked) {
-            let detail = format!("terminal {} has been stopped by the operator", self.terminal_id);
-            return Ok(Outcome::refused(RefusalCode::TerminalBlocked, detail));
-        }
-        if outlet.series.last >= SEQUENCE_MAX {
-            let detail = format!("outlet {outlet_id} has used its last fiscal number");
-            return Ok(Outcome::refused(RefusalCode::SeriesExhausted, detail));
-        }
         if let Some(refusal) = credit_original(outlet_id, &invoice, &mut state.invoices)? {
             return Ok(refusal);
         }
 
         // From here on nothing can be refused: the number is taken and the record exists.
-        let outlet = state.outlets.get_mut(outlet_id)?.expect("it was there above");
+        let outlet = state.outlets.get_mut(outlet_id)?.expect("check has found it");
         let number = outlet.series.last + 1;
         outlet.series.last = number;
         outlet.series.sealed += 1;
@@ -120,22 +87,61 @@ impl Seal {
         };
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         count_invoice(outlet, &invoice, number);
-        if let Some(terminal) =
-            state.terminals.get_mut_if(&terminal_key, |row| row.shift.is_some())?
-            && let Some(shift) = &mut terminal.shift
-        {
-            shift.tally.add(&invoice);
-        }
+        count_in_shift(&mut state.terminals, &self.terminal_key(), &invoice)?;
         self.submitted.remember(Operation::Seal, &mut state.submissions, recorded.position);
         let key = (outlet_id.clone(), recorded.fiscal_number.clone());
         state.invoices.put(key, sealed_invoice(&invoice, recorded.position));
         Ok(Outcome::Recorded(recorded))
     }
 
-    fn refuse_device(
+    /// Everything that can refuse the seal, except the credit of an original; and the invoice and the
+    /// authority when nothing does.
+    fn check<'e>(
         &self,
-        devices: &Table<crate::state::rows::Device>,
-    ) -> Result<Option<Outcome>, ApplyError> {
+        state: &WorkingSet,
+        parsed: Option<InvoiceSlot<'e>>,
+    ) -> Result<Result<(CanonicalInvoice<'e>, Id), Outcome>, ApplyError> {
+        let outlet_id = &self.submitted.outlet_id;
+        let Some(outlet) = state.outlets.get(outlet_id)? else {
+            return Ok(Err(outlet_unknown(outlet_id)));
+        };
+        if let Some(answer) = self.submitted.duplicate(Operation::Seal, &state.submissions)? {
+            return Ok(Err(answer));
+        }
+        if let Some(refusal) = closed_for_sale(outlet) {
+            return Ok(Err(refusal));
+        }
+        if let Some(refusal) = self.refuse_device(&state.devices)? {
+            return Ok(Err(refusal));
+        }
+        let Some(authority) = state.group.active_authority(outlet.fact.environment) else {
+            return Ok(Err(no_authority()));
+        };
+        let invoice = match parsed {
+            Some(InvoiceSlot(Some(Ok(invoice)))) => invoice,
+            Some(InvoiceSlot(Some(Err(problem)))) => {
+                return Ok(Err(Outcome::Refused(Refusal::Invoice(problem))));
+            }
+            Some(InvoiceSlot(None)) | None => return Ok(Err(no_manifest())),
+        };
+        if let Some(refusal) = refuse_identity(outlet, &invoice, &self.terminal_id) {
+            return Ok(Err(refusal));
+        }
+        if state.terminals.get(&self.terminal_key())?.is_some_and(|terminal| terminal.blocked) {
+            return Ok(Err(terminal_blocked(&self.terminal_id)));
+        }
+        if outlet.series.last >= SEQUENCE_MAX {
+            let detail = format!("outlet {outlet_id} has used its last fiscal number");
+            return Ok(Err(Outcome::refused(RefusalCode::SeriesExhausted, detail)));
+        }
+        Ok(Ok((invoice, authority.id.clone())))
+    }
+
+    fn terminal_key(&self) -> TerminalKey {
+        (self.submitted.outlet_id.clone(), self.terminal_id.clone())
+    }
+
+    fn refuse_device(&self, devices: &Table<Device>) -> Result<Option<Outcome>, ApplyError> {
         let Some(device_id) = &self.device_id else { return Ok(None) };
         let Some(device) = devices.get(device_id)? else {
             let detail = format!("device {device_id} is not registered; activate it first");
@@ -184,6 +190,20 @@ pub(super) fn count_invoice(outlet: &mut Outlet, invoice: &CanonicalInvoice<'_>,
     outlet.period.sealed.insert(number);
     outlet.period.note_manifest(invoice.manifest_version());
     outlet.perpetual.add(invoice);
+}
+
+/// Adds an invoice to the shift that is open at its terminal, if one is.
+pub(super) fn count_in_shift(
+    terminals: &mut Table<Terminal>,
+    key: &TerminalKey,
+    invoice: &CanonicalInvoice<'_>,
+) -> Result<(), ApplyError> {
+    if let Some(terminal) = terminals.get_mut_if(key, |row| row.shift.is_some())?
+        && let Some(shift) = &mut terminal.shift
+    {
+        shift.tally.add(invoice);
+    }
+    Ok(())
 }
 
 /// The row that later credit notes are checked against.

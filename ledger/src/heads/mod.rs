@@ -5,9 +5,10 @@
 //! byte 0 onwards, in which every inner node has two children (paths without a branch are skipped).
 //!
 //! ```text
-//! entry = H("fiscus/heads-entry/v1", h32 key, str outlet_id, u64 last position,
-//!           u64 number of series, (str series code, u64 last number) per series by code,
-//!           h32 chain head, h32 perpetual digest)
+//! contents = H("fiscus/heads-contents/v1", str outlet_id, u64 last position,
+//!              u64 number of series, (str series code, u64 last number) per series by code,
+//!              h32 chain head, h32 perpetual digest)
+//! entry = H("fiscus/heads-entry/v1", h32 key, h32 contents)
 //! node  = H("fiscus/heads-node/v1", u64 depth, h32 prefix, h32 left, h32 right)
 //! empty = H("fiscus/heads-empty/v1")                                 the root without outlets
 //! leaf  = H("fiscus/heads-leaf/v1", str cluster, u64 group, u64 leaf index, h32 root)
@@ -16,6 +17,8 @@
 //! `depth` is the number of leading bits that all keys below the node share, which is also the
 //! position of the bit that tells left (0) from right (1). `prefix` is those bits; the others are
 //! zero. Because the prefix is part of the hash, a node shows which keys cannot be below it.
+//! Because an entry hashes its contents apart, a proof can show whose key stands somewhere without
+//! showing that outlet's figures; the chain head in the contents keeps them from being guessed.
 //! `leaf` is the leaf data under which a root enters the group tree.
 //!
 //! Invariants: the root depends on the entries alone, never on the order in which they came; a clone
@@ -128,10 +131,9 @@ fn empty_hash() -> Hash32 {
     Tagged::new("fiscus/heads-empty/v1").finish()
 }
 
-fn entry_hash(key: &Hash32, outlet_id: &str, entry: &HeadEntry) -> Hash32 {
+fn contents_hash(outlet_id: &str, entry: &HeadEntry) -> Hash32 {
     let series_count = u64::try_from(entry.series.len()).expect("lengths fit 64 bits");
-    let mut tagged = Tagged::new("fiscus/heads-entry/v1")
-        .h32(key)
+    let mut tagged = Tagged::new("fiscus/heads-contents/v1")
         .str(outlet_id)
         .u64(entry.last_position)
         .u64(series_count);
@@ -139,6 +141,10 @@ fn entry_hash(key: &Hash32, outlet_id: &str, entry: &HeadEntry) -> Hash32 {
         tagged = tagged.str(code).u64(*last);
     }
     tagged.h32(&entry.chain_head).h32(&entry.perpetual_digest).finish()
+}
+
+fn entry_hash(key: &Hash32, contents: &Hash32) -> Hash32 {
+    Tagged::new("fiscus/heads-entry/v1").h32(key).h32(contents).finish()
 }
 
 fn node_hash(depth: u8, prefix: &Hash32, left: &Hash32, right: &Hash32) -> Hash32 {

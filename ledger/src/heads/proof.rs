@@ -5,21 +5,23 @@
 //! entry, or a node whose prefix the key does not have (absent, because a second way to the key would
 //! need a second hash input for one of these nodes); or nowhere, in the empty tree.
 //!
-//! An absence proof that ends in another outlet's entry shows that entry.
+//! An absence proof that ends at another outlet's entry shows its key and a hash, not its figures.
 //!
 //! As bytes, integers little-endian (`str` and lists start with a `u32` length):
 //!
 //! ```text
 //! proof = u32 number of steps, (u8 depth, h32 sibling) per step from the root downwards, end
 //! end   = u8 0                                                          the empty tree
-//!       | u8 1, str outlet_id, entry                                    an outlet's entry
+//!       | u8 1, str outlet_id, entry                                    the outlet's own entry
 //!       | u8 2, u8 depth, h32 prefix, h32 left, h32 right               an inner node
+//!       | u8 3, h32 key, h32 contents                                   another outlet's entry
 //! entry = u64 last position, u32 number of series, (str code, u64 last number) per series,
 //!         h32 chain head, h32 perpetual digest
 //! ```
 
 use super::{
-    HeadEntry, agree, bit, empty_hash, entry_hash, first_difference, node_hash, outlet_key, prefix,
+    HeadEntry, agree, bit, contents_hash, empty_hash, entry_hash, first_difference, node_hash,
+    outlet_key, prefix,
 };
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::Hash32;
@@ -44,6 +46,7 @@ pub(super) enum End {
     Empty,
     Entry { outlet_id: String, entry: HeadEntry },
     Fork { depth: u8, prefix: Hash32, left: Hash32, right: Hash32 },
+    Other { key: Hash32, contents: Hash32 },
 }
 
 /// What a valid proof says about the outlet.
@@ -102,16 +105,17 @@ impl HeadsProof {
         match &self.end {
             End::Empty => Ok((empty_hash(), HeadsVerdict::Absent)),
             End::Entry { outlet_id: found, entry } => {
-                let found_key = outlet_key(found);
-                if off_path(&found_key) {
+                if found != outlet_id {
                     return Err(HeadsProofError::OtherPath(outlet_id.to_owned()));
                 }
-                let verdict = if found == outlet_id {
-                    HeadsVerdict::Present(entry)
-                } else {
-                    HeadsVerdict::Absent
-                };
-                Ok((entry_hash(&found_key, found, entry), verdict))
+                let hash = entry_hash(key, &contents_hash(found, entry));
+                Ok((hash, HeadsVerdict::Present(entry)))
+            }
+            End::Other { key: found, contents } => {
+                if off_path(found) || found == key {
+                    return Err(HeadsProofError::OtherPath(outlet_id.to_owned()));
+                }
+                Ok((entry_hash(found, contents), HeadsVerdict::Absent))
             }
             End::Fork { depth, prefix, left, right } => {
                 if agree(key, prefix, *depth) {
@@ -143,6 +147,9 @@ impl HeadsProof {
             }
             End::Fork { depth, prefix, left, right } => {
                 writer.u8(2).u8(*depth).raw(prefix).raw(left).raw(right);
+            }
+            End::Other { key, contents } => {
+                writer.u8(3).raw(key).raw(contents);
             }
         }
         writer.finish()
@@ -182,6 +189,10 @@ impl End {
                 let (left, right) = (reader.h32("fork left")?, reader.h32("fork right")?);
                 Ok(Self::Fork { depth, prefix: bits, left, right })
             }
+            3 => Ok(Self::Other {
+                key: reader.h32("other key")?,
+                contents: reader.h32("other contents")?,
+            }),
             _ => Err(DecodeError::Invalid("end kind")),
         }
     }

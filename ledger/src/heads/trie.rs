@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::proof::{End, Step};
 use super::{
-    HeadEntry, HeadsProof, agree, bit, empty_hash, entry_hash, first_difference, node_hash,
-    outlet_key, prefix,
+    HeadEntry, HeadsProof, agree, bit, contents_hash, empty_hash, entry_hash, first_difference,
+    node_hash, outlet_key, prefix,
 };
 use crate::hash::Hash32;
 
@@ -113,8 +113,12 @@ impl HeadsTrie {
         loop {
             match &node.shape {
                 Shape::Entry { outlet_id, entry } => {
-                    let (outlet_id, entry) = (outlet_id.to_string(), entry.clone());
-                    return HeadsProof { steps, end: End::Entry { outlet_id, entry } };
+                    let end = if node.bits == key {
+                        End::Entry { outlet_id: outlet_id.to_string(), entry: entry.clone() }
+                    } else {
+                        End::Other { key: node.bits, contents: contents_hash(outlet_id, entry) }
+                    };
+                    return HeadsProof { steps, end };
                 }
                 Shape::Inner { depth, left, right } if agree(&key, &node.bits, *depth) => {
                     let (next, other) =
@@ -174,7 +178,7 @@ impl<'a> Iterator for HeadsIter<'a> {
 
 impl Node {
     fn entry(key: Hash32, outlet_id: &str, entry: HeadEntry) -> Self {
-        let hash = entry_hash(&key, outlet_id, &entry);
+        let hash = entry_hash(&key, &contents_hash(outlet_id, &entry));
         Self { hash, bits: key, shape: Shape::Entry { outlet_id: outlet_id.into(), entry } }
     }
 
@@ -219,12 +223,9 @@ fn merge(node: &Arc<Node>, changed: &[Arc<Node>], replaced: &mut usize) -> Arc<N
 
 /// The subtree over at least one entry, sorted by key.
 fn build(entries: &[Arc<Node>]) -> Arc<Node> {
-    let (first, last) = match entries {
-        [one] => return Arc::clone(one),
-        [first, .., last] => (first, last),
-        [] => unreachable!("callers split where at least one entry is on each side"),
-    };
-    let depth = first_difference(&first.bits, &last.bits).expect("each key is listed once");
+    let first = entries.first().expect("callers split where an entry is on each side");
+    let last = entries.last().expect("callers split where an entry is on each side");
+    let Some(depth) = first_difference(&first.bits, &last.bits) else { return Arc::clone(first) };
     let (left, right) = split(entries, depth);
     Node::inner(depth, build(left), build(right))
 }

@@ -91,6 +91,7 @@ const TOTALS: &[&str] = &["subtotal", "total_vat", "total", "currency", "roundin
 const PAYMENT: &[&str] = &["method", "amount", "currency", "instrument_id", "provider"];
 const FX: &[&str] = &["rate", "reporting_currency", "tax_in_reporting_currency"];
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
 fn json(error: JsonError) -> Problem {
     let detail = format!("the document is not valid JSON: {error}");
     Problem::new(Code::JsonInvalid, detail)

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use super::{JsonError, Kind, Reader};
 
+/// An object has at most this many members, so that looking for a key twice stays cheap.
+const MEMBERS_MAX: usize = 1_024;
+
 /// A JSON value. Numbers stay text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -61,6 +64,10 @@ impl<'a> Value<'a> {
                 while let Some(key) = reader.next_key(&mut first)? {
                     if members.iter().any(|(known, _)| *known == key) {
                         let what = "a key stands twice in its object before here";
+                        return Err(JsonError { at: reader.position(), what });
+                    }
+                    if members.len() == MEMBERS_MAX {
+                        let what = "an object has too many members before here";
                         return Err(JsonError { at: reader.position(), what });
                     }
                     members.push((key, Self::read(reader)?));

@@ -154,6 +154,7 @@ fn both_colons_of_the_time_may_stand_raw_and_no_other() {
 }
 
 /// Each row replaces one piece of a good URL and names the field that is then wrong.
+// long: one table of spellings, a row each
 #[test]
 fn other_spellings_are_refused_with_their_field() {
     let url = online().to_url();

@@ -1,6 +1,7 @@
 //! Blocks of numbers lent to a terminal for offline sealing, and the offline seals that wait in them.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::credential::CredentialTerms;
 use crate::hash::Hash32;
 use crate::state::table::Row;
 use crate::state::{Id, read_id};
@@ -102,6 +103,23 @@ pub struct Block {
 }
 
 impl Block {
+    /// What the authority signs, and the terminal carries, as the delegated credential.
+    #[must_use]
+    pub fn credential_terms(&self, credential_id: &str, number_prefix: &str) -> CredentialTerms {
+        CredentialTerms {
+            id: credential_id.to_owned(),
+            outlet_id: self.outlet_id.to_string(),
+            prefix: number_prefix.to_owned(),
+            first: self.first,
+            last: self.last,
+            not_before_ms: self.not_before.get(),
+            not_after_ms: self.not_after.get(),
+            terminal_key: self.terminal_key,
+            block_entry_hash: self.grant_hash,
+            authority_id: self.authority_id.to_string(),
+        }
+    }
+
     /// A slot by its place in the terminal's chain, counted from 1.
     #[must_use]
     pub fn slot(&self, place: u64) -> Option<&Slot> {
