@@ -846,12 +846,17 @@ def heads_prefix(key, depth):
     return (int.from_bytes(key, "big") & keep).to_bytes(32, "big")
 
 
+def heads_entry(key, contents):
+    return H("fiscus/heads-entry/v1", h32(key), h32(contents))
+
+
 def head_hash(head):
     series = b"".join(s(code) + u64(last) for code, last in sorted(head.series))
-    return H(
-        "fiscus/heads-entry/v1", heads_key(head.outlet), s(head.outlet), u64(head.position),
+    contents = H(
+        "fiscus/heads-contents/v1", s(head.outlet), u64(head.position),
         u64(len(head.series)), series, h32(head.chain_head), h32(head.digest),
     )  # fmt: skip
+    return heads_entry(heads_key(head.outlet), contents)
 
 
 def heads_node(depth, prefix, left, right):
@@ -901,10 +906,10 @@ def heads_verdict(proof, outlet, root):
         series = tuple((take(number(4)).decode(), number(8)) for _ in range(number(4)))
         if list(series) != sorted(set(series)) or len({code for code, _ in series}) != len(series):
             raise ValueError("series out of order")
-        head = Head(name, position, series, take(32), take(32))
-        current, other = head_hash(head), heads_key(name)
-        if name == outlet:
-            found = head
+        if name != outlet:
+            raise ValueError("the entry of another outlet")
+        found = Head(name, position, series, take(32), take(32))
+        current, other = head_hash(found), key
     elif end == 2:
         final_depth, prefix = number(1), take(32)
         if heads_prefix(prefix, final_depth) != prefix:
@@ -912,6 +917,11 @@ def heads_verdict(proof, outlet, root):
         if heads_prefix(key, final_depth) == prefix:
             raise ValueError("the outlet could be below")
         current, other = heads_node(final_depth, prefix, take(32), take(32)), prefix
+    elif end == 3:
+        other = take(32)
+        if other == key:
+            raise ValueError("the outlet's own key, without its entry")
+        current = heads_entry(other, take(32))
     else:
         raise ValueError("unknown end")
     if at != len(proof):
