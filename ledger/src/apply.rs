@@ -33,7 +33,8 @@ pub struct Entry<C> {
     pub commands: Vec<C>,
 }
 
-/// Why a replica must stop: its environment or its code is broken. No command can cause it.
+/// Why a replica must stop: its environment or its code is broken, or it is too old for the group. No
+/// client's command can cause it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A bug in prefetch.
@@ -236,11 +237,13 @@ fn seal_effects(state: &mut WorkingSet, parts: Parts) -> Effects {
     let rows = state.changed_rows();
     let records = parts.journal.records.finish();
     let group = &mut state.group;
-    // The row still holds the hash before this entry, so the new one covers the whole group, too.
+    // Entry hashes cover all that their records say but the submissions, which are rows. The group's
+    // row still holds the hash before this entry, so the new one covers the whole group, too.
+    let leaves: Vec<u8> = parts.journal.leaves.iter().flat_map(|leaf| leaf.hash).collect();
     group.effects_hash = Tagged::new("fiscus/effects/v1")
         .h32(&group.effects_hash)
         .u64(group.log_index)
-        .h32(blake3::hash(&records).as_bytes())
+        .h32(blake3::hash(&leaves).as_bytes())
         .h32(blake3::hash(rows.as_bytes()).as_bytes())
         .bytes(&group.stored_row())
         .bytes(parts.signatures.as_flattened())

@@ -82,6 +82,8 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn new(seed: Hash32, time: UnixMs, commands: usize) -> Self {
+        // A hint only: an entry of many small commands must not reserve memory for as many invoices.
+        let commands = commands.min(1_024);
         Self {
             records: Writer::with_capacity(commands * 1_536),
             leaves: Vec::with_capacity(commands),

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::json::Sink;
+
 /// Ten to a small power.
 const POW10: [i128; 19] = {
     let mut powers = [1; 19];
@@ -336,7 +338,7 @@ pub fn format_minor(minor: i128) -> String {
 }
 
 /// Spells `value × 10^-decimals`; with `trim`, without trailing zeros. There is no negative zero.
-pub(crate) fn write_scaled(out: &mut String, value: i128, decimals: usize, trim: bool) {
+pub(crate) fn write_scaled(out: &mut impl Sink, value: i128, decimals: usize, trim: bool) {
     let mut digits = [0_u8; 40];
     let mut start = digits.len();
     let mut rest = value.unsigned_abs();
@@ -363,13 +365,11 @@ pub(crate) fn write_scaled(out: &mut String, value: i128, decimals: usize, trim:
     if value < 0 {
         out.push('-');
     }
-    let push = |out: &mut String, part: &[u8]| {
-        out.push_str(std::str::from_utf8(part).unwrap_or_default());
-    };
-    push(out, &digits[start..point]);
+    let text = |part| std::str::from_utf8(part).unwrap_or_default();
+    out.push_str(text(&digits[start..point]));
     if end > point {
         out.push('.');
-        push(out, &digits[point..end]);
+        out.push_str(text(&digits[point..end]));
     }
 }
 

@@ -130,6 +130,8 @@ refusal_codes! {
     OriginalMismatch = "ORIGINAL_MISMATCH",
     /// The credit notes of the original would exceed it.
     CreditExceedsOriginal = "CREDIT_EXCEEDS_ORIGINAL",
+    /// The outlet's totals hold as many currencies as they may.
+    CurrencyLimit = "CURRENCY_LIMIT",
     /// The outlet has no number left that fits its format.
     SeriesExhausted = "SERIES_EXHAUSTED",
     /// The payment is in a state that cannot follow the recorded one.

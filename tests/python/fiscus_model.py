@@ -52,7 +52,7 @@ def builtin_manifest():
     """Version one: the copy that the ledger ships, or the design's own."""
     root = Path(__file__).resolve().parents[2]
     name = "tax-manifest-2026-02-01.json"
-    for path in [*sorted(root.glob(f"*/**/{name}")), root.parent / "shared/data" / name, Path("/work/shared/data") / name]:
+    for path in [*sorted(root.glob(f"*/**/{name}")), root.parent / "shared/data" / name, Path("the tree shared/data") / name]:
         if path.is_file() and "target" not in path.parts:
             return load_manifest(path.read_text("utf-8"))
     raise SystemExit(f"{name} is nowhere in {root}")

@@ -25,13 +25,14 @@ impl CheckpointCut {
         // One cut an entry, because a decision names its cut by the entry.
         let cut_already = last.is_some_and(|tuple| tuple.log_index == group.log_index);
         let unchanged = last.is_some_and(|tuple| tuple.size == size);
-        if cut_already || (unchanged && (nothing_new || !self.demand_heads)) {
+        let due = group.time.get() >= group.heads_leaf_time.get() + HEADS_LEAF_INTERVAL_MS;
+        let wanted = !nothing_new && (due || self.demand_heads);
+        if cut_already || (unchanged && !wanted) {
             return Outcome::Unchanged;
         }
         group.fold_heads();
         group.heads_root = group.heads.root();
-        let due = group.time.get() >= group.heads_leaf_time.get() + HEADS_LEAF_INTERVAL_MS;
-        if !nothing_new && (due || self.demand_heads) {
+        if wanted {
             let leaf = heads_leaf(&group.cluster, group.number, size, &group.heads_root);
             cx.journal.push_leaf(&mut group.tree, leaf, None);
             group.heads_leaf_end = group.tree.size();

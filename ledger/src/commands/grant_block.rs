@@ -13,7 +13,9 @@ use crate::outcome::{Outcome, RefusalCode};
 use crate::payload::Object;
 use crate::record::RecordKind;
 use crate::state::Id;
-use crate::state::block::{BLOCK_NUMBERS_MAX, Block, CREDENTIAL_VALIDITY_MS_MAX, Slot};
+use crate::state::block::{
+    BLOCK_NUMBERS_MAX, Block, CREDENTIAL_VALIDITY_MS_MAX, OPEN_RANGES_MAX, Slot,
+};
 use crate::state::rows::Operation;
 use crate::state::working::Reads;
 use crate::time::UnixMs;
@@ -65,6 +67,11 @@ impl GrantBlock {
         if state.blocks.get(&self.credential_id)?.is_some() {
             let detail = format!("credential {} exists; choose a new id", self.credential_id);
             return Ok(Outcome::refused(RefusalCode::CredentialExists, detail));
+        }
+        if outlet.series.reserved.ranges().len() >= OPEN_RANGES_MAX {
+            let detail =
+                format!("too many numbers of outlet {outlet_id} are lent; return some first");
+            return Ok(Outcome::refused(RefusalCode::BlockLimit, detail));
         }
         if outlet.series.last + self.numbers > SEQUENCE_MAX {
             let detail = format!("outlet {outlet_id} has too few fiscal numbers left");

@@ -48,8 +48,9 @@ impl PrepareAuthority {
         }
         let group = &cx.state.group;
         let id = Id::from(seal::authority_id(&self.name, &self.public_key));
-        if group.authorities.iter().any(|known| known.id == id) {
-            let detail = format!("authority {id} was prepared before");
+        let known = |known: &Authority| known.id == id || known.public_key == self.public_key;
+        if group.authorities.iter().any(known) {
+            let detail = format!("authority {id} or its key was prepared before; make a new key");
             return Outcome::refused(RefusalCode::AuthorityInvalid, detail);
         }
         let Ok(key) = VerifyingKey::from_bytes(&self.public_key) else {

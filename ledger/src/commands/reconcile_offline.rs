@@ -16,7 +16,9 @@ use crate::state::working::Reads;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::close_block::finish_block;
-use super::seal::{count_in_shift, count_invoice, refuse_identity, sealed_invoice};
+use super::seal::{
+    count_in_shift, count_invoice, refuse_identity, sealed_invoice, too_many_currencies,
+};
 
 /// Submits one offline seal. Its credential and its place are its idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,11 @@ impl ReconcileOffline {
             Ok(recorded) => recorded,
             Err(refusal) => return Ok(refusal),
         };
+        // Bytes that were thrown out of this slot before are of no use any more.
+        let own = (id.clone(), self.seal.place);
+        if cx.state.waiting.get(&own)?.is_some() {
+            cx.state.waiting.delete(own);
+        }
         append_waiting(cx, id, self.seal.place + 1)?;
         let block = cx.state.blocks.get(id)?.expect("it was there above");
         if block.closed.is_none() && block.is_used_up() {
@@ -132,7 +139,7 @@ impl ReconcileOffline {
             return Ok(Err(self.alert(cx, RefusalCode::OfflineSignatureInvalid, detail)));
         }
         let withdrawn = match block.closed {
-            Some((CloseReason::Revoked, at)) => at,
+            Some((CloseReason::Returned | CloseReason::Revoked, at)) => at,
             _ => block.not_after,
         };
         let latest = block.not_after.min(cx.state.group.time).min(withdrawn);
@@ -206,7 +213,6 @@ pub(super) fn append_one_waiting(
         source,
     })?;
     let linked = linked(&seal);
-    cx.state.waiting.delete((id.clone(), place));
     let refused = match seal.parse(&cx.state.group) {
         _ if !linked => Some(RefusalCode::OfflineLinkBroken),
         InvoiceSlot(Some(Ok(invoice))) => {
@@ -214,8 +220,11 @@ pub(super) fn append_one_waiting(
             let number = Id::from(format!("{}-{}", outlet.number_prefix(), first + place - 1));
             let genuine = Genuine { fiscal_number: number, entry_hash, invoice };
             match append(cx, &seal, &genuine)? {
-                Ok(_) => return Ok(true),
-                // It has raised its own alert.
+                Ok(_) => {
+                    cx.state.waiting.delete((id.clone(), place));
+                    return Ok(true);
+                }
+                // It has raised its own alert where there is cause for one.
                 Err(_) => None,
             }
         }
@@ -224,6 +233,7 @@ pub(super) fn append_one_waiting(
     if let Some(code) = refused {
         raise(cx, &seal, &outlet_id, code);
     }
+    // Its slot is free for the same seal to come again; its bytes stay as evidence until then.
     cx.state.blocks.get_mut(id)?.expect("it was there above").set_slot(place, Slot::Empty);
     Ok(false)
 }
@@ -248,8 +258,17 @@ fn append(
         let detail = "the offline invoice is not UTF-8";
         return Ok(Err(Outcome::refused(RefusalCode::DocumentInvalid, detail)));
     };
+    let outlet = state.outlets.get(&outlet_id)?.expect("a block's outlet exists");
+    if outlet.perpetual.is_full_for(&genuine.invoice) {
+        return Ok(Err(too_many_currencies(&outlet_id)));
+    }
     if let Some(refusal) = credit_original(&outlet_id, &genuine.invoice, &mut state.invoices)? {
-        raise(cx, seal, &outlet_id, RefusalCode::CreditExceedsOriginal);
+        // An original that has not come yet is a matter of order, anything else one of trust.
+        if let Outcome::Refused(Refusal::Rule { code, .. }) = &refusal
+            && *code != RefusalCode::OriginalNotFound
+        {
+            raise(cx, seal, &outlet_id, *code);
+        }
         return Ok(Err(refusal));
     }
 

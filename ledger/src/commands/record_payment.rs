@@ -56,14 +56,14 @@ impl RecordPayment {
             return Ok(outlet_unknown(&self.outlet_id));
         };
         let known = state.payments.get(&self.key())?;
-        if let Some(answer) = known.and_then(|known| self.answer_from(known)) {
-            return Ok(answer);
-        }
         if let Some(number) = &self.fiscal_number
             && state.invoices.get(&(self.outlet_id.clone(), number.clone()))?.is_none()
         {
             let detail = format!("invoice {number} is not in this outlet's journal");
             return Ok(Outcome::refused(RefusalCode::InvoiceUnknown, detail));
+        }
+        if let Some(answer) = known.and_then(|known| self.answer_from(known)) {
+            return Ok(answer);
         }
         let Some(authority) = state.group.active_authority(outlet.fact.environment) else {
             return Ok(no_authority());
@@ -77,7 +77,10 @@ impl RecordPayment {
         let draft = Draft::plain(&self.outlet_id, RecordKind::Payment, &authority_id, &payload);
         let outlet = state.outlets.get_mut(&self.outlet_id)?.expect("it was there above");
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
-        stated_at[self.status_index()] = recorded.position;
+        let first = &mut stated_at[self.status_index()];
+        if *first == 0 {
+            *first = recorded.position;
+        }
         let row = Payment {
             status: self.status,
             position: recorded.position,
@@ -115,8 +118,12 @@ impl RecordPayment {
             return Some(Outcome::refused(RefusalCode::PaymentMismatch, detail));
         }
         let stated_at = known.stated_at[self.status_index()];
+        // A confirmation may come before its invoice is sealed; said again with the number, it becomes
+        // the record that links the two.
+        let links = self.fiscal_number.is_some() && known.fiscal_number.is_none();
         if stated_at != 0 {
-            return Some(Outcome::AlreadyRecorded { position: stated_at });
+            let linked = links && self.status == known.status;
+            return (!linked).then_some(Outcome::AlreadyRecorded { position: stated_at });
         }
         if !known.status.may_become(self.status) {
             let detail = format!(

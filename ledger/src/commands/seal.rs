@@ -16,6 +16,7 @@ use crate::state::group::Group;
 use crate::state::outlet::Outlet;
 use crate::state::rows::{Device, GroupAmounts, Operation, SealedInvoice, Terminal, TerminalKey};
 use crate::state::table::Table;
+use crate::state::tally::CURRENCIES_MAX;
 use crate::state::working::{Reads, WorkingSet};
 use crate::time::UnixMs;
 
@@ -130,6 +131,9 @@ impl Seal {
         if state.terminals.get(&self.terminal_key())?.is_some_and(|terminal| terminal.blocked) {
             return Ok(Err(terminal_blocked(&self.terminal_id)));
         }
+        if outlet.perpetual.is_full_for(&invoice) {
+            return Ok(Err(too_many_currencies(outlet_id)));
+        }
         if outlet.series.last >= SEQUENCE_MAX {
             let detail = format!("outlet {outlet_id} has used its last fiscal number");
             return Ok(Err(Outcome::refused(RefusalCode::SeriesExhausted, detail)));
@@ -182,6 +186,13 @@ pub(super) fn refuse_identity(
     let detail =
         format!("the invoice's {field} is {given:?}, but it is submitted for {expected:?}");
     Some(Outcome::refused(RefusalCode::IdentityMismatch, detail))
+}
+
+/// The refusal of one currency too many.
+pub(super) fn too_many_currencies(outlet_id: &str) -> Outcome {
+    let detail =
+        format!("outlet {outlet_id} has sold in {CURRENCIES_MAX} currencies and takes no more");
+    Outcome::refused(RefusalCode::CurrencyLimit, detail)
 }
 
 /// Adds an invoice to its outlet's counters.

@@ -48,7 +48,8 @@ pub const METADATA_VALUE_BYTES_MAX: usize = 256;
 /// An invoice that is right in itself: its form, its limits, its taxes and its totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanonicalInvoice<'a> {
-    body: Body<'a>,
+    /// Apart, because invoices are handed on several times and are large.
+    body: Box<Body<'a>>,
     canonical: Cow<'a, str>,
 }
 
@@ -119,7 +120,7 @@ pub fn parse_lenient<'a>(
         none if none == Filled::default() => fingerprint(&canonical),
         some => fingerprint(&write::document(&body, manifest, some)),
     };
-    let invoice = CanonicalInvoice { body, canonical: Cow::Owned(canonical) };
+    let invoice = CanonicalInvoice { body: Box::new(body), canonical: Cow::Owned(canonical) };
     Ok(Parsed { invoice, fingerprint, filled })
 }
 
@@ -136,15 +137,11 @@ fn read_strict<'a>(text: &'a [u8], manifest: &Manifest) -> Result<CanonicalInvoi
     let draft = read::read(text, read::Mode::Strict)?;
     let (body, _) = complete::complete(draft, manifest, None)?;
     // Whatever the reader lets pass, only the one canonical spelling is accepted.
-    let canonical = write::document(&body, manifest, Filled::default());
-    if canonical != text {
-        let differs = canonical.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
-        return Err(Problem::new(
-            Code::SchemaInvalid,
-            format!("the document leaves its canonical form at byte {differs}"),
-        ));
+    if let Some(byte) = write::departs_at(text, &body, manifest) {
+        let detail = format!("the document leaves its canonical form at byte {byte}");
+        return Err(Problem::new(Code::SchemaInvalid, detail));
     }
-    Ok(CanonicalInvoice { body, canonical: Cow::Borrowed(text) })
+    Ok(CanonicalInvoice { body: Box::new(body), canonical: Cow::Borrowed(text) })
 }
 
 fn as_text(bytes: &[u8]) -> Result<&str, Problem> {

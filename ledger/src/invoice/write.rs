@@ -2,59 +2,70 @@
 
 use super::types::{GroupTotal, Item, Payment, PriceMode, Texts, Totals};
 use super::{Body, Filled};
-use crate::json::write_string;
+use crate::json::{Comparison, Sink, write_string};
 use crate::manifest::Manifest;
 use crate::money::{Amount, write_scaled};
 
 /// The canonical document, without what `omit` names.
 pub(super) fn document(body: &Body<'_>, manifest: &Manifest, omit: Filled) -> String {
     let mut out = String::with_capacity(768 + body.items.len() * 256);
-    text(&mut out, "{\"merchant_nif\":", &body.merchant_nif);
-    text(&mut out, ",\"outlet_id\":", &body.outlet_id);
-    text(&mut out, ",\"pos_terminal_id\":", &body.pos_terminal_id);
-    text(&mut out, ",\"cashier_id\":", &body.cashier_id);
-    word(&mut out, ",\"invoice_type\":", body.invoice_type.as_str());
+    write_document(&mut out, body, manifest, omit);
+    out
+}
+
+/// The byte at which a text leaves the canonical document, if it does.
+pub(super) fn departs_at(text: &str, body: &Body<'_>, manifest: &Manifest) -> Option<usize> {
+    let mut comparison = Comparison::with(text);
+    write_document(&mut comparison, body, manifest, Filled::default());
+    comparison.finish()
+}
+
+fn write_document(out: &mut impl Sink, body: &Body<'_>, manifest: &Manifest, omit: Filled) {
+    text(out, "{\"merchant_nif\":", &body.merchant_nif);
+    text(out, ",\"outlet_id\":", &body.outlet_id);
+    text(out, ",\"pos_terminal_id\":", &body.pos_terminal_id);
+    text(out, ",\"cashier_id\":", &body.cashier_id);
+    word(out, ",\"invoice_type\":", body.invoice_type.as_str());
     if !omit.timestamp {
-        word(&mut out, ",\"timestamp\":", &body.timestamp.to_string());
+        word(out, ",\"timestamp\":", &body.timestamp.to_string());
     }
     if let Some(original) = &body.original_fiscal_number {
-        text(&mut out, ",\"original_fiscal_number\":", original);
+        text(out, ",\"original_fiscal_number\":", original);
     }
-    text(&mut out, ",\"client\":{\"name\":", &body.client.name);
-    text(&mut out, ",\"nif\":", &body.client.nif);
-    word(&mut out, ",\"classification\":", body.client.classification.as_str());
+    text(out, ",\"client\":{\"name\":", &body.client.name);
+    text(out, ",\"nif\":", &body.client.nif);
+    word(out, ",\"classification\":", body.client.classification.as_str());
     out.push_str("},\"items\":");
-    list(&mut out, &body.items, item);
+    list(out, &body.items, item);
     if !omit.tax_groups {
         out.push_str(",\"tax_groups\":");
-        list(&mut out, &body.tax_groups, |out, total| group(out, total, manifest));
+        list(out, &body.tax_groups, |out, total| group(out, total, manifest));
     }
     out.push_str(",\"totals\":");
     if omit.totals {
-        word(&mut out, "{\"currency\":", body.totals.currency.as_str());
+        word(out, "{\"currency\":", body.totals.currency.as_str());
         out.push('}');
     } else {
-        write_totals(&mut out, &body.totals);
+        write_totals(out, &body.totals);
     }
     out.push_str(",\"payments\":");
-    list(&mut out, &body.payments, payment);
+    list(out, &body.payments, payment);
     if let Some(fx) = &body.fx {
-        word(&mut out, ",\"fx\":{\"rate\":", &fx.rate.to_string());
-        word(&mut out, ",\"reporting_currency\":", fx.reporting_currency.as_str());
+        word(out, ",\"fx\":{\"rate\":", &fx.rate.to_string());
+        word(out, ",\"reporting_currency\":", fx.reporting_currency.as_str());
         if !omit.fx_tax {
-            amount(&mut out, ",\"tax_in_reporting_currency\":", fx.tax);
+            amount(out, ",\"tax_in_reporting_currency\":", fx.tax);
         }
         out.push('}');
     }
     if body.price_mode == PriceMode::Inclusive {
-        word(&mut out, ",\"price_mode\":", body.price_mode.as_str());
+        word(out, ",\"price_mode\":", body.price_mode.as_str());
     }
     if !omit.tax_manifest_version {
-        text(&mut out, ",\"tax_manifest_version\":", manifest.version());
+        text(out, ",\"tax_manifest_version\":", manifest.version());
     }
-    texts(&mut out, ",\"metadata\":", &body.metadata);
+    texts(out, ",\"metadata\":", &body.metadata);
     out.push('}');
-    out
 }
 
 /// The tax groups alone.
@@ -71,7 +82,7 @@ pub(super) fn totals(totals: &Totals) -> String {
     out
 }
 
-fn item(out: &mut String, item: &Item<'_>) {
+fn item(out: &mut impl Sink, item: &Item<'_>) {
     text(out, "{\"code\":", &item.code);
     text(out, ",\"description\":", &item.description);
     out.push_str(",\"quantity\":\"");
@@ -87,7 +98,7 @@ fn item(out: &mut String, item: &Item<'_>) {
     out.push('}');
 }
 
-fn group(out: &mut String, total: &GroupTotal, manifest: &Manifest) {
+fn group(out: &mut impl Sink, total: &GroupTotal, manifest: &Manifest) {
     word(out, "{\"code\":", total.code.as_str());
     text(out, ",\"name\":", &manifest.group(total.code).name);
     out.push_str(",\"rate\":\"");
@@ -98,7 +109,7 @@ fn group(out: &mut String, total: &GroupTotal, manifest: &Manifest) {
     out.push('}');
 }
 
-fn write_totals(out: &mut String, totals: &Totals) {
+fn write_totals(out: &mut impl Sink, totals: &Totals) {
     amount(out, "{\"subtotal\":", totals.subtotal);
     amount(out, ",\"total_vat\":", totals.total_vat);
     amount(out, ",\"total\":", totals.total);
@@ -107,7 +118,7 @@ fn write_totals(out: &mut String, totals: &Totals) {
     out.push('}');
 }
 
-fn payment(out: &mut String, payment: &Payment<'_>) {
+fn payment(out: &mut impl Sink, payment: &Payment<'_>) {
     word(out, "{\"method\":", payment.method.as_str());
     amount(out, ",\"amount\":", payment.amount);
     word(out, ",\"currency\":", payment.currency.as_str());
@@ -118,7 +129,7 @@ fn payment(out: &mut String, payment: &Payment<'_>) {
     out.push('}');
 }
 
-fn list<T>(out: &mut String, values: &[T], mut write: impl FnMut(&mut String, &T)) {
+fn list<S: Sink, T>(out: &mut S, values: &[T], mut write: impl FnMut(&mut S, &T)) {
     out.push('[');
     for (at, value) in values.iter().enumerate() {
         if at > 0 {
@@ -130,7 +141,7 @@ fn list<T>(out: &mut String, values: &[T], mut write: impl FnMut(&mut String, &T
 }
 
 /// An object of texts; left out when it is empty.
-fn texts(out: &mut String, name: &str, entries: &Texts<'_>) {
+fn texts(out: &mut impl Sink, name: &str, entries: &Texts<'_>) {
     if entries.is_empty() {
         return;
     }
@@ -147,20 +158,20 @@ fn texts(out: &mut String, name: &str, entries: &Texts<'_>) {
     out.push('}');
 }
 
-fn text(out: &mut String, name: &str, value: &str) {
+fn text(out: &mut impl Sink, name: &str, value: &str) {
     out.push_str(name);
     write_string(out, value);
 }
 
 /// Text that is known to need no escape.
-fn word(out: &mut String, name: &str, value: &str) {
+fn word(out: &mut impl Sink, name: &str, value: &str) {
     out.push_str(name);
     out.push('"');
     out.push_str(value);
     out.push('"');
 }
 
-fn amount(out: &mut String, name: &str, value: Amount) {
+fn amount(out: &mut impl Sink, name: &str, value: Amount) {
     out.push_str(name);
     out.push('"');
     write_scaled(out, value.wide(), 2, false);

@@ -342,8 +342,64 @@ fn plain_run(bytes: &[u8], from: usize) -> usize {
     at
 }
 
+/// Where canonical text goes: into memory, or against a text that should be the same.
+pub(crate) trait Sink {
+    /// Takes the next piece.
+    fn push_str(&mut self, text: &str);
+
+    /// Takes the next character.
+    fn push(&mut self, character: char) {
+        self.push_str(character.encode_utf8(&mut [0; 4]));
+    }
+}
+
+impl Sink for String {
+    fn push_str(&mut self, text: &str) {
+        Self::push_str(self, text);
+    }
+
+    fn push(&mut self, character: char) {
+        Self::push(self, character);
+    }
+}
+
+/// Compares what is written with a text, without keeping it.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    expected: &'a [u8],
+    agreed: usize,
+    differs: bool,
+}
+
+impl<'a> Comparison<'a> {
+    pub(crate) fn with(expected: &'a str) -> Self {
+        Self { expected: expected.as_bytes(), agreed: 0, differs: false }
+    }
+
+    /// The first byte that differs, if one does.
+    pub(crate) fn finish(self) -> Option<usize> {
+        (self.differs || self.agreed < self.expected.len()).then_some(self.agreed)
+    }
+}
+
+impl Sink for Comparison<'_> {
+    fn push_str(&mut self, text: &str) {
+        if self.differs {
+            return;
+        }
+        let expected = &self.expected[self.agreed..];
+        if expected.starts_with(text.as_bytes()) {
+            self.agreed += text.len();
+        } else {
+            let same = expected.iter().zip(text.as_bytes()).take_while(|(a, b)| a == b).count();
+            self.agreed += same;
+            self.differs = true;
+        }
+    }
+}
+
 /// Writes a string in its one canonical spelling: only what must be escaped is.
-pub fn write_string(out: &mut String, text: &str) {
+pub(crate) fn write_string(out: &mut impl Sink, text: &str) {
     out.push('"');
     let mut written = 0;
     loop {

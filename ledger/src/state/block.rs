@@ -9,6 +9,8 @@ use crate::time::UnixMs;
 
 /// How many numbers one block may hold.
 pub const BLOCK_NUMBERS_MAX: u64 = 500;
+/// In how many ranges an outlet's lent numbers may lie, so that its row stays small.
+pub const OPEN_RANGES_MAX: usize = 256;
 /// For how long a credential may be valid.
 pub const CREDENTIAL_VALIDITY_MS_MAX: u64 = 72 * 3_600_000;
 /// For how long after its expiry a block stays open for what was sealed in time.

@@ -47,15 +47,16 @@ impl Operation {
 /// The first 16 bytes of the hash of a client's idempotency key.
 pub type KeyHash = [u8; 16];
 
-/// A submission's identity: who, what, under which key.
+/// A submission's identity: who, what, under which key. Compared by the key first, which nearly always
+/// tells two apart at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubmissionKey {
-    /// The outlet.
-    pub outlet_id: Id,
-    /// The operation.
-    pub operation: Operation,
     /// The key.
     pub key: KeyHash,
+    /// The operation.
+    pub operation: Operation,
+    /// The outlet.
+    pub outlet_id: Id,
 }
 
 /// Where a submission went. Kept for ever: a point of sale that was off for a month must not sell

@@ -8,6 +8,8 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::{Hash32, Tagged};
 use crate::invoice::{CanonicalInvoice, Currency, InvoiceType, PaymentMethod};
 
+/// An outlet's totals hold at most this many currencies, so that rows and reports stay small.
+pub const CURRENCIES_MAX: usize = 16;
 const GROUPS: usize = 14;
 const TYPES: usize = InvoiceType::ALL.len();
 const METHODS: usize = PaymentMethod::ALL.len();
@@ -60,6 +62,22 @@ impl Tally {
                 payment.amount.minor(),
             );
         }
+    }
+
+    /// Whether an invoice would bring in more currencies than totals may hold.
+    #[must_use]
+    pub fn is_full_for(&self, invoice: &CanonicalInvoice<'_>) -> bool {
+        if self.currencies.len() + 1 + invoice.payments().len() <= CURRENCIES_MAX {
+            return false;
+        }
+        let own = std::iter::once(invoice.totals().currency);
+        let mut new: Vec<Currency> = own
+            .chain(invoice.payments().iter().map(|payment| payment.currency))
+            .filter(|currency| self.currencies.iter().all(|sums| sums.currency != *currency))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        self.currencies.len() + new.len() > CURRENCIES_MAX
     }
 
     /// How many invoices of one type were added.

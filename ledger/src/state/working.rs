@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::Hash32;
 use crate::heads::HeadEntry;
 use crate::state::Id;
@@ -153,7 +153,8 @@ impl WorkingSet {
 
     /// The changed rows as stored keys and rows, in the order of their tables and keys.
     pub(crate) fn changed_rows(&self) -> Rows {
-        let mut rows = Rows::default();
+        // A seal changes about three rows of a hundred bytes; growing the buffer would copy them all.
+        let mut rows = Rows { bytes: Writer::with_capacity(64 * 1024), count: 0 };
         rows.push_table(&self.outlets);
         rows.push_table(&self.submissions);
         rows.push_table(&self.invoices);
@@ -197,7 +198,7 @@ fn fill_table<V: Row>(
 /// deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
-    bytes: crate::codec::Writer,
+    bytes: Writer,
     count: usize,
 }
 
@@ -237,7 +238,7 @@ impl Rows {
     /// The rows: stored key, and stored row or `None` for a deletion.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         const WHOLE: &str = "the buffer was written by push_table";
-        let mut from = crate::codec::Reader::new(self.bytes.as_bytes());
+        let mut from = Reader::new(self.bytes.as_bytes());
         (0..self.count).map(move |_| {
             let key = from.bytes("key").expect(WHOLE);
             let present = from.bool("present").expect(WHOLE);
