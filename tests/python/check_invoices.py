@@ -348,7 +348,7 @@ def bad_documents():
         yield f"without {name}", changed(BASE, (name, GONE)), None
     for path in (
         "client/classification items/0/quantity items/0/unit_price items/0/tax_group items/0/description payments/0/method"
-        " payments/0/amount totals/total tax_groups/0/tax_amount tax_groups/0/code"
+        " payments/0/amount tax_groups/0/code"
     ).split():
         yield f"without {path}", changed(BASE, (path, GONE)), None
     for path in (
@@ -385,7 +385,7 @@ def bad_documents():
     # Figures that do not match.
     for path, value in (
         ("totals/subtotal", "1010.01"), ("totals/total_vat", "161.61"), ("totals/total", "1171.59"), ("totals/rounding_adjustment", "0.01"),
-        ("totals/currency", "USD"), ("totals/currency", "cdf"), ("totals/currency", ""), ("totals/total", "-1171.60"),
+        ("totals/currency", "cdf"), ("totals/currency", ""), ("totals/total", "-1171.60"),
         ("tax_groups/0/tax_amount", "160.01"), ("tax_groups/0/base_amount", "999.99"), ("tax_groups/0/rate", "0.1700"),
         ("tax_groups/0/code", "TG05"), ("tax_groups", BASE["tax_groups"][:1]), ("tax_groups", BASE["tax_groups"] + BASE["tax_groups"][1:]),
         ("tax_groups", []),
@@ -410,7 +410,7 @@ def bad_documents():
     yield "export credit without original", changed(lines("TG07", kind="export_credit", references=CERTIFICATE), ("original_fiscal_number", GONE)), None
     for value in (
         "", "2026-02-01", "2026-02-01T08:30:00", "2026-02-30T08:30:00Z", "2026-13-01T08:30:00Z", "2026-02-01T24:00:01Z", "2026-02-01T08:60:00Z",
-        "2026-02-01T08:30:00+01:00", "2026-2-1T08:30:00Z", "yesterday", "1769934600", "2026-02-01T08:30:00.Z", "2026-02-01T08:30:00.000Z ",
+        "2026-2-1T08:30:00Z", "yesterday", "1769934600", "2026-02-01T08:30:00.Z", "2026-02-01T08:30:00.000Z ",
     ):  # fmt: skip
         yield f"timestamp {value!r}", changed(FREE, ("timestamp", value)), None
 
@@ -450,6 +450,7 @@ def bad_documents():
     yield "rule 5, another group's reference", lines("TG13", references={"excise_certificate": "x"}), "REFERENCE_MISSING"
     yield "TG05 without source", lines("TG05"), "REFERENCE_MISSING"
     yield "TG04, professional", lines("TG04", classification="professional"), "REFERENCE_MISSING"
+    yield "rule 10, currency from the totals", changed(BASE, ("totals/currency", "USD")), "FX_REQUIRED"
     yield "rule 10", FREE | {"currency": "USD"}, "FX_REQUIRED"
     fx = {"rate": "2800", "reporting_currency": "CDF"}
     yield "fx with CDF", FREE | {"fx": fx}, None
@@ -479,6 +480,56 @@ def bad_documents():
     yield "JSON: overlong UTF-8", base.encode().replace(b"Riz", b"Ri\xc0\xaf"), None
     yield "JSON: surrogate in UTF-8", base.encode().replace(b"Riz", b"Ri\xed\xa0\x80"), None
     yield "JSON: UTF-16", base.encode("utf-16"), None
+
+
+def unsettled():
+    """(name, document, whether fiscus accepts it now, whether this side does). Where the text leaves room and
+    the two read it differently; when a row fails, the question was settled and the row moves up."""
+
+    def totals(**kept):
+        return changed(BASE, ("totals", kept))
+
+    def without(path):
+        return changed(BASE, (path, GONE))
+
+    # "when they are given they must match": all of them, or those that are there?
+    yield "totals without total", without("totals/total"), True, False
+    yield "totals without currency", without("totals/currency"), True, False
+    yield "totals with the total alone", totals(total="1171.60"), True, False
+    yield "totals without anything", totals(), True, False
+    yield "a group without its tax", without("tax_groups/0/tax_amount"), True, False
+    yield "a group without its name", without("tax_groups/0/name"), True, False
+    yield "a group with its French name", changed(BASE, ("tax_groups/0/name", "TVA standard, biens")), True, False
+    # "the client's ISO 8601 UTC time of authoring"
+    for value in ("2026-02-01T08:30:00+00:00", "2026-02-01T09:30:00+01:00", "2026-02-01T08:30:00.123456Z", "2026-02-01t08:30:00z"):
+        yield f"timestamp {value}", changed(FREE, ("timestamp", value)), True, False
+    yield "timestamp before 1970", changed(FREE, ("timestamp", "1969-12-31T23:59:59Z")), False, True
+    yield "no timestamp", without("timestamp"), True, False
+    # "absent": is null absent?
+    for name in ("fx", "metadata", "cashier_id", "price_mode", "totals", "payments"):
+        yield f"{name} is null", FREE | {name: None}, True, False
+    yield "payment without its currency", changed(FREE, ("payments/0/currency", GONE)), True, False
+    # "every group whose references are present", "unless tax_override_reason is present": is blank text present?
+    yield "a blank reference", lines("TG05", references={"funding_source": " "}), False, True
+    yield "a blank reason", lines("TG02", classification="embassy", metadata={"tax_override_reason": " "}), False, True
+    yield "an empty description", changed(FREE, ("items/0/description", "")), False, True
+    # "64 for an identifier", "32 entries of 256 bytes": what of references, of metadata names, of quantities?
+    yield "a reference of 65 bytes", changed(FREE, ("items/0/references", {"a": "x" * 65})), False, True
+    yield "33 references", changed(FREE, ("items/0/references", {f"k{n}": "x" for n in range(33)})), False, True
+    yield "a metadata name of 65 bytes", FREE | {"metadata": {"x" * 65: "v"}}, False, True
+    yield "a quantity of 10^13", changed(FREE, ("items/0/quantity", "1" + "0" * 13), ("items/0/unit_price", "0.00")), False, True
+
+
+def check_unsettled():
+    for name, doc, theirs, ours in unsettled():
+        code, answer = fiscus(spell_plain(doc).encode())
+        tally.check((code == 0) == theirs, f"unsettled, {name}: fiscus has changed, exit {code}, {str(answer)[:300]}")
+        try:
+            m.read_invoice(spell_plain(doc).encode(), MANIFEST)
+            accepted = True
+        except m.Refused:
+            accepted = False
+        tally.check(accepted == ours, f"unsettled, {name}: this side has changed")
 
 
 def check_bad():
@@ -516,4 +567,5 @@ if __name__ == "__main__":
     sys.set_int_max_str_digits(0)
     check_valid()
     check_bad()
+    check_unsettled()
     tally.finish()
