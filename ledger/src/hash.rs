@@ -11,7 +11,8 @@ pub const ZERO_HASH: Hash32 = [0; 32];
 
 const INLINE_BYTES: usize = 512;
 
-/// Gathers the parts of a tagged hash. Short inputs, which is nearly all of them, stay on the stack.
+/// Gathers the parts of a tagged hash. Short inputs, which is nearly all of them, stay on the stack,
+/// where they are never moved.
 #[derive(Debug)]
 pub struct Tagged {
     inline: [u8; INLINE_BYTES],
@@ -23,37 +24,34 @@ impl Tagged {
     /// Starts a hash under `tag`.
     #[must_use]
     pub fn new(tag: &str) -> Self {
-        Self { inline: [0; INLINE_BYTES], used: 0, spilled: None }.str(tag)
+        let mut hash = Self { inline: [0; INLINE_BYTES], used: 0, spilled: None };
+        hash.str(tag);
+        hash
     }
 
     /// Adds `u32 little-endian byte length ‖ bytes`.
-    #[must_use]
-    pub fn str(self, text: &str) -> Self {
+    pub fn str(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }
 
     /// Adds `u32 little-endian byte length ‖ bytes` of something that is not text.
-    #[must_use]
-    pub fn bytes(self, bytes: &[u8]) -> Self {
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         let length = u32::try_from(bytes.len()).expect("hashed parts are bounded far below 4 GiB");
         self.raw(&length.to_le_bytes()).raw(bytes)
     }
 
     /// Adds 8 bytes, little-endian.
-    #[must_use]
-    pub fn u64(self, value: u64) -> Self {
+    pub fn u64(&mut self, value: u64) -> &mut Self {
         self.raw(&value.to_le_bytes())
     }
 
     /// Adds 32 raw bytes.
-    #[must_use]
-    pub fn h32(self, hash: &Hash32) -> Self {
+    pub fn h32(&mut self, hash: &Hash32) -> &mut Self {
         self.raw(hash)
     }
 
     /// Adds bytes as they are. Only for parts of a fixed length, or the last part.
-    #[must_use]
-    pub fn raw(mut self, bytes: &[u8]) -> Self {
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         if let Some(spilled) = &mut self.spilled {
             spilled.extend_from_slice(bytes);
         } else if let Some(free) = self.inline.get_mut(self.used..self.used + bytes.len()) {
@@ -70,7 +68,7 @@ impl Tagged {
 
     /// The hash.
     #[must_use]
-    pub fn finish(self) -> Hash32 {
+    pub fn finish(&self) -> Hash32 {
         let input = self.spilled.as_deref().unwrap_or(&self.inline[..self.used]);
         *blake3::hash(input).as_bytes()
     }

@@ -6,6 +6,7 @@ use crate::invoice::{Currency, GroupCode};
 use crate::json::{JsonError, Kind, Reader};
 use crate::money::{DecimalText, Rate, parse_decimal};
 use crate::payload::{Object, array};
+use crate::text::{first_unassigned, is_normalized};
 use crate::time::UnixMs;
 
 const GROUPS: usize = GroupCode::COUNT;
@@ -176,7 +177,9 @@ fn text(
     bytes_max: usize,
 ) -> Result<String, ManifestError> {
     let value = reader.string()?;
-    let fits = !value.is_empty() && value.len() <= bytes_max && crate::text::is_normalized(&value);
+    // Names and the version end up in invoices, whose readers refuse any other text.
+    let plain = is_normalized(&value) && first_unassigned(&value).is_none();
+    let fits = !value.is_empty() && value.len() <= bytes_max && plain;
     if fits { Ok(value.into_owned()) } else { Err(ManifestError::Member(name)) }
 }
 
@@ -278,6 +281,8 @@ mod tests {
             ("\"name\":\"Exempt\"", "\"name\":\"\""),
             ("\"CDF\"", "\"cdf\""),
             ("2026-02-01T", "2026-02-31T"),
+            ("2026-02-01T00:00:00.000Z", "9999-12-31T23:59:59-00:01"),
+            ("\"Exempt\"", "\"Exempt \u{378}\""),
             ("[\"telecom_operator\"]", "[\"a\",\"a\"]"),
         ] {
             assert!(good.contains(from), "{from}");

@@ -42,6 +42,10 @@ pub enum DecimalText<'a> {
 
 /// Reads a decimal in any spelling, exactly, as a whole number of `10^-decimals`.
 pub fn parse_decimal(text: DecimalText<'_>, decimals: u8) -> Result<i128, DecimalError> {
+    let (DecimalText::Number(plain) | DecimalText::String(plain)) = text;
+    if let Some(value) = parse_plain(plain, usize::from(decimals)) {
+        return Ok(i128::from(value));
+    }
     let (text, exponent_allowed) = match text {
         DecimalText::Number(text) => (text, true),
         DecimalText::String(text) => (text, false),
@@ -63,6 +67,25 @@ pub fn parse_decimal(text: DecimalText<'_>, decimals: u8) -> Result<i128, Decima
     }
     let value = scale(whole, fraction.trim_end_matches('0'), exponent, decimals)?;
     Ok(if negative { -value } else { value })
+}
+
+/// The everyday decimal: no sign, no exponent, few digits. `None` says nothing about the text.
+fn parse_plain(text: &str, decimals: usize) -> Option<u64> {
+    let bytes = text.as_bytes();
+    let whole = bytes.iter().position(|byte| *byte == b'.').unwrap_or(bytes.len());
+    let fraction = bytes.get(whole + 1..).unwrap_or_default();
+    let pointless = whole == bytes.len();
+    let everyday = (1..=10).contains(&whole)
+        && (pointless || (1..=decimals).contains(&fraction.len()))
+        && (whole == 1 || bytes[0] != b'0')
+        && decimals <= 6;
+    if !everyday {
+        return None;
+    }
+    let digit =
+        |value: u64, byte: &u8| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'));
+    let value = bytes[..whole].iter().chain(fraction).try_fold(0, digit)?;
+    (fraction.len()..decimals).try_fold(value, |value, _| value.checked_mul(10))
 }
 
 /// The exponent, or one that is certainly too large when it has many digits.
@@ -114,15 +137,15 @@ pub fn parse_fixed(text: &str, decimals: u8) -> Result<i128, DecimalError> {
     if digits[whole_digits] != b'.' || (digits[0] == b'0' && whole_digits > 1) {
         return Err(DecimalError::NotCanonical);
     }
-    let mut value: i128 = 0;
-    for (at, digit) in digits.iter().enumerate() {
-        if at != whole_digits {
-            if !digit.is_ascii_digit() {
-                return Err(DecimalError::NotCanonical);
-            }
-            value = value * 10 + i128::from(digit - b'0');
-        }
+    let (whole, fraction) = (&digits[..whole_digits], &digits[whole_digits + 1..]);
+    if !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+        return Err(DecimalError::NotCanonical);
     }
+    // Nineteen digits fit 64 bits, and so does any part of an amount.
+    let number =
+        |part: &[u8]| part.iter().fold(0, |n: u64, digit| n * 10 + u64::from(digit - b'0'));
+    let power = POW10.get(places).ok_or(DecimalError::NotCanonical)?;
+    let value = i128::from(number(whole)) * power + i128::from(number(fraction));
     match (negative, value) {
         (true, 0) => Err(DecimalError::NotCanonical),
         (true, value) => Ok(-value),

@@ -196,8 +196,6 @@ refusal_codes! {
     ApplyVersionInvalid = "APPLY_VERSION_INVALID",
     /// The evidence is below what the ledger already knows.
     EvidenceTooLow = "EVIDENCE_TOO_LOW",
-    /// The group's clock is before the time that the command needs.
-    ClockTooEarly = "CLOCK_TOO_EARLY",
 }
 
 /// Something that people must hear of, beside the records themselves.

@@ -6,10 +6,18 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::unicode_assigned::ASSIGNED_UNICODE_18;
 
+/// Every code point below this one is assigned and composes with nothing before it: enough for French.
+const PLAIN_END: char = '\u{300}';
+
+/// Whether text is so plain that it is assigned and in form C without a look at any table.
+fn is_plain(text: &str) -> bool {
+    text.is_ascii() || text.chars().all(|c| c < PLAIN_END)
+}
+
 /// The first code point that Unicode has not assigned.
 #[must_use]
 pub fn first_unassigned(text: &str) -> Option<char> {
-    if text.is_ascii() {
+    if is_plain(text) {
         return None;
     }
     text.chars().find(|c| {
@@ -22,7 +30,7 @@ pub fn first_unassigned(text: &str) -> Option<char> {
 /// Whether text is in form C.
 #[must_use]
 pub fn is_normalized(text: &str) -> bool {
-    text.is_ascii() || is_nfc(text)
+    is_plain(text) || is_nfc(text)
 }
 
 /// The text in form C.
@@ -39,6 +47,18 @@ mod tests {
     fn the_table_and_the_normaliser_are_of_one_version() {
         assert_eq!(unicode_normalization::UNICODE_VERSION, (18, 0, 0));
         assert!(ASSIGNED_UNICODE_18.windows(2).all(|pair| pair[0].1 < pair[1].0));
+    }
+
+    #[test]
+    fn plain_code_points_are_assigned_and_in_form_c_in_any_order() {
+        let plain: Vec<char> = ('\0'..PLAIN_END).collect();
+        for c in &plain {
+            let code = u32::from(*c);
+            assert!(ASSIGNED_UNICODE_18.iter().any(|(a, b)| (*a..=*b).contains(&code)), "{code:x}");
+            for before in &plain {
+                assert!(is_nfc(&String::from_iter([before, c])), "{before:?} {c:?}");
+            }
+        }
     }
 
     #[test]

@@ -38,8 +38,8 @@ impl UnixMs {
         spelled.then_some(Self(ms))
     }
 
-    /// Reads any RFC 3339 time since 1970: with any offset, and with up to nine digits of a second, of
-    /// which milliseconds are kept.
+    /// Reads any RFC 3339 time from 1970 to 9999 in UTC: with any offset, and with up to nine digits of a
+    /// second, of which milliseconds are kept.
     #[must_use]
     pub fn parse_lenient(text: &str) -> Option<Self> {
         let (date_time, rest) = text.as_bytes().split_first_chunk::<19>()?;
@@ -50,7 +50,7 @@ impl UnixMs {
         let (millis, zone) = split_fraction(rest)?;
         let local = i64::try_from(seconds.checked_mul(1_000)?.checked_add(millis)?).ok()?;
         let utc = local.checked_sub(zone_offset_ms(zone)?)?;
-        u64::try_from(utc).ok().map(Self)
+        u64::try_from(utc).ok().map(Self).filter(|moment| *moment <= Self::MAX)
     }
 }
 
@@ -194,6 +194,8 @@ mod tests {
             ("2026-02-01T12:00:00+0100", None),
             ("2026-02-01T12:00:00+24:00", None),
             ("1970-01-01T00:30:00+01:00", None),
+            ("9999-12-31T23:59:59.999Z", Some(UnixMs::MAX.get())),
+            ("9999-12-31T23:59:59.999-00:01", None),
         ];
         for (text, ms) in rows {
             assert_eq!(UnixMs::parse_lenient(text).map(UnixMs::get), ms, "{text}");

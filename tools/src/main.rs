@@ -1,5 +1,6 @@
 //! The `fiscus` command line.
 
+mod demo;
 mod invoice_check;
 mod output;
 mod receipt_verify;
@@ -18,6 +19,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
     Invoice(Invoice),
@@ -38,6 +40,7 @@ enum Receipt {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }

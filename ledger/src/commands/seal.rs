@@ -79,7 +79,7 @@ impl Seal {
             outlet_id,
             kind: RecordKind::Invoice(invoice.invoice_type()),
             authority_id: &authority_id,
-            fiscal_number: Id::from(format!("{}-{number}", outlet.number_prefix())),
+            fiscal_number: outlet.fiscal_number(number),
             total: &totals.total.to_string(),
             currency: totals.currency.as_str(),
             payload: invoice.canonical_bytes(),

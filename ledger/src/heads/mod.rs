@@ -118,8 +118,7 @@ impl HeadEntry {
 /// The leaf data under which a heads root stands in its group's tree, at `leaf_index`.
 #[must_use]
 pub fn heads_leaf(cluster: &str, group: u64, leaf_index: u64, root: &Hash32) -> Hash32 {
-    let tagged = Tagged::new("fiscus/heads-leaf/v1").str(cluster).u64(group).u64(leaf_index);
-    tagged.h32(root).finish()
+    Tagged::new("fiscus/heads-leaf/v1").str(cluster).u64(group).u64(leaf_index).h32(root).finish()
 }
 
 /// Where an outlet's entry stands in the trie.
@@ -133,12 +132,10 @@ fn empty_hash() -> Hash32 {
 
 fn contents_hash(outlet_id: &str, entry: &HeadEntry) -> Hash32 {
     let series_count = u64::try_from(entry.series.len()).expect("lengths fit 64 bits");
-    let mut tagged = Tagged::new("fiscus/heads-contents/v1")
-        .str(outlet_id)
-        .u64(entry.last_position)
-        .u64(series_count);
+    let mut tagged = Tagged::new("fiscus/heads-contents/v1");
+    tagged.str(outlet_id).u64(entry.last_position).u64(series_count);
     for (code, last) in &entry.series {
-        tagged = tagged.str(code).u64(*last);
+        tagged.str(code).u64(*last);
     }
     tagged.h32(&entry.chain_head).h32(&entry.perpetual_digest).finish()
 }
@@ -148,8 +145,8 @@ fn entry_hash(key: &Hash32, contents: &Hash32) -> Hash32 {
 }
 
 fn node_hash(depth: u8, prefix: &Hash32, left: &Hash32, right: &Hash32) -> Hash32 {
-    let tagged = Tagged::new("fiscus/heads-node/v1").u64(u64::from(depth));
-    tagged.h32(prefix).h32(left).h32(right).finish()
+    let mut tagged = Tagged::new("fiscus/heads-node/v1");
+    tagged.u64(u64::from(depth)).h32(prefix).h32(left).h32(right).finish()
 }
 
 /// Bit `depth` of a key, the most significant bit of byte 0 first.

@@ -84,7 +84,7 @@ fn complete_client(client: ClientDraft<'_>, strict: bool) -> Result<Client<'_>, 
     let classification = required(client.classification, "classification").map_err(inside)?;
     let name = optional(client.name, "name", strict).map_err(inside)?;
     let nif: Cow<'_, str> = optional(client.nif, "nif", strict).map_err(inside)?;
-    if nif.is_empty() && classification.needs_nif() {
+    if nif.trim().is_empty() && classification.needs_nif() {
         let detail = format!("a client of class {} needs its tax number", classification.as_str());
         return Err(Problem::new(Code::ClientNifRequired, detail).at("nif").at("client"));
     }
@@ -170,7 +170,9 @@ fn compare_groups(
         if let Some((_, name)) = agrees.into_iter().find(|(agrees, _)| !agrees) {
             return Err(wrong(Some(at), name));
         }
-        filled |= group.base.is_none() || group.tax.is_none() || group.rate.is_none();
+        // A name that is absent or French is replaced by the manifest's, which may change.
+        let own_name = group.name.as_deref() == Some(known.name.as_str());
+        filled |= group.base.is_none() || group.tax.is_none() || group.rate.is_none() || !own_name;
     }
     if given.len() == computed.len() { Ok(filled) } else { Err(wrong(None, "")) }
 }

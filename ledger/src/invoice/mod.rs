@@ -80,7 +80,7 @@ pub struct Filled {
     pub timestamp: bool,
     /// The manifest's version.
     pub tax_manifest_version: bool,
-    /// The tax groups, or some of their figures.
+    /// The tax groups, or some of their figures or names.
     pub tax_groups: bool,
     /// The totals, or some of them.
     pub totals: bool,
@@ -149,7 +149,7 @@ fn read_strict<'a>(text: &'a [u8], manifest: &Manifest) -> Result<CanonicalInvoi
 
 fn as_text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > BODY_BYTES_MAX {
-        let detail = format!("the document has {} bytes, over 1 MiB", bytes.len());
+        let detail = format!("the document has more than {BODY_BYTES_MAX} bytes");
         return Err(Problem::new(Code::BodyTooLarge, detail));
     }
     std::str::from_utf8(bytes).map_err(|error| {

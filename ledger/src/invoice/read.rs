@@ -91,7 +91,6 @@ const TOTALS: &[&str] = &["subtotal", "total_vat", "total", "currency", "roundin
 const PAYMENT: &[&str] = &["method", "amount", "currency", "instrument_id", "provider"];
 const FX: &[&str] = &["rate", "reporting_currency", "tax_in_reporting_currency"];
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
 fn json(error: JsonError) -> Problem {
     let detail = format!("the document is not valid JSON: {error}");
     Problem::new(Code::JsonInvalid, detail)
@@ -103,6 +102,12 @@ fn invalid(detail: impl Into<String>) -> Problem {
 
 fn missing() -> Problem {
     Problem::new(Code::FieldMissing, "this field is required")
+}
+
+/// Puts a key that the client chose before the pointer. One that is longer than any key may be is left
+/// out, so that an answer never echoes the document: the pointer then names the object.
+fn at_key(problem: Problem, key: &str) -> Problem {
+    if key.len() > IDENTIFIER_BYTES_MAX { problem } else { problem.at(key) }
 }
 
 impl<'a> Document<'a> {
@@ -136,7 +141,7 @@ impl<'a> Document<'a> {
         let expected = names.get(members.next).filter(|name| **name == key).map(|_| members.next);
         let Some(at) = expected.or_else(|| names.iter().position(|name| *name == key)) else {
             let detail = "no such field exists here; check its spelling";
-            return Err(Problem::new(Code::FieldUnknown, detail).at(key));
+            return Err(at_key(Problem::new(Code::FieldUnknown, detail), key));
         };
         if members.seen >> at & 1 == 1 {
             let detail = "this key stands twice in its object";
@@ -377,7 +382,8 @@ impl<'a> Document<'a> {
         let mut first = true;
         while let Some(key) = self.reader.next_key(&mut first).map_err(json)? {
             let name = key.clone();
-            self.entry(key, value_bytes_max, &mut entries).map_err(|problem| problem.at(&name))?;
+            self.entry(key, value_bytes_max, &mut entries)
+                .map_err(|problem| at_key(problem, &name))?;
         }
         if self.strict() && entries.is_empty() {
             let detail = "an empty object is left out of the canonical form";
@@ -524,7 +530,6 @@ impl<'a> Document<'a> {
         } else {
             UnixMs::parse_lenient(&text)
         };
-        let moment = moment.filter(|moment| *moment <= UnixMs::MAX);
         moment.ok_or_else(|| invalid(format!("{text:?} is not an ISO 8601 time with its zone")))
     }
 

@@ -8,7 +8,7 @@ use crate::money::{Amount, write_scaled};
 
 /// The canonical document, without what `omit` names.
 pub(super) fn document(body: &Body<'_>, manifest: &Manifest, omit: Filled) -> String {
-    let mut out = String::with_capacity(512 + body.items.len() * 224);
+    let mut out = String::with_capacity(768 + body.items.len() * 256);
     text(&mut out, "{\"merchant_nif\":", &body.merchant_nif);
     text(&mut out, ",\"outlet_id\":", &body.outlet_id);
     text(&mut out, ",\"pos_terminal_id\":", &body.pos_terminal_id);

@@ -187,6 +187,12 @@ impl Outlet {
         format!("{}-{}", self.fact.prefix, self.fact.code)
     }
 
+    /// A fiscal number of the main series.
+    #[must_use]
+    pub fn fiscal_number(&self, number: u64) -> Id {
+        Id::from(format!("{}-{}-{number}", self.fact.prefix, self.fact.code))
+    }
+
     /// The outlet's leaf in the heads tree.
     #[must_use]
     pub fn head_entry(&self) -> HeadEntry {

@@ -1,0 +1,109 @@
+//! The documents are true: the tour of the README works and prints what it shows, and what the others
+//! name exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The fenced blocks of a language, joined.
+fn blocks(text: &str, language: &str) -> String {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_tour_works_and_shows_what_it_promises() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let tour = readme.split("## Two minutes").nth(1).unwrap();
+    let tour = tour.split("\n## ").next().unwrap();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-day");
+    let _ = fs::remove_dir_all(&dir);
+    // The binary of this very build stands in for `cargo run`, which would build another.
+    let commands = blocks(tour, "sh")
+        .replace("cargo run --quiet --package fiscus-tools --", env!("CARGO_BIN_EXE_fiscus"))
+        .replace("/tmp/fiscus-day", dir.to_str().unwrap());
+    assert!(commands.contains("receipt verify") && commands.contains("invoice check"));
+    let output = Command::new("sh")
+        .args(["-e", "-c", &commands])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("TOTALS_MISMATCH at /totals/total: the figure is not"), "{errors}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("exit code 1"), "{shown}");
+    // Codes and ids come from a key that differs in each run.
+    let drawn = ["08:15", "authority ", "auth code ", "…"];
+    for line in blocks(tour, "text").lines() {
+        if !drawn.iter().any(|start| line.starts_with(start)) {
+            assert!(shown.contains(line), "the README shows, but the tour does not print: {line}");
+        }
+    }
+}
+
+/// The Rust source of the product and of its tests.
+fn sources() -> String {
+    let mut folders = ["ledger", "tools"].map(|name| repository().join(name)).to_vec();
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    text
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(repository().join("docs").join(name)).unwrap()
+}
+
+/// What stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_format_names_every_tag_of_a_hash_and_no_other() {
+    let sources = sources();
+    let is_tag = |text: &&str| {
+        let name = text.strip_prefix("fiscus/").and_then(|rest| rest.strip_suffix("/v1"));
+        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+    };
+    let hashed = sources.split("Tagged::new(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    // The demonstration's own tag is of no format.
+    let hashed: BTreeSet<&str> =
+        hashed.filter(is_tag).filter(|tag| *tag != "fiscus/demo/v1").collect();
+    let format = document("FORMAT.md");
+    let named: BTreeSet<&str> = quoted(&format).filter(is_tag).collect();
+    assert!(hashed.len() > 10);
+    assert_eq!(named, hashed);
+}
+
+#[test]
+fn invariants_are_numbered_once_and_their_tests_exist() {
+    let text = document("INVARIANTS.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| INV-")).collect();
+    let numbers: Vec<&str> = rows.iter().map(|row| &row[2..8]).collect();
+    assert!(numbers.len() > 20 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    let sources = sources();
+    for row in rows {
+        let checked_by = row.split('|').nth_back(1).unwrap();
+        assert!(!checked_by.trim().is_empty(), "{row}");
+        // Files and modules have a dot or one word; names of tests are sentences.
+        let tests = quoted(checked_by).filter(|name| !name.contains('.') && name.contains('_'));
+        for test in tests {
+            assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}: {row}");
+        }
+    }
+}
