@@ -131,7 +131,7 @@ def random_invoice(rng):
         invoice["price_mode"] = rng.choice(["inclusive", "inclusive", "exclusive"])
     invoice["tax_manifest_version"] = VERSION
     if override or rng.random() < 0.3:
-        invoice["metadata"] = {text(rng, 100, 1): text(rng, 200) for _ in range(rng.randint(1, 4))}
+        invoice["metadata"] = {text(rng, 60, 1): text(rng, 200) for _ in range(rng.randint(1, 4))}
         names = {unicodedata2.normalize("NFC", name): value for name, value in invoice["metadata"].items()}
         invoice["metadata"] = names | ({"tax_override_reason": "Accord 12/2026"} if override else {})
     return invoice
