@@ -119,8 +119,8 @@ def decimal(value, where, places, negative=False):
     number = Decimal(value)
     if number == 0:
         number = Decimal(0)
-    if abs(number) > 10**30:
-        raise Refused(where, "too large")
+    if not -30 <= number.adjusted() <= 30:
+        raise Refused(where, "out of range")
     with localcontext(EXACT):
         if number != number.quantize(Decimal(1).scaleb(-places)):
             raise Refused(where, f"more than {places} decimals")
@@ -454,7 +454,7 @@ def read_invoice(data, manifest):
 
     mode = one_of(raw.get("price_mode", "exclusive"), "/price_mode", ("exclusive", "inclusive"))
     metadata = string_map(raw.get("metadata", {}), "/metadata", MAX_METADATA)
-    if raw.get("tax_manifest_version", version) != version:
+    if clean_text(raw.get("tax_manifest_version", version), "/tax_manifest_version") != version:
         raise Refused("/tax_manifest_version", f"the version in force is {version}", "MANIFEST_STALE")
     totals_currency = raw["totals"].get("currency") if isinstance(raw.get("totals"), dict) else None
     currency = currency_code(raw.get("currency", totals_currency or "CDF"), "/currency")
