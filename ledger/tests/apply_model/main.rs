@@ -14,11 +14,14 @@ mod model;
 mod random;
 mod store;
 mod system;
+#[path = "../vectors/mod.rs"]
+mod vectors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use fiscus_ledger::apply::Entry;
 use fiscus_ledger::commands::Command;
+use fiscus_ledger::hash::{Hash32, hex};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 
@@ -29,6 +32,7 @@ use model::Model;
 use store::Store;
 
 const SEQUENCES: u64 = 10_000;
+const GOLDEN_SEQUENCES: u64 = 200;
 
 #[allow(clippy::disallowed_methods, reason = "a failure is repeated by naming its seed")]
 fn number_from(name: &str) -> Option<u64> {
@@ -97,7 +101,7 @@ impl Pair {
     }
 }
 
-fn group_sequence(seed: u64, manifests: &[Manifest]) {
+fn group_sequence(seed: u64, manifests: &[Manifest]) -> Hash32 {
     let mut generator = Generator::new(seed, manifests);
     let mut model = Model::new(1);
     let mut pair = Pair::new(1);
@@ -127,9 +131,23 @@ fn group_sequence(seed: u64, manifests: &[Manifest]) {
             pair.restarting.hold(&model.shops[at].fact.outlet_id);
         }
     }
+    pair.steady.group.state_hash()
+}
+
+/// The state after each of the first sequences, as apply version 1 reaches it for ever.
+#[test]
+fn the_first_sequences_reach_the_committed_states() {
+    let manifests = generate::manifests();
+    let lines = (0..GOLDEN_SEQUENCES).map(|seed| {
+        let state = group_sequence(seed, &manifests);
+        format!("{seed} {}\n", hex(&state))
+    });
+    vectors::compare("apply-v1.txt", &lines.collect::<String>());
 }
 
 #[test]
 fn a_data_group_agrees_with_its_model() {
-    for_each_seed(SEQUENCES, group_sequence);
+    for_each_seed(SEQUENCES, |seed, manifests| {
+        group_sequence(seed, manifests);
+    });
 }

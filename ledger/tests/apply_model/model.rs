@@ -319,6 +319,11 @@ impl Model {
                 && paid.event.provider == command.provider
                 && paid.event.reference == command.reference
         };
+        if let Some(number) = &command.fiscal_number
+            && self.shops[shop].original(number).is_none()
+        {
+            return refuse("INVOICE_UNKNOWN");
+        }
         let events: Vec<&Paid> = self.payments.iter().filter(same).collect();
         if let (Some(first), Some(last)) = (events.first(), events.last()) {
             let invoice = events.iter().find_map(|paid| paid.event.fiscal_number.as_ref());
@@ -327,7 +332,11 @@ impl Model {
             if other || event.amount != command.amount || event.currency != command.currency {
                 return refuse("PAYMENT_MISMATCH");
             }
-            if let Some(said) = events.iter().find(|paid| paid.event.status == command.status) {
+            let links = invoice.is_none()
+                && command.fiscal_number.is_some()
+                && last.event.status == command.status;
+            let said = events.iter().find(|paid| paid.event.status == command.status);
+            if let Some(said) = said.filter(|_| !links) {
                 return Err(Answer::Already(said.position));
             }
             use PaymentStatus::{Confirmed, Failed, Pending, Reversed};
@@ -337,14 +346,9 @@ impl Model {
                     | (Failed, Confirmed)
                     | (Confirmed, Reversed)
             );
-            if !allowed {
+            if !allowed && !links {
                 return refuse("PAYMENT_TRANSITION");
             }
-        }
-        if let Some(number) = &command.fiscal_number
-            && self.shops[shop].original(number).is_none()
-        {
-            return refuse("INVOICE_UNKNOWN");
         }
         let answer = self.write(shop, "payment_event", None)?;
         let position = self.shops[shop].journal.len();
@@ -471,8 +475,11 @@ impl Model {
             return refuse("OFFLINE_SIGNATURE_INVALID");
         }
         let time = seal.timestamp.get();
-        let revoked = matches!(block.closed, Some((CloseReason::Revoked, at)) if time > at);
-        if time < block.from || time > block.until || time > self.system.time || revoked {
+        let given_back = matches!(
+            block.closed,
+            Some((CloseReason::Revoked | CloseReason::Returned, at)) if time > at
+        );
+        if time < block.from || time > block.until || time > self.system.time || given_back {
             return refuse("OFFLINE_OUT_OF_TIME");
         }
         self.same_identity(shop, plan, &block.terminal)?;

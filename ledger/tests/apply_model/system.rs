@@ -13,6 +13,7 @@ use crate::model::Rec;
 #[derive(Debug, Clone)]
 struct Known {
     id: Id,
+    key: [u8; 32],
     environment: Environment,
     status: &'static str,
 }
@@ -129,7 +130,8 @@ impl System {
                     return Answer::Refused("FIELD_INVALID");
                 }
                 let id = Id::from(authority_id(&command.name, &command.public_key));
-                if self.authorities.iter().any(|known| known.id == id) {
+                let key = command.public_key;
+                if self.authorities.iter().any(|known| known.id == id || known.key == key) {
                     return Answer::Refused("AUTHORITY_INVALID");
                 }
                 if !genuine || command.proofs.is_empty() {
@@ -137,7 +139,7 @@ impl System {
                 }
                 let signer = self.signer().unwrap_or_else(|| id.clone());
                 let environment = command.environment;
-                self.authorities.push(Known { id, environment, status: "prepared" });
+                self.authorities.push(Known { id, key, environment, status: "prepared" });
                 self.write("authority_event", signer)
             }
             SystemCommand::ActivateAuthority(command) => self.activate(&command.authority_id),
@@ -183,12 +185,13 @@ impl System {
     fn cut(&mut self, demand: bool) -> Answer {
         let last = self.cuts.last().copied().or(self.decided);
         let news = self.leaves > self.heads_end;
+        let wanted = news && (demand || self.time >= self.heads_time + 60_000);
         if let Some((index, size)) = last
-            && (index == self.index || (size == self.leaves && !(news && demand)))
+            && (index == self.index || (size == self.leaves && !wanted))
         {
             return Answer::Unchanged;
         }
-        if news && (demand || self.time >= self.heads_time + 60_000) {
+        if wanted {
             self.leaves += 1;
             self.heads_end = self.leaves;
             self.heads_time = self.time;
