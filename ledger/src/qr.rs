@@ -47,7 +47,7 @@ pub struct QrFields {
     pub fiscal_number: String,
     /// The trusted time of the seal.
     pub timestamp: UnixMs,
-    /// One of [`RECEIPT_KINDS`].
+    /// One of [`RECEIPT_KINDS`]; in the ledger's own code of an offline seal with `offline_` before it.
     pub kind: String,
     /// The total with two decimals.
     pub total: String,
@@ -182,9 +182,9 @@ impl QrPayload {
                 "a fiscal number: capital letters and digits in parts with dashes, then the sequence",
             ),
             (
-                is_kind(&fields.kind),
+                is_kind(&fields.kind, fields.credential.is_some()),
                 "k",
-                "one of sale, advance, credit_note, export, export_credit",
+                "one of sale, advance, credit_note, export, export_credit, or with offline_ before it",
             ),
             (is_total(&fields.total), "t", "a decimal with two decimals and no needless digit"),
             (is_currency(&fields.currency), "c", "a currency code of three capital letters"),
@@ -454,8 +454,11 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-fn is_kind(text: &str) -> bool {
-    RECEIPT_KINDS.contains(&text)
+/// An offline seal has two codes: the terminal's own, with its credential and the plain kind, and the
+/// ledger's, whose kind says `offline_`.
+fn is_kind(text: &str, has_credential: bool) -> bool {
+    let plain = text.strip_prefix("offline_").filter(|_| !has_credential).unwrap_or(text);
+    RECEIPT_KINDS.contains(&plain)
 }
 
 fn is_total(text: &str) -> bool {

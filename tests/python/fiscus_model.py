@@ -5,6 +5,7 @@ language shows as a difference. Plain rather than fast. The checks beside this f
 the product.
 """
 
+# long file: one reading of the whole design, from top to bottom, apart from everything else.
 import base64
 import binascii
 import hashlib

@@ -42,8 +42,8 @@ pub const DESCRIPTION_BYTES_MAX: usize = 512;
 pub const IDENTIFIER_BYTES_MAX: usize = 64;
 /// An invoice has at most this many metadata entries; a line has at most this many references.
 pub const ENTRIES_MAX: usize = 32;
-/// A metadata value is at most this long.
-pub const METADATA_VALUE_BYTES_MAX: usize = 256;
+/// A metadata name or value is at most this long.
+pub const METADATA_BYTES_MAX: usize = 256;
 
 /// An invoice that is right in itself: its form, its limits, its taxes and its totals.
 #[derive(Debug, Clone, PartialEq, Eq)]

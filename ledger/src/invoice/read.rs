@@ -12,7 +12,7 @@ use super::types::{
     Provider, Texts,
 };
 use super::{
-    DESCRIPTION_BYTES_MAX, ENTRIES_MAX, IDENTIFIER_BYTES_MAX, ITEMS_MAX, METADATA_VALUE_BYTES_MAX,
+    DESCRIPTION_BYTES_MAX, ENTRIES_MAX, IDENTIFIER_BYTES_MAX, ITEMS_MAX, METADATA_BYTES_MAX,
     PAYMENTS_MAX,
 };
 use crate::json::{JsonError, Kind, Reader};
@@ -107,7 +107,7 @@ fn missing() -> Problem {
 /// Puts a key that the client chose before the pointer. One that is longer than any key may be is left
 /// out, so that an answer never echoes the document: the pointer then names the object.
 fn at_key(problem: Problem, key: &str) -> Problem {
-    if key.len() > IDENTIFIER_BYTES_MAX { problem } else { problem.at(key) }
+    if key.len() > METADATA_BYTES_MAX { problem } else { problem.at(key) }
 }
 
 impl<'a> Document<'a> {
@@ -186,7 +186,7 @@ impl<'a> Document<'a> {
             "fx" => draft.fx = Some(self.fx()?),
             "price_mode" => draft.price_mode = Some(self.price_mode()?),
             "tax_manifest_version" => draft.tax_manifest_version = Some(self.identifier()?),
-            "metadata" => draft.metadata = Some(self.texts(METADATA_VALUE_BYTES_MAX)?),
+            "metadata" => draft.metadata = Some(self.texts(METADATA_BYTES_MAX)?),
             _ => draft.currency = Some(self.top_currency()?),
         }
         Ok(())
@@ -375,15 +375,14 @@ impl<'a> Document<'a> {
     }
 
     /// An object of texts, sorted by key; no key stands twice, also not in another normal form.
-    fn texts(&mut self, value_bytes_max: usize) -> Result<Texts<'a>> {
+    fn texts(&mut self, bytes_max: usize) -> Result<Texts<'a>> {
         self.expect(Kind::Object, "an object of texts")?;
         self.reader.begin_object().map_err(json)?;
         let mut entries = Texts::new();
         let mut first = true;
         while let Some(key) = self.reader.next_key(&mut first).map_err(json)? {
             let name = key.clone();
-            self.entry(key, value_bytes_max, &mut entries)
-                .map_err(|problem| at_key(problem, &name))?;
+            self.entry(key, bytes_max, &mut entries).map_err(|problem| at_key(problem, &name))?;
         }
         if self.strict() && entries.is_empty() {
             let detail = "an empty object is left out of the canonical form";
@@ -395,14 +394,14 @@ impl<'a> Document<'a> {
     fn entry(
         &mut self,
         key: Cow<'a, str>,
-        value_bytes_max: usize,
+        bytes_max: usize,
         entries: &mut Texts<'a>,
     ) -> Result<()> {
-        let key = self.normal(key, IDENTIFIER_BYTES_MAX)?;
+        let key = self.normal(key, bytes_max)?;
         if key.is_empty() {
             return Err(invalid("a key must not be empty"));
         }
-        let value = self.text(value_bytes_max)?;
+        let value = self.text(bytes_max)?;
         if entries.len() == ENTRIES_MAX {
             let detail = format!("there are more than {ENTRIES_MAX} entries");
             return Err(Problem::new(Code::LimitExceeded, detail));

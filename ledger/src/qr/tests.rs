@@ -203,7 +203,7 @@ fn other_spellings_are_refused_with_their_field() {
         (&with_signature, &format!("{with_signature}A"), value("s")),
         ("&h=-_v7", "&h=", value("h")),
         ("=sale", "=Sale", value("k")),
-        ("=sale", "=offline_sale", value("k")),
+        ("=sale", "=online_sale", value("k")),
         ("=sale", "=", value("k")),
         ("=1160.00", "=1160", value("t")),
         ("=1160.00", "=1160.0", value("t")),

@@ -142,7 +142,7 @@ fn the_first_sequences_reach_the_committed_states() {
         let state = group_sequence(seed, &manifests);
         format!("{seed} {}\n", hex(&state))
     });
-    vectors::compare("apply-v1.txt", &lines.collect::<String>());
+    vectors::compare("../../ledger/tests/apply_model/states-v1.txt", &lines.collect::<String>());
 }
 
 #[test]

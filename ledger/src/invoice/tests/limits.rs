@@ -96,8 +96,8 @@ fn objects_of_texts_have_a_most() {
         assert!(told(strict(text.as_bytes())).starts_with(&format!("SCHEMA_INVALID {pointer}/")));
     }
     let key = |length: usize| edited(FULL, "\"note\"", &format!("\"{}\"", "n".repeat(length)));
-    both(&key(64), "ok", "key");
-    both(&key(65), "LIMIT_EXCEEDED /metadata", "key");
+    both(&key(256), "ok", "key");
+    both(&key(257), "LIMIT_EXCEEDED /metadata", "key");
 }
 
 #[test]
