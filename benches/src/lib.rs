@@ -198,7 +198,7 @@ pub fn lenient_text(outlet: usize, round: usize, currency: &str) -> String {
     format!(
         r#"{{"merchant_nif": "{MERCHANT}", "outlet_id": "{outlet_id}", "pos_terminal_id": "{TERMINAL}",
   "cashier_id": "CASHIER-7", "invoice_type": "sale", "timestamp": "2026-11-21T11:59:30Z",
-  "client": {{"name": "Kabongo Mbuyi", "nif": "", "classification": "individual"}},
+  "client": {{"name": "Kabongo", "nif": "", "classification": "individual"}},
   "items": [
     {{"code": "6001", "description": "Farine de maïs 5 kg", "quantity": 2, "unit_price": 12500,
      "tax_group": "TG02", "taxable_unit": "piece"}},
@@ -206,10 +206,8 @@ pub fn lenient_text(outlet: usize, round: usize, currency: &str) -> String {
      "discount": 100, "tax_group": "TG02", "taxable_unit": "l"}},
     {{"code": "9100", "description": "Livraison", "quantity": 1, "unit_price": {price},
      "tax_group": "TG02", "taxable_unit": "unit"}}],
-  "payments": [{{"method": "mobile_money", "amount": 44370.87, "instrument_id": "243810000001",
-    "provider": "mpesa"}}],
-  "currency": "{currency}", {fx}
-  "metadata": {{"basket": "{round}"}}}}"#,
+  "payments": [{{"method": "cash", "amount": 44370.87}}],
+  {fx} "currency": "{currency}"}}"#,
         price = 3_000 + round,
     )
 }

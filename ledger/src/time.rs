@@ -56,11 +56,32 @@ impl UnixMs {
 
 impl fmt::Display for UnixMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, ms) = (self.0 / DAY_MS, self.0 % DAY_MS);
+        f.write_str(std::str::from_utf8(&self.spelled()).unwrap_or_default())
+    }
+}
+
+impl UnixMs {
+    /// The canonical spelling. Years have four digits; `MAX` stands for all later moments.
+    fn spelled(self) -> [u8; 24] {
+        let (days, ms) = (self.min(Self::MAX).0 / DAY_MS, self.min(Self::MAX).0 % DAY_MS);
         let (year, month, day) = civil_from_days(days);
-        let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-        let (second, milli) = (ms / 1_000 % 60, ms % 1_000);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, ms / 3_600_000),
+            (14, 2, ms / 60_000 % 60),
+            (17, 2, ms / 1_000 % 60),
+            (20, 3, ms % 1_000),
+        ];
+        for (start, digits, mut value) in fields {
+            for place in text[start..start + digits].iter_mut().rev() {
+                *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+            }
+        }
+        text
     }
 }
 

@@ -122,21 +122,23 @@ impl<'a> Document<'a> {
         Ok(Members { names, seen: 0, next: 0, first: true })
     }
 
-    /// The next member that has a value. Lenient input may say `null` for nothing.
-    fn next(&mut self, members: &mut Members) -> Result<Option<&'static str>> {
+    /// The next member that has a value, as its place in the object's table of names: every invoice has
+    /// dozens of them, so they are compared as text once only.
+    /// Lenient input may say `null` for nothing.
+    fn next(&mut self, members: &mut Members) -> Result<Option<usize>> {
         while let Some(key) = self.reader.next_key(&mut members.first).map_err(json)? {
-            let name = self.place(members, &key)?;
-            let nothing =
-                !self.strict() && self.reader.take_null().map_err(|e| json(e).at(name))?;
+            let at = self.place(members, &key)?;
+            let nothing = !self.strict()
+                && self.reader.take_null().map_err(|e| json(e).at(members.names[at]))?;
             if !nothing {
-                return Ok(Some(name));
+                return Ok(Some(at));
             }
         }
         Ok(None)
     }
 
     /// Finds a member's name, and refuses an unknown, a repeated and, strictly, a misplaced one.
-    fn place(&self, members: &mut Members, key: &str) -> Result<&'static str> {
+    fn place(&self, members: &mut Members, key: &str) -> Result<usize> {
         let names = members.names;
         let expected = names.get(members.next).filter(|name| **name == key).map(|_| members.next);
         let Some(at) = expected.or_else(|| names.iter().position(|name| *name == key)) else {
@@ -153,40 +155,40 @@ impl<'a> Document<'a> {
         }
         members.seen |= 1 << at;
         members.next = at + 1;
-        Ok(names[at])
+        Ok(at)
     }
 
     fn invoice(&mut self) -> Result<Draft<'a>> {
         let mut draft = Draft::default();
         let mut members = self.members(INVOICE)?;
-        while let Some(name) = self.next(&mut members)? {
-            self.invoice_member(name, &mut draft).map_err(|problem| problem.at(name))?;
+        while let Some(at) = self.next(&mut members)? {
+            self.invoice_member(at, &mut draft).map_err(|problem| problem.at(INVOICE[at]))?;
         }
         Ok(draft)
     }
 
-    fn invoice_member(&mut self, name: &'static str, draft: &mut Draft<'a>) -> Result<()> {
-        match name {
-            "merchant_nif" => draft.merchant_nif = Some(self.identifier()?),
-            "outlet_id" => draft.outlet_id = Some(self.identifier()?),
-            "pos_terminal_id" => draft.pos_terminal_id = Some(self.identifier()?),
-            "cashier_id" => draft.cashier_id = Some(self.text(IDENTIFIER_BYTES_MAX)?),
-            "invoice_type" => {
+    fn invoice_member(&mut self, at: usize, draft: &mut Draft<'a>) -> Result<()> {
+        match at {
+            0 /* merchant_nif */ => draft.merchant_nif = Some(self.identifier()?),
+            1 /* outlet_id */ => draft.outlet_id = Some(self.identifier()?),
+            2 /* pos_terminal_id */ => draft.pos_terminal_id = Some(self.identifier()?),
+            3 /* cashier_id */ => draft.cashier_id = Some(self.text(IDENTIFIER_BYTES_MAX)?),
+            4 /* invoice_type */ => {
                 draft.invoice_type = Some(self.word(InvoiceType::parse, "an invoice type")?);
             }
-            "timestamp" => draft.timestamp = Some(self.timestamp()?),
-            "original_fiscal_number" => draft.original_fiscal_number = Some(self.identifier()?),
-            "client" => draft.client = Some(self.client()?),
-            "items" => draft.items = Some(self.list(ITEMS_MAX, Self::item)?),
-            "tax_groups" => {
+            5 /* timestamp */ => draft.timestamp = Some(self.timestamp()?),
+            6 /* original_fiscal_number */ => draft.original_fiscal_number = Some(self.identifier()?),
+            7 /* client */ => draft.client = Some(self.client()?),
+            8 /* items */ => draft.items = Some(self.list(ITEMS_MAX, Self::item)?),
+            9 /* tax_groups */ => {
                 draft.tax_groups = Some(self.list(GroupCode::COUNT, Self::tax_group)?);
             }
-            "totals" => draft.totals = Some(self.totals()?),
-            "payments" => draft.payments = Some(self.list(PAYMENTS_MAX, Self::payment)?),
-            "fx" => draft.fx = Some(self.fx()?),
-            "price_mode" => draft.price_mode = Some(self.price_mode()?),
-            "tax_manifest_version" => draft.tax_manifest_version = Some(self.identifier()?),
-            "metadata" => draft.metadata = Some(self.texts(METADATA_BYTES_MAX)?),
+            10 /* totals */ => draft.totals = Some(self.totals()?),
+            11 /* payments */ => draft.payments = Some(self.list(PAYMENTS_MAX, Self::payment)?),
+            12 /* fx */ => draft.fx = Some(self.fx()?),
+            13 /* price_mode */ => draft.price_mode = Some(self.price_mode()?),
+            14 /* tax_manifest_version */ => draft.tax_manifest_version = Some(self.identifier()?),
+            15 /* metadata */ => draft.metadata = Some(self.texts(METADATA_BYTES_MAX)?),
             _ => draft.currency = Some(self.top_currency()?),
         }
         Ok(())
@@ -195,13 +197,13 @@ impl<'a> Document<'a> {
     fn client(&mut self) -> Result<ClientDraft<'a>> {
         let mut client = ClientDraft::default();
         let mut members = self.members(CLIENT)?;
-        while let Some(name) = self.next(&mut members)? {
-            match name {
-                "name" => self.text(DESCRIPTION_BYTES_MAX).map(|text| client.name = Some(text)),
-                "nif" => self.text(IDENTIFIER_BYTES_MAX).map(|text| client.nif = Some(text)),
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* name */ => self.text(DESCRIPTION_BYTES_MAX).map(|text| client.name = Some(text)),
+                1 /* nif */ => self.text(IDENTIFIER_BYTES_MAX).map(|text| client.nif = Some(text)),
                 _ => self.classification().map(|class| client.classification = Some(class)),
             }
-            .map_err(|problem| problem.at(name))?;
+            .map_err(|problem| problem.at(CLIENT[at]))?;
         }
         Ok(client)
     }
@@ -212,20 +214,20 @@ impl<'a> Document<'a> {
         let mut discount = Amount::ZERO;
         let mut references = Texts::new();
         let mut members = self.members(ITEM)?;
-        while let Some(name) = self.next(&mut members)? {
-            match name {
-                "code" => self.text(IDENTIFIER_BYTES_MAX).map(|text| code = Some(text)),
-                "description" => self.described().map(|text| description = Some(text)),
-                "quantity" => self.quantity().map(|value| quantity = Some(value)),
-                "unit_price" => self.price().map(|value| unit_price = Some(value)),
-                "discount" => self.discount().map(|value| discount = value),
-                "tax_group" => self.group_code().map(|value| tax_group = Some(value)),
-                "taxable_unit" => {
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* code */ => self.text(IDENTIFIER_BYTES_MAX).map(|text| code = Some(text)),
+                1 /* description */ => self.described().map(|text| description = Some(text)),
+                2 /* quantity */ => self.quantity().map(|value| quantity = Some(value)),
+                3 /* unit_price */ => self.price().map(|value| unit_price = Some(value)),
+                4 /* discount */ => self.discount().map(|value| discount = value),
+                5 /* tax_group */ => self.group_code().map(|value| tax_group = Some(value)),
+                6 /* taxable_unit */ => {
                     self.text(IDENTIFIER_BYTES_MAX).map(|text| taxable_unit = Some(text))
                 }
                 _ => self.texts(IDENTIFIER_BYTES_MAX).map(|texts| references = texts),
             }
-            .map_err(|problem| problem.at(name))?;
+            .map_err(|problem| problem.at(ITEM[at]))?;
         }
         Ok(Item {
             code: self.or_empty(code, "code")?,
@@ -245,15 +247,15 @@ impl<'a> Document<'a> {
         let mut code = None;
         let (mut name, mut rate, mut base, mut tax) = (None, None, None, None);
         let mut members = self.members(GROUP)?;
-        while let Some(member) = self.next(&mut members)? {
-            match member {
-                "code" => self.group_code().map(|value| code = Some(value)),
-                "name" => self.text(2 * IDENTIFIER_BYTES_MAX).map(|text| name = Some(text)),
-                "rate" => self.rate().map(|value| rate = Some(value)),
-                "base_amount" => self.price().map(|value| base = Some(value)),
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* code */ => self.group_code().map(|value| code = Some(value)),
+                1 /* name */ => self.text(2 * IDENTIFIER_BYTES_MAX).map(|text| name = Some(text)),
+                2 /* rate */ => self.rate().map(|value| rate = Some(value)),
+                3 /* base_amount */ => self.price().map(|value| base = Some(value)),
                 _ => self.price().map(|value| tax = Some(value)),
             }
-            .map_err(|problem| problem.at(member))?;
+            .map_err(|problem| problem.at(GROUP[at]))?;
         }
         self.demand(&[
             (name.is_some(), "name"),
@@ -267,15 +269,15 @@ impl<'a> Document<'a> {
     fn totals(&mut self) -> Result<TotalsDraft> {
         let mut totals = TotalsDraft::default();
         let mut members = self.members(TOTALS)?;
-        while let Some(name) = self.next(&mut members)? {
-            match name {
-                "subtotal" => self.price().map(|value| totals.subtotal = Some(value)),
-                "total_vat" => self.price().map(|value| totals.total_vat = Some(value)),
-                "total" => self.price().map(|value| totals.total = Some(value)),
-                "currency" => self.currency().map(|value| totals.currency = Some(value)),
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* subtotal */ => self.price().map(|value| totals.subtotal = Some(value)),
+                1 /* total_vat */ => self.price().map(|value| totals.total_vat = Some(value)),
+                2 /* total */ => self.price().map(|value| totals.total = Some(value)),
+                3 /* currency */ => self.currency().map(|value| totals.currency = Some(value)),
                 _ => self.signed().map(|value| totals.rounding_adjustment = Some(value)),
             }
-            .map_err(|problem| problem.at(name))?;
+            .map_err(|problem| problem.at(TOTALS[at]))?;
         }
         self.demand(&[
             (totals.subtotal.is_some(), "subtotal"),
@@ -291,19 +293,19 @@ impl<'a> Document<'a> {
         let (mut method, mut amount, mut currency) = (None, None, None);
         let (mut instrument_id, mut provider) = (None, None);
         let mut members = self.members(PAYMENT)?;
-        while let Some(name) = self.next(&mut members)? {
-            match name {
-                "method" => self
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* method */ => self
                     .word(PaymentMethod::parse, "a payment method")
                     .map(|value| method = Some(value)),
-                "amount" => self.price().map(|value| amount = Some(value)),
-                "currency" => self.currency().map(|value| currency = Some(value)),
-                "instrument_id" => {
+                1 /* amount */ => self.price().map(|value| amount = Some(value)),
+                2 /* currency */ => self.currency().map(|value| currency = Some(value)),
+                3 /* instrument_id */ => {
                     self.text(IDENTIFIER_BYTES_MAX).map(|text| instrument_id = Some(text))
                 }
                 _ => self.provider().map(|value| provider = value),
             }
-            .map_err(|problem| problem.at(name))?;
+            .map_err(|problem| problem.at(PAYMENT[at]))?;
         }
         let method = method.ok_or_else(|| missing().at("method"))?;
         if provider.is_some() && method != PaymentMethod::MobileMoney {
@@ -324,15 +326,15 @@ impl<'a> Document<'a> {
     fn fx(&mut self) -> Result<FxDraft> {
         let mut fx = FxDraft::default();
         let mut members = self.members(FX)?;
-        while let Some(name) = self.next(&mut members)? {
-            match name {
-                "rate" => self.fx_rate().map(|value| fx.rate = Some(value)),
-                "reporting_currency" => {
+        while let Some(at) = self.next(&mut members)? {
+            match at {
+                0 /* rate */ => self.fx_rate().map(|value| fx.rate = Some(value)),
+                1 /* reporting_currency */ => {
                     self.currency().map(|value| fx.reporting_currency = Some(value))
                 }
                 _ => self.price().map(|value| fx.tax = Some(value)),
             }
-            .map_err(|problem| problem.at(name))?;
+            .map_err(|problem| problem.at(FX[at]))?;
         }
         self.demand(&[
             (fx.reporting_currency.is_some(), "reporting_currency"),
