@@ -7,6 +7,7 @@
 //! `FISCUS_SEED=7` repeats one sequence; `FISCUS_SEQUENCES=100000` makes more of them.
 
 mod answer;
+mod directory;
 mod generate;
 mod invariants;
 mod invoice;
@@ -32,6 +33,7 @@ use model::Model;
 use store::Store;
 
 const SEQUENCES: u64 = 10_000;
+const DIRECTORY_SEQUENCES: u64 = 3_000;
 const GOLDEN_SEQUENCES: u64 = 200;
 
 #[allow(clippy::disallowed_methods, reason = "a failure is repeated by naming its seed")]
@@ -143,6 +145,11 @@ fn the_first_sequences_reach_the_committed_states() {
         format!("{seed} {}\n", hex(&state))
     });
     vectors::compare("../../ledger/tests/apply_model/states-v1.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn the_directory_agrees_with_its_registry() {
+    for_each_seed(DIRECTORY_SEQUENCES, |seed, _| directory::directory_sequence(seed));
 }
 
 #[test]
