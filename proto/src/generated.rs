@@ -1,0 +1,33 @@
+//! What the build script made of the message files, in modules that follow their packages.
+
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated code"
+)]
+
+pub(crate) mod fiscus {
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("fiscus.admin.v1");
+        }
+    }
+    pub mod command {
+        pub mod v1 {
+            tonic::include_proto!("fiscus.command.v1");
+        }
+    }
+    pub mod ledger {
+        pub mod v1 {
+            tonic::include_proto!("fiscus.ledger.v1");
+        }
+    }
+    pub mod peer {
+        pub mod v1 {
+            tonic::include_proto!("fiscus.peer.v1");
+        }
+    }
+}

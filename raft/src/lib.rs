@@ -1,0 +1,6 @@
+//! Consensus: the write-ahead log, the state store, snapshots, the openraft adapter and the peer
+//! network. The only owner of fsync; it sees the fiscal core through one thin adapter.
+
+pub mod disk;
+pub mod index;
+pub mod wal;
