@@ -53,7 +53,7 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Cuts or extends with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// The length.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// Room on a file system.
