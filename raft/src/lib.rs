@@ -2,5 +2,6 @@
 //! network. The only owner of fsync; it sees the fiscal core through one thin adapter.
 
 pub mod disk;
+pub mod entry;
 pub mod index;
 pub mod wal;
