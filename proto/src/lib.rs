@@ -3,6 +3,7 @@
 //! No logic about money or consensus lives here. A message that is stored is never changed, only
 //! extended.
 
+pub mod client;
 mod generated;
 
 /// What operators ask of a node.

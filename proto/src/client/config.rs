@@ -1,0 +1,122 @@
+//! Whom a client talks to, how, and the limits of everything that it holds.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use super::error::ClientError;
+
+/// The name that every node's certificate carries, whatever its address is.
+const NODE_NAME: &str = "node.fiscus.internal";
+
+/// A client's configuration.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Nodes as `host:port`; any of them tells of the others.
+    pub seeds: Vec<String>,
+    /// Absent only where all nodes are on this machine.
+    pub tls: Option<ClientTls>,
+    /// Nodes of this region are read from first.
+    pub region: Option<String>,
+    /// The limits.
+    pub limits: ClientLimits,
+    /// Where the jitter of retries starts; drawn from the process when absent.
+    pub jitter_seed: Option<u64>,
+}
+
+impl ClientConfig {
+    /// A configuration with the usual limits.
+    #[must_use]
+    pub fn new(seeds: Vec<String>, tls: Option<ClientTls>) -> Self {
+        Self { seeds, tls, region: None, limits: ClientLimits::default(), jitter_seed: None }
+    }
+}
+
+/// The PEM files of a client.
+#[derive(Clone)]
+pub struct ClientTls {
+    /// The authority that signs the nodes' certificates.
+    pub ca_pem: Vec<u8>,
+    /// The client's own certificate.
+    pub cert_pem: Vec<u8>,
+    /// Its key.
+    pub key_pem: Vec<u8>,
+}
+
+impl fmt::Debug for ClientTls {
+    // The key is never printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").finish_non_exhaustive()
+    }
+}
+
+/// How long and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientLimits {
+    /// A connection is made within this time.
+    pub connect_timeout: Duration,
+    /// One node has this long to answer before another is asked.
+    pub attempt_timeout: Duration,
+    /// Commands that wait for a node's stream.
+    pub queue_max: usize,
+    /// Commands that wait for a node's answer.
+    pub pending_max: usize,
+    /// The longest message that is accepted.
+    pub message_bytes_max: usize,
+    /// The first wait before a retry; it doubles.
+    pub backoff_first: Duration,
+    /// The longest.
+    pub backoff_max: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_secs(5),
+            queue_max: 256,
+            pending_max: 4096,
+            message_bytes_max: 8 * 1024 * 1024,
+            backoff_first: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl ClientConfig {
+    /// A channel to a node, which connects when it is first used and again after it broke.
+    pub(super) fn channel(&self, address: &str) -> Result<Channel, ClientError> {
+        let invalid = || ClientError::Address { address: address.to_owned() };
+        let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(invalid());
+        }
+        if self.tls.is_none() && !is_loopback(host) {
+            return Err(ClientError::Plain { address: address.to_owned() });
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|_| invalid())?
+            .connect_timeout(self.limits.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(self.limits.attempt_timeout)
+            .keep_alive_timeout(self.limits.attempt_timeout)
+            .keep_alive_while_idle(true);
+        let Some(tls) = &self.tls else { return Ok(endpoint.connect_lazy()) };
+        let tls = ClientTlsConfig::new()
+            .domain_name(NODE_NAME)
+            .ca_certificate(Certificate::from_pem(&tls.ca_pem))
+            .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
+        let endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|source| ClientError::Tls { address: address.to_owned(), source })?;
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}

@@ -1,0 +1,178 @@
+//! The typed client of the cluster.
+//!
+//! ```text
+//! submit ─► routes (who leads?) ─► link (one stream a node) ─► Ledger.Submit
+//!    ▲            ▲ hints, topology        │
+//!    └────────────┴────── answer, NotLeader, Busy, or no answer: ask again, the same command
+//! ```
+//!
+//! Invariants: an outcome is called unknown whenever any copy of a command may have been taken and
+//! none was answered; it is never called failed. The command is never changed between attempts.
+//! Every wait ends by the caller's deadline, every queue has a bound.
+//!
+//! Non-goals: idempotency keys, which the caller chooses, and what records mean.
+
+mod config;
+mod error;
+mod feed;
+mod link;
+mod read;
+mod retry;
+mod routes;
+mod submit;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{ClientConfig, ClientLimits, ClientTls};
+pub use error::{ClientError, ReadError, SubmitError};
+pub use retry::retry_safe;
+pub use submit::Answer;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::ledger::{TopologyRequest, TopologyResponse};
+use link::Link;
+use retry::Backoff;
+use routes::Routes;
+
+/// The odd number nearest to 2^64 divided by the golden ratio: multiples of it are far apart.
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A client of one cluster. Copies share its connections.
+#[derive(Debug, Clone)]
+pub struct ClusterClient {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ClientConfig,
+    /// Held only to look up or to note something, never while waiting.
+    routes: Mutex<Routes>,
+    /// By address; as the routes, never held while waiting.
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// One asks for the topology, the others wait for what it learns.
+    refreshing: tokio::sync::Mutex<()>,
+    next_seed: AtomicU64,
+}
+
+impl ClusterClient {
+    /// Learns the topology from the first seed that tells it. Must be called in a Tokio runtime.
+    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        if config.seeds.is_empty() {
+            return Err(ClientError::NoSeeds);
+        }
+        let mut links = BTreeMap::new();
+        for seed in &config.seeds {
+            let channel = config.channel(seed)?;
+            links.insert(seed.clone(), Arc::new(Link::new(channel, config.limits)));
+        }
+        let seeds = u32::try_from(config.seeds.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + config.limits.attempt_timeout.saturating_mul(seeds);
+        let next_seed = AtomicU64::new(config.jitter_seed.unwrap_or_else(retry::process_seed));
+        let shared = Shared {
+            config,
+            routes: Mutex::default(),
+            links: Mutex::new(links),
+            refreshing: tokio::sync::Mutex::default(),
+            next_seed,
+        };
+        let client = Self { shared: Arc::new(shared) };
+        match client.refresh(0, deadline).await {
+            Ok(()) => Ok(client),
+            Err(detail) => Err(ClientError::Unreachable { detail }),
+        }
+    }
+
+    /// Learns the topology again, unless somebody has since `seen`.
+    async fn refresh(&self, seen: u64, deadline: Instant) -> Result<(), String> {
+        let Ok(_one) = timeout_at(deadline, self.shared.refreshing.lock()).await else {
+            return Err("the topology is being asked for".into());
+        };
+        if self.routes().generation > seen {
+            return Ok(());
+        }
+        let mut failures = Vec::new();
+        let mut addresses = self.routes().addresses();
+        for seed in &self.shared.config.seeds {
+            if !addresses.contains(seed) {
+                addresses.push(seed.clone());
+            }
+        }
+        for address in addresses {
+            match self.ask_topology(&address, deadline).await {
+                Ok(told) => match self.learn(told) {
+                    Ok(()) => return Ok(()),
+                    Err(detail) => failures.push(format!("{address}: {detail}")),
+                },
+                Err(detail) => failures.push(format!("{address}: {detail}")),
+            }
+        }
+        Err(failures.join("; "))
+    }
+
+    async fn ask_topology(
+        &self,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<TopologyResponse, String> {
+        let link = self.link(address).map_err(|error| error.to_string())?;
+        let deadline = deadline.min(Instant::now() + self.shared.config.limits.attempt_timeout);
+        match timeout_at(deadline, link.client().topology(TopologyRequest {})).await {
+            Ok(Ok(told)) => Ok(told.into_inner()),
+            Ok(Err(status)) => Err(status.to_string()),
+            Err(_elapsed) => Err("no answer in time".into()),
+        }
+    }
+
+    fn learn(&self, told: TopologyResponse) -> Result<(), String> {
+        let node = told.node;
+        let kept = {
+            let mut routes = self.routes();
+            routes.learn(told).map_err(|foreign| format!("it is of cluster {}", foreign.0))?;
+            routes.answered(node);
+            routes.addresses()
+        };
+        // Links of nodes that are gone end, and with them what was asked on them.
+        let seeds = &self.shared.config.seeds;
+        lock(&self.shared.links)
+            .retain(|address, _| kept.contains(address) || seeds.contains(address));
+        Ok(())
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        lock(&self.shared.routes)
+    }
+
+    fn link(&self, address: &str) -> Result<Arc<Link>, ClientError> {
+        let mut links = lock(&self.shared.links);
+        if let Some(link) = links.get(address) {
+            return Ok(Arc::clone(link));
+        }
+        let channel = self.shared.config.channel(address)?;
+        let link = Arc::new(Link::new(channel, self.shared.config.limits));
+        links.insert(address.to_owned(), Arc::clone(&link));
+        Ok(link)
+    }
+
+    fn node_link(&self, node: u64) -> Result<Arc<Link>, String> {
+        let address = self.routes().address(node).map(str::to_owned);
+        let address = address.ok_or_else(|| format!("node {node} is not in the topology"))?;
+        self.link(&address).map_err(|error| error.to_string())
+    }
+
+    fn backoff(&self) -> Backoff {
+        let seed = self.shared.next_seed.fetch_add(SEED_STEP, Ordering::Relaxed);
+        Backoff::new(&self.shared.config.limits, seed)
+    }
+}
+
+/// What is locked here is whole at every step, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
