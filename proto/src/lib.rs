@@ -4,6 +4,7 @@
 //! extended.
 
 mod generated;
+pub mod tls;
 
 /// What operators ask of a node.
 pub use generated::fiscus::admin::v1 as admin;
