@@ -1,0 +1,3 @@
+//! The log against the disk that forgets, tears and corrupts.
+
+mod basics;
