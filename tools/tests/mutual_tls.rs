@@ -53,7 +53,6 @@ impl Pki {
 }
 
 /// Gateways may ask; everybody else is told what they are.
-#[expect(clippy::result_large_err, reason = "the shape that tonic gives interceptors")]
 fn gateways_only(request: Request<()>) -> Result<Request<()>, Status> {
     let roles = peer_roles(&request).map_err(|error| Status::unauthenticated(error.to_string()))?;
     if roles == [Role::Gateway] {

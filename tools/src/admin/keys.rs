@@ -94,11 +94,11 @@ fn failed(error: &KeyFileError) -> Failure {
 fn generate(arguments: &Generate) -> Result<Report, Failure> {
     if arguments.name.len() > PREFIX_BYTES_MAX {
         let detail = format!("--name has at most {PREFIX_BYTES_MAX} bytes");
-        return Err(Failure::new(2, "KEY_FILE_INVALID", detail));
+        return Err(Failure::new(2, "KEY_FILE_INVALID", &detail));
     }
     let passphrase = PassphraseSource::File(arguments.passphrase_file.clone())
         .read()
-        .map_err(|error| Failure::new(2, "KEY_FILE_INVALID", error))?;
+        .map_err(|error| Failure::new(2, "KEY_FILE_INVALID", &error))?;
     let keys = cluster_keys(&arguments.name, arguments.groups).map_err(|error| failed(&error))?;
     let file =
         KeyFile::create(&arguments.out, &passphrase, keys).map_err(|error| failed(&error))?;

@@ -39,7 +39,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(exit: u8, code: &'static str, detail: impl ToString) -> Self {
+    fn new(exit: u8, code: &'static str, detail: &impl ToString) -> Self {
         Self { exit, code, detail: detail.to_string() }
     }
 }

@@ -131,14 +131,14 @@ pub(super) fn run(command: &Pki) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> Failure {
-    Failure::new(2, "PKI_FAILED", format!("{error:#}"))
+    Failure::new(2, "PKI_FAILED", &format!("{error:#}"))
 }
 
 fn refuse_existing(pair: &Pair, force: bool) -> Result<(), Failure> {
     match pair.existing() {
         Some(path) if !force => {
             let detail = format!("{} exists; --force replaces it", path.display());
-            Err(Failure::new(1, "PKI_FILE_EXISTS", detail))
+            Err(Failure::new(1, "PKI_FILE_EXISTS", &detail))
         }
         _ => Ok(()),
     }
@@ -158,7 +158,7 @@ fn init(arguments: &Init) -> Result<Report, Failure> {
 fn issue_one(arguments: &Issue) -> Result<Report, Failure> {
     if arguments.name.eq_ignore_ascii_case(CA) {
         let detail = "ca is the name of the CA's own files; take another --name";
-        return Err(Failure::new(2, "PKI_FAILED", detail));
+        return Err(Failure::new(2, "PKI_FAILED", &detail));
     }
     let pair = Pair::new(&arguments.out, &arguments.name);
     refuse_existing(&pair, arguments.force)?;
