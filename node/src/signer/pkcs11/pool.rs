@@ -203,7 +203,8 @@ struct Lease {
     generation: u64,
 }
 
-/// Whether the token has forgotten us, so that a new login may help.
+/// Whether the token has forgotten us, so that a new login may help. A token that forgets in the middle
+/// of a call may only say that something went wrong.
 fn is_lost(error: &Pkcs11Error) -> bool {
     matches!(
         error,
@@ -213,6 +214,8 @@ fn is_lost(error: &Pkcs11Error) -> bool {
                     RvError::CryptokiNotInitialized
                         | RvError::DeviceError
                         | RvError::DeviceRemoved
+                        | RvError::FunctionFailed
+                        | RvError::GeneralError
                         | RvError::KeyHandleInvalid
                         | RvError::ObjectHandleInvalid
                         | RvError::SessionClosed
