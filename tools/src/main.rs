@@ -1,8 +1,10 @@
 //! The `fiscus` command line.
 
+mod admin;
 mod demo;
 mod invoice_check;
 mod output;
+mod pki;
 mod receipt_verify;
 
 use std::process::ExitCode;
@@ -19,6 +21,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Operate a cluster.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     Demo(demo::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
@@ -40,6 +45,7 @@ enum Receipt {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),

@@ -132,6 +132,9 @@ pub enum Pkcs11Error {
         /// What the token says.
         source: DeviceError,
     },
+    /// The last try to connect failed, so there is nothing to sign with; the next call tries again.
+    #[error("there is no connection to the token {0}")]
+    Disconnected(String),
     /// What came back is no Ed25519 signature.
     #[error("the token gave a signature of {0} bytes instead of 64")]
     Signature(usize),

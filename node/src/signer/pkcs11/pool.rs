@@ -1,8 +1,9 @@
 //! The sessions with a token, and what to do when it forgets them.
 //!
 //! Invariants: at most `sessions_max` sessions sign at once; one more session, which signs nothing,
-//! keeps the login alive, because a token logs out when its last session closes; a session of an
-//! earlier connection is never used again.
+//! keeps the login alive, because a token logs out when its last session closes; every session of a
+//! connection is closed before the next connection is made, because a token may give the number of a
+//! forgotten session to a new one, and closing the old one late would close the new one.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -25,11 +26,14 @@ pub(super) struct Pool {
     pin: AuthPin,
     public_keys: Vec<Hash32>,
     state: Mutex<State>,
-    returned: Condvar,
+    changed: Condvar,
 }
 
 struct State {
-    connection: Connection,
+    /// None after a try to connect that failed.
+    connection: Option<Connection>,
+    /// Nobody may lease a session while a connection is being made.
+    reconnecting: bool,
     /// Rises with each new connection.
     generation: u64,
     idle: Vec<Session>,
@@ -62,15 +66,21 @@ impl Pool {
         let context = Pkcs11::new(&config.module)
             .map_err(|source| Pkcs11Error::Module { module: config.module.clone(), source })?;
         let (connection, public_keys) = log_in(config, &context, &pin)?;
-        let state =
-            State { connection, generation: 0, idle: Vec::new(), leased: 0, pin_refused: None };
+        let state = State {
+            connection: Some(connection),
+            reconnecting: false,
+            generation: 0,
+            idle: Vec::new(),
+            leased: 0,
+            pin_refused: None,
+        };
         let pool = Self {
             config: config.clone(),
             context,
             pin,
             public_keys: public_keys.clone(),
             state: Mutex::new(state),
-            returned: Condvar::new(),
+            changed: Condvar::new(),
         };
         Ok((pool, public_keys))
     }
@@ -97,17 +107,12 @@ impl Pool {
                 let size = signature.len();
                 <[u8; 64]>::try_from(signature).map_err(|_| Pkcs11Error::Signature(size))
             });
-        match signed {
-            Ok(signature) => {
-                self.give_back(Some(lease.session), lease.generation);
-                Ok(signature)
-            }
-            // A failed call may leave an operation open in the session, so it is closed.
-            Err(error) => {
-                self.give_back(None, lease.generation);
-                Err(Failed { error, generation: lease.generation })
-            }
-        }
+        let Lease { session, generation, .. } = lease;
+        // A failed call may leave an operation open in the session, so it is closed, and before it is
+        // counted as given back.
+        let reusable = signed.is_ok().then_some(session);
+        self.give_back(reusable);
+        signed.map_err(|error| Failed { error, generation })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,45 +120,66 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        condition: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        self.changed
+            .wait_while(state, |state| condition(state))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An idle session, a new one, or the next that is given back.
     fn lease(&self, place: usize) -> Result<Lease, Failed> {
-        let mut state = self.lock();
-        while state.leased >= self.config.sessions_max {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = self.wait_while(self.lock(), |state| {
+            state.reconnecting || state.leased >= self.config.sessions_max
+        });
         let generation = state.generation;
+        let failed = |error| Failed { error, generation };
+        let Some(connection) = &state.connection else {
+            return Err(failed(Pkcs11Error::Disconnected(self.config.token_label.clone())));
+        };
+        let (slot, private_key) = (connection.slot, connection.private_keys[place]);
         let session = match state.idle.pop() {
             Some(session) => session,
-            None => self.context.open_ro_session(state.connection.slot).map_err(|source| {
-                let error = Pkcs11Error::Call { what: "opening a session", source };
-                Failed { error, generation }
+            None => self.context.open_ro_session(slot).map_err(|source| {
+                failed(Pkcs11Error::Call { what: "opening a session", source })
             })?,
         };
         state.leased += 1;
-        let private_key = state.connection.private_keys[place];
         Ok(Lease { session, private_key, generation })
     }
 
-    fn give_back(&self, session: Option<Session>, generation: u64) {
+    fn give_back(&self, reusable: Option<Session>) {
         let mut state = self.lock();
         state.leased -= 1;
-        if state.generation == generation {
-            state.idle.extend(session);
-        }
+        state.idle.extend(reusable);
         drop(state);
-        self.returned.notify_one();
+        self.changed.notify_all();
     }
 
     /// Makes a new connection, unless somebody has since the one that failed.
     fn reconnect(&self, failed_generation: u64) -> Result<(), Pkcs11Error> {
-        let mut state = self.lock();
+        let mut state = self.wait_while(self.lock(), |state| state.reconnecting);
         if state.generation != failed_generation {
             return Ok(());
         }
+        state.reconnecting = true;
+        let mut state = self.wait_while(state, |state| state.leased > 0);
+        let connected = self.connect_again(&mut state);
+        state.reconnecting = false;
+        drop(state);
+        self.changed.notify_all();
+        connected
+    }
+
+    fn connect_again(&self, state: &mut State) -> Result<(), Pkcs11Error> {
         if let Some(reason) = state.pin_refused.clone() {
             return Err(Pkcs11Error::PinRefused { token: self.config.token_label.clone(), reason });
         }
         state.idle.clear();
+        state.connection = None;
         let logged_in = log_in(&self.config, &self.context, &self.pin);
         if let Err(Pkcs11Error::PinRefused { reason, .. }) = &logged_in {
             state.pin_refused = Some(reason.clone());
@@ -164,7 +190,7 @@ impl Pool {
             let label = self.config.keys[place].label.clone();
             return Err(Pkcs11Error::KeyChanged { label });
         }
-        state.connection = connection;
+        state.connection = Some(connection);
         state.generation += 1;
         Ok(())
     }
@@ -177,27 +203,31 @@ struct Lease {
     generation: u64,
 }
 
-/// Whether the token has forgotten us, so that a new login may help.
+/// Whether the token has forgotten us, so that a new login may help. A token that forgets in the middle
+/// of a call may only say that something went wrong.
 fn is_lost(error: &Pkcs11Error) -> bool {
     matches!(
         error,
-        Pkcs11Error::Call {
-            source: DeviceError::Pkcs11(
-                RvError::CryptokiNotInitialized
-                    | RvError::DeviceError
-                    | RvError::DeviceRemoved
-                    | RvError::KeyHandleInvalid
-                    | RvError::ObjectHandleInvalid
-                    | RvError::SessionClosed
-                    | RvError::SessionHandleInvalid
-                    | RvError::SlotIdInvalid
-                    | RvError::TokenNotPresent
-                    | RvError::TokenNotRecognized
-                    | RvError::UserNotLoggedIn,
-                _,
-            ),
-            ..
-        }
+        Pkcs11Error::Disconnected(_)
+            | Pkcs11Error::Call {
+                source: DeviceError::Pkcs11(
+                    RvError::CryptokiNotInitialized
+                        | RvError::DeviceError
+                        | RvError::DeviceRemoved
+                        | RvError::FunctionFailed
+                        | RvError::GeneralError
+                        | RvError::KeyHandleInvalid
+                        | RvError::ObjectHandleInvalid
+                        | RvError::SessionClosed
+                        | RvError::SessionHandleInvalid
+                        | RvError::SlotIdInvalid
+                        | RvError::TokenNotPresent
+                        | RvError::TokenNotRecognized
+                        | RvError::UserNotLoggedIn,
+                    _,
+                ),
+                ..
+            }
     )
 }
 

@@ -1,5 +1,5 @@
 //! With SoftHSM2, which reads where its tokens are from the environment once. A test must not change
-//! the environment of its own process, so one test prepares a folder and runs the other in a child.
+//! the environment of its own process, so the test prepares a folder and runs itself again in a child.
 
 use std::env;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::signer::self_test;
 const MISSING: &str = "SoftHSM2 is missing: run tests/setup.sh, or apt-get install softhsm2";
 const PIN: &str = "4711-0815";
 const FOLDER: &str = "FISCUS_TEST_TOKEN";
-const CHILD: &str = "signer::pkcs11::tests::in_a_process_that_sees_the_token";
+const TEST: &str = "signer::pkcs11::tests::a_token_signs_as_a_key_file_does";
 
 fn module() -> PathBuf {
     [
@@ -37,6 +37,13 @@ fn module() -> PathBuf {
 
 #[test]
 fn a_token_signs_as_a_key_file_does() {
+    match env::var_os(FOLDER) {
+        None => runs_in_a_process_that_sees_a_token(),
+        Some(folder) => uses_the_token(Path::new(&folder)),
+    }
+}
+
+fn runs_in_a_process_that_sees_a_token() {
     let dir = tempfile::tempdir().unwrap();
     let settings = dir.path().join("softhsm2.conf");
     let tokens = dir.path().join("tokens");
@@ -51,7 +58,7 @@ fn a_token_signs_as_a_key_file_does() {
         .expect(MISSING);
     assert!(made.status.success(), "softhsm2-util: {made:?}");
     let child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", CHILD, "--ignored", "--nocapture"])
+        .args(["--exact", TEST, "--nocapture"])
         .env("SOFTHSM2_CONF", &settings)
         .env(FOLDER, dir.path())
         .output()
@@ -62,18 +69,15 @@ fn a_token_signs_as_a_key_file_does() {
     assert!(out.contains("1 passed"), "the child ran nothing: {out}");
 }
 
-#[test]
-#[ignore = "run by a_token_signs_as_a_key_file_does, in an environment of its own"]
-fn in_a_process_that_sees_the_token() {
-    let dir = PathBuf::from(env::var(FOLDER).expect("run by the other test"));
-    refuses_what_is_not_there(&dir);
+fn uses_the_token(dir: &Path) {
+    refuses_what_is_not_there(dir);
     make_keys();
-    let config = config(&dir, PIN);
+    let config = config(dir, PIN);
     let signer = Pkcs11Signer::connect(&config).unwrap();
     signs(&signer);
     signs_from_many_threads(&signer);
     comes_back_after_a_reset(&signer);
-    tries_a_refused_pin_once(&dir);
+    tries_a_refused_pin_once(dir);
 }
 
 fn config(dir: &Path, pin: &str) -> Pkcs11Config {
@@ -188,9 +192,19 @@ fn comes_back_after_a_reset(signer: &Pkcs11Signer) {
     // The token forgets the login.
     context.open_ro_session(slot).unwrap().logout().unwrap();
     verify(key, &[1; 32], &signer.sign(&key.public_key, &Signable::EntryHash([1; 32])).unwrap());
-    // The library forgets everything.
+    // The library forgets everything, and later the login, while threads sign.
     context.finalize().unwrap();
     signs_from_many_threads(signer);
+    for _ in 0..5 {
+        thread::scope(|scope| {
+            scope.spawn(|| signs_from_many_threads(signer));
+            scope.spawn(|| {
+                let context = Pkcs11::new(module()).unwrap();
+                let slot = context.get_slots_with_initialized_token().unwrap()[0];
+                context.open_ro_session(slot).unwrap().logout().unwrap();
+            });
+        });
+    }
 }
 
 fn tries_a_refused_pin_once(dir: &Path) {
