@@ -24,7 +24,7 @@ fn cluster(size: u64, leader: u64) -> Vec<Fake> {
     nodes
 }
 
-fn topology(nodes: &[Fake], node: u64, leader: u64) -> ledger::TopologyResponse {
+fn topology(nodes: &[Fake], node: u64, leader: u64) -> TopologyResponse {
     let listed = (1..).zip(nodes).map(|(id, fake)| ledger::Node {
         id,
         rpc: fake.address.to_string(),
@@ -38,7 +38,7 @@ fn topology(nodes: &[Fake], node: u64, leader: u64) -> ledger::TopologyResponse 
         term: 1,
         ..ledger::Group::default()
     };
-    ledger::TopologyResponse {
+    TopologyResponse {
         cluster: "test".into(),
         node,
         nodes: listed.collect(),
