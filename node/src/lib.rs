@@ -1,1 +1,3 @@
 //! The replica process.
+
+pub mod signer;

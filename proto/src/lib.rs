@@ -5,6 +5,7 @@
 
 pub mod client;
 mod generated;
+pub mod tls;
 
 /// What operators ask of a node.
 pub use generated::fiscus::admin::v1 as admin;
