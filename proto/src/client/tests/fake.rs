@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::Server;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger;
@@ -62,16 +62,21 @@ pub(super) struct Fake {
     pub(super) script: Arc<Mutex<Script>>,
     pub(super) count: watch::Receiver<usize>,
     node: Node,
+    tls: Option<ServerTlsConfig>,
     runtime: Option<Runtime>,
 }
 
 impl Fake {
     pub(super) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    pub(super) fn start_with(tls: Option<ServerTlsConfig>) -> Self {
         let script = Arc::new(Mutex::new(Script::default()));
         let (sender, count) = watch::channel(0);
         let node = Node { script: Arc::clone(&script), count: sender };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut fake = Self { address, script, count, node, runtime: None };
+        let mut fake = Self { address, script, count, node, tls, runtime: None };
         fake.come_back();
         fake
     }
@@ -83,14 +88,18 @@ impl Fake {
             .enable_all()
             .build()
             .unwrap();
-        let (node, address) = (self.node.clone(), self.address);
+        let (node, address, tls) = (self.node.clone(), self.address, self.tls.clone());
         let (bound, told) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(async move {
             let listener = TcpListener::bind(address).await.unwrap();
             bound.send(listener.local_addr().unwrap()).unwrap();
             let service = LedgerServer::new(node);
             let incoming = TcpListenerStream::new(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            let mut server = Server::builder();
+            if let Some(tls) = tls {
+                server = server.tls_config(tls).unwrap();
+            }
+            server.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
         self.address = told.recv().unwrap();
         self.runtime = Some(runtime);
