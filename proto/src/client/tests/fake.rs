@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -75,7 +77,10 @@ impl Fake {
         let script = Arc::new(Mutex::new(Script::default()));
         let (sender, count) = watch::channel(0);
         let node = Node { script: Arc::clone(&script), count: sender };
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        // An address of its own, so that nobody takes its port while it is dead.
+        static COUNT: AtomicU16 = AtomicU16::new(1);
+        let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let address = SocketAddr::from(([127, 1, high, low], 0));
         let mut fake = Self { address, script, count, node, tls, runtime: None };
         fake.come_back();
         fake
@@ -105,8 +110,11 @@ impl Fake {
         self.runtime = Some(runtime);
     }
 
+    /// Ends every connection and stops listening, and returns when that is so.
     pub(super) fn die(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        let runtime = self.runtime.take().unwrap();
+        // A runtime must not wait for another's end on its own threads.
+        std::thread::spawn(|| runtime.shutdown_timeout(Duration::from_secs(20))).join().unwrap();
     }
 
     pub(super) fn play(&self, acts: impl IntoIterator<Item = Act>) {
