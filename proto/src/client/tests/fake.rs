@@ -199,7 +199,8 @@ impl Ledger for Node {
                     Some(Act::Silence) => continue,
                     Some(Act::Drop) => {
                         let end = Err(Status::unavailable("as the script says"));
-                        return answers.send(end).await.unwrap();
+                        answers.send(end).await.unwrap();
+                        return;
                     }
                 };
                 answers.send(Ok(ledger::SubmitResponse { request: number, result })).await.unwrap();
