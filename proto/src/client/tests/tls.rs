@@ -56,7 +56,7 @@ async fn only_nodes_and_clients_of_one_authority_talk() {
                 assert_eq!(client.submit(GROUP, seal(), LONG).await, Ok(Answer::Done));
             }
             Err(error) => {
-                assert_eq!((talks, error.code()), (false, "CLIENT_NO_NODE_ANSWERS"), "{name}")
+                assert_eq!((talks, error.code()), (false, "CLIENT_NO_NODE_ANSWERS"), "{name}");
             }
         }
     }
