@@ -295,4 +295,4 @@ pub fn peer_roles<T>(request: &tonic::Request<T>) -> Result<Vec<Role>, TlsError>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,15 +1,12 @@
 //! Whom a client talks to, how, and the limits of everything that it holds.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 
 use super::error::ClientError;
-
-/// The name that every node's certificate carries, whatever its address is.
-const NODE_NAME: &str = "node.fiscus.internal";
+use crate::tls::{TlsMaterial, client_config};
 
 /// A client's configuration.
 #[derive(Debug, Clone)]
@@ -17,7 +14,7 @@ pub struct ClientConfig {
     /// Nodes as `host:port`; any of them tells of the others.
     pub seeds: Vec<String>,
     /// Absent only where all nodes are on this machine.
-    pub tls: Option<ClientTls>,
+    pub tls: Option<TlsMaterial>,
     /// Nodes of this region are read from first.
     pub region: Option<String>,
     /// The limits.
@@ -29,26 +26,8 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// A configuration with the usual limits.
     #[must_use]
-    pub fn new(seeds: Vec<String>, tls: Option<ClientTls>) -> Self {
+    pub fn new(seeds: Vec<String>, tls: Option<TlsMaterial>) -> Self {
         Self { seeds, tls, region: None, limits: ClientLimits::default(), jitter_seed: None }
-    }
-}
-
-/// The PEM files of a client.
-#[derive(Clone)]
-pub struct ClientTls {
-    /// The authority that signs the nodes' certificates.
-    pub ca_pem: Vec<u8>,
-    /// The client's own certificate.
-    pub cert_pem: Vec<u8>,
-    /// Its key.
-    pub key_pem: Vec<u8>,
-}
-
-impl fmt::Debug for ClientTls {
-    // The key is never printed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls").finish_non_exhaustive()
     }
 }
 
@@ -105,12 +84,8 @@ impl ClientConfig {
             .keep_alive_timeout(self.limits.attempt_timeout)
             .keep_alive_while_idle(true);
         let Some(tls) = &self.tls else { return Ok(endpoint.connect_lazy()) };
-        let tls = ClientTlsConfig::new()
-            .domain_name(NODE_NAME)
-            .ca_certificate(Certificate::from_pem(&tls.ca_pem))
-            .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
         let endpoint = endpoint
-            .tls_config(tls)
+            .tls_config(client_config(tls))
             .map_err(|source| ClientError::Tls { address: address.to_owned(), source })?;
         Ok(endpoint.connect_lazy())
     }

@@ -24,7 +24,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ClientConfig, ClientLimits, ClientTls};
+pub use config::{ClientConfig, ClientLimits};
 pub use error::{ClientError, ReadError, SubmitError};
 pub use retry::retry_safe;
 pub use submit::Answer;

@@ -22,7 +22,7 @@ fn certificate(names: &[&str], is_ca: bool) -> (Vec<u8>, Vec<u8>) {
     (params.self_signed(&key).unwrap().der().to_vec(), key.serialize_der())
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = format!("-----BEGIN {label}-----");
     for (index, chunk) in der.chunks(3).enumerate() {

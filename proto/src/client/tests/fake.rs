@@ -4,14 +4,16 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::Server;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger;
@@ -62,16 +64,24 @@ pub(super) struct Fake {
     pub(super) script: Arc<Mutex<Script>>,
     pub(super) count: watch::Receiver<usize>,
     node: Node,
+    tls: Option<ServerTlsConfig>,
     runtime: Option<Runtime>,
 }
 
 impl Fake {
     pub(super) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    pub(super) fn start_with(tls: Option<ServerTlsConfig>) -> Self {
         let script = Arc::new(Mutex::new(Script::default()));
         let (sender, count) = watch::channel(0);
         let node = Node { script: Arc::clone(&script), count: sender };
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut fake = Self { address, script, count, node, runtime: None };
+        // An address of its own, so that nobody takes its port while it is dead.
+        static COUNT: AtomicU16 = AtomicU16::new(1);
+        let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let address = SocketAddr::from(([127, 1, high, low], 0));
+        let mut fake = Self { address, script, count, node, tls, runtime: None };
         fake.come_back();
         fake
     }
@@ -83,21 +93,28 @@ impl Fake {
             .enable_all()
             .build()
             .unwrap();
-        let (node, address) = (self.node.clone(), self.address);
+        let (node, address, tls) = (self.node.clone(), self.address, self.tls.clone());
         let (bound, told) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(async move {
             let listener = TcpListener::bind(address).await.unwrap();
             bound.send(listener.local_addr().unwrap()).unwrap();
             let service = LedgerServer::new(node);
             let incoming = TcpListenerStream::new(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            let mut server = Server::builder();
+            if let Some(tls) = tls {
+                server = server.tls_config(tls).unwrap();
+            }
+            server.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
         self.address = told.recv().unwrap();
         self.runtime = Some(runtime);
     }
 
+    /// Ends every connection and stops listening, and returns when that is so.
     pub(super) fn die(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        let runtime = self.runtime.take().unwrap();
+        // A runtime must not wait for another's end on its own threads.
+        std::thread::spawn(|| runtime.shutdown_timeout(Duration::from_secs(20))).join().unwrap();
     }
 
     pub(super) fn play(&self, acts: impl IntoIterator<Item = Act>) {
@@ -182,7 +199,8 @@ impl Ledger for Node {
                     Some(Act::Silence) => continue,
                     Some(Act::Drop) => {
                         let end = Err(Status::unavailable("as the script says"));
-                        return answers.send(end).await.unwrap();
+                        answers.send(end).await.unwrap();
+                        return;
                     }
                 };
                 answers.send(Ok(ledger::SubmitResponse { request: number, result })).await.unwrap();

@@ -1,4 +1,5 @@
 mod fake;
+mod tls;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::command::command::Command as Kind;
 use crate::command::{self, Command, Refusal};
 use crate::ledger::submit_response::Result as Told;
 use crate::ledger::{self, Consistency, JournalRecord};
+use crate::tls::TlsMaterial;
 use fake::{Act, Fake, ReadAct};
 
 const GROUP: u64 = 1;
@@ -24,7 +26,7 @@ fn cluster(size: u64, leader: u64) -> Vec<Fake> {
     nodes
 }
 
-fn topology(nodes: &[Fake], node: u64, leader: u64) -> ledger::TopologyResponse {
+fn topology(nodes: &[Fake], node: u64, leader: u64) -> TopologyResponse {
     let listed = (1..).zip(nodes).map(|(id, fake)| ledger::Node {
         id,
         rpc: fake.address.to_string(),
@@ -38,7 +40,7 @@ fn topology(nodes: &[Fake], node: u64, leader: u64) -> ledger::TopologyResponse 
         term: 1,
         ..ledger::Group::default()
     };
-    ledger::TopologyResponse {
+    TopologyResponse {
         cluster: "test".into(),
         node,
         nodes: listed.collect(),
@@ -341,6 +343,32 @@ async fn a_node_that_dies_with_a_command_leaves_doubt_and_answers_when_it_is_bac
 }
 
 #[tokio::test]
+async fn a_command_that_finds_no_place_is_surely_not_taken() {
+    let nodes = cluster(1, 1);
+    let limits = ClientLimits {
+        attempt_timeout: Duration::from_millis(300),
+        pending_max: 1,
+        ..ClientLimits::default()
+    };
+    let seeds = vec![nodes[0].address.to_string()];
+    let config = ClientConfig { limits, ..ClientConfig::new(seeds, None) };
+    let client = ClusterClient::connect(config).await.unwrap();
+    nodes[0].play([Act::Silence]);
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.submit(GROUP, cut(), LONG).await }
+    });
+    nodes[0].count.clone().wait_for(|count| *count == 1).await.unwrap();
+    let second = client.submit(GROUP, seal(), Duration::from_millis(50)).await;
+    assert_eq!(second.unwrap_err().code(), "CLUSTER_UNAVAILABLE");
+    assert_eq!(first.await.unwrap().unwrap_err().code(), "OUTCOME_UNKNOWN");
+    // Who has given up leaves a place; what was not taken never comes later.
+    assert_eq!(client.submit(GROUP, put_document(), LONG).await, Ok(Answer::Done));
+    let seen: Vec<_> = nodes[0].seen().into_iter().map(|request| request.command).collect();
+    assert_eq!(seen, [Some(cut()), Some(put_document())]);
+}
+
+#[tokio::test]
 async fn many_share_one_stream() {
     let nodes = cluster(1, 1);
     let client = client(&nodes).await;
@@ -436,7 +464,8 @@ async fn what_cannot_be_connected_is_named() {
         let config = ClientConfig::new(seeds.into_iter().map(str::to_owned).collect(), None);
         assert_eq!(ClusterClient::connect(config).await.unwrap_err().code(), code);
     }
-    let tls = ClientTls { ca_pem: b"x".to_vec(), cert_pem: b"y".to_vec(), key_pem: b"z".to_vec() };
+    let broken = || b"no certificate".to_vec();
+    let tls = TlsMaterial { ca_pem: broken(), cert_pem: broken(), key_pem: broken() };
     let config = ClientConfig::new(vec!["192.0.2.1:7000".into()], Some(tls));
     assert_eq!(ClusterClient::connect(config).await.unwrap_err().code(), "CLIENT_TLS_INVALID");
 }
