@@ -2,8 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] =
-    ["proto/command.proto", "proto/peer.proto", "proto/ledger.proto", "proto/admin.proto"];
+const FILES: [&str; 5] = [
+    "proto/command.proto",
+    "proto/peer.proto",
+    "proto/ledger.proto",
+    "proto/admin.proto",
+    "proto/stored.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

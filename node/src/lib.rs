@@ -1,3 +1,26 @@
-//! The replica process.
+//! The replica process: configuration, services, signer, metrics, shutdown.
+//!
+//! ```text
+//! gRPC ─► services/ledger ─► batcher ─► fiscus_raft ─► apply ─► records (sign) ─► answer
+//! ```
+//!
+//! No business rule lives here: what a command means is the ledger's, what order commands have is
+//! Raft's.
 
+mod backup;
+pub mod batcher;
+mod checkpoints;
+pub mod clock;
+pub mod config;
+pub mod context;
+mod facts;
+pub mod groups;
+pub mod identity;
+pub mod metrics;
+pub mod records;
+mod run;
+mod services;
 pub mod signer;
+pub mod steward;
+
+pub use run::{Node, RunError};

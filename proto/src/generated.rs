@@ -3,7 +3,7 @@
 #![allow(
     clippy::all,
     clippy::allow_attributes_without_reason,
-    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     missing_debug_implementations,
     unreachable_pub,
     unused_qualifications,
@@ -29,6 +29,11 @@ pub(crate) mod fiscus {
     pub mod peer {
         pub mod v1 {
             tonic::include_proto!("fiscus.peer.v1");
+        }
+    }
+    pub mod stored {
+        pub mod v1 {
+            tonic::include_proto!("fiscus.stored.v1");
         }
     }
 }

@@ -15,3 +15,5 @@ pub use generated::fiscus::command::v1 as command;
 pub use generated::fiscus::ledger::v1 as ledger;
 /// What nodes say to each other, and the stored form of log entries.
 pub use generated::fiscus::peer::v1 as peer;
+/// What a replica keeps beside the rows of the fiscal core.
+pub use generated::fiscus::stored::v1 as stored;

@@ -37,7 +37,9 @@ impl Operation {
         }
     }
 
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
+    /// Reads a code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
         [Self::Seal, Self::OpenShift, Self::CloseShift, Self::CloseDay, Self::GrantBlock]
             .into_iter()
             .find(|operation| operation.code() == code)

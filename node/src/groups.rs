@@ -1,0 +1,286 @@
+//! The groups that live on this node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use fiscus_ledger::state::group::CheckpointTuple;
+use fiscus_proto::peer;
+use fiscus_raft::consensus::{
+    GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
+};
+use fiscus_raft::disk::Disk;
+use fiscus_raft::wal::Wal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::batcher::{AgreedCut, Batcher, Submit};
+use crate::context::NodeContext;
+use crate::{facts, steward};
+
+/// A cluster has at most so many data groups.
+pub const DATA_GROUPS_MAX: u64 = 64;
+/// Between two reports of a cut that is not decided.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Cuts whose reports are kept; older ones will not be decided any more.
+const CUTS_KEPT: usize = 16;
+/// Between two looks at how much log a group has.
+const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A snapshot of fewer new entries frees next to nothing.
+const SNAPSHOT_ENTRIES_MIN: u64 = 64;
+
+/// One group on this node, with the tasks that work for it.
+#[derive(Debug)]
+pub struct Hosted {
+    /// Its Raft and its state.
+    pub handle: Arc<GroupHandle>,
+    /// The way into its batcher.
+    pub submit: Submit,
+    cuts: watch::Sender<Option<AgreedCut>>,
+    reports: Mutex<BTreeMap<u64, BTreeMap<u64, CheckpointTuple>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The groups that live on this node.
+#[derive(Debug)]
+pub struct Groups {
+    context: Arc<NodeContext>,
+    disk: Arc<dyn Disk>,
+    wal: Wal,
+    dir: PathBuf,
+    hosted: RwLock<BTreeMap<u64, Arc<Hosted>>>,
+    /// Held while a group is opened, so that it is opened once.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl Groups {
+    /// None yet.
+    #[must_use]
+    pub fn new(context: Arc<NodeContext>, disk: Arc<dyn Disk>, wal: Wal, dir: PathBuf) -> Self {
+        Self {
+            context,
+            disk,
+            wal,
+            dir,
+            hosted: RwLock::default(),
+            opening: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Opens every group that has a directory here.
+    pub async fn open_known(self: &Arc<Self>) -> Result<(), OpenError> {
+        let names = self.disk.list(&self.dir).unwrap_or_default();
+        let mut known: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        known.sort_unstable();
+        for group in known {
+            self.open(group).await?;
+        }
+        Ok(())
+    }
+
+    /// A group, when it lives here.
+    pub fn get(&self, group: u64) -> Option<Arc<Hosted>> {
+        self.hosted.read().expect("no holder panics").get(&group).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Hosted>> {
+        self.hosted.read().expect("no holder panics").values().cloned().collect()
+    }
+
+    /// The log that they share.
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// A group; it is opened, empty, when it is not here yet.
+    pub async fn open(self: &Arc<Self>, group: u64) -> Result<Arc<Hosted>, OpenError> {
+        if let Some(hosted) = self.get(group) {
+            return Ok(hosted);
+        }
+        let _one = self.opening.lock().await;
+        if let Some(hosted) = self.get(group) {
+            return Ok(hosted);
+        }
+        let config = &self.context.config;
+        let options = GroupOptions {
+            cluster: config.cluster.clone(),
+            group,
+            node: config.node,
+            heartbeat_ms: config.raft.heartbeat_ms,
+            election_min_ms: config.raft.election_min_ms,
+            election_max_ms: config.raft.election_max_ms,
+            append_bytes_max: config.limits.append_bytes_max,
+            keep_entries: config.raft.keep_entries,
+            index_cache_bytes: config.limits.index_cache_bytes,
+            network: NetworkOptions {
+                snapshot_bytes_per_s: config.raft.snapshot_send_bytes_per_s,
+                ..NetworkOptions::default()
+            },
+        };
+        let dir = self.dir.join(group.to_string());
+        let pool = self.context.pool.clone();
+        let handle = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await?;
+        let handle = Arc::new(handle);
+        let (cuts, agreed) = watch::channel(None);
+        let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), agreed);
+        let hosted = Arc::new(Hosted {
+            handle,
+            submit,
+            cuts,
+            reports: Mutex::default(),
+            tasks: Mutex::default(),
+        });
+        self.start_tasks(&hosted, batcher);
+        self.hosted.write().expect("no holder panics").insert(group, hosted.clone());
+        tracing::info!(group, "the group is open");
+        Ok(hosted)
+    }
+
+    fn start_tasks(self: &Arc<Self>, hosted: &Arc<Hosted>, batcher: Batcher) {
+        let context = &self.context;
+        let mut tasks = vec![
+            tokio::spawn(batcher.run()),
+            tokio::spawn(report_cuts(context.clone(), hosted.clone())),
+            tokio::spawn(keep_durable(context.clone(), hosted.clone(), self.wal.clone())),
+            tokio::spawn(steward::run(context.clone(), self.clone(), hosted.clone())),
+        ];
+        if hosted.handle.group() > 0 {
+            tasks.push(tokio::spawn(facts::run(self.clone(), hosted.clone())));
+        }
+        hosted.tasks.lock().expect("no holder panics").extend(tasks);
+    }
+
+    /// Stops every group; what is applied becomes durable.
+    pub async fn shutdown(&self) {
+        let hosted = std::mem::take(&mut *self.hosted.write().expect("no holder panics"));
+        for hosted in hosted.into_values() {
+            let group = hosted.handle.group();
+            for task in hosted.tasks.lock().expect("no holder panics").drain(..) {
+                task.abort();
+            }
+            if let Err(error) = hosted.handle.shutdown().await {
+                tracing::warn!(group, %error, "the group did not stop cleanly");
+            }
+        }
+    }
+
+    /// Every member that some group knows.
+    pub fn members(&self) -> BTreeMap<u64, Member> {
+        let mut members = BTreeMap::new();
+        for hosted in self.all() {
+            members.extend(hosted.handle.status().members);
+        }
+        members
+    }
+}
+
+impl Hosted {
+    /// Notes that a replica has made this cut. When a majority of voters agrees, it can be decided.
+    pub fn note_cut(&self, node: u64, tuple: CheckpointTuple) {
+        let voters = self.handle.status().voters;
+        if !voters.contains(&node) {
+            return;
+        }
+        let mut reports = self.reports.lock().expect("no holder panics");
+        let index = tuple.log_index;
+        let of_cut = reports.entry(index).or_default();
+        of_cut.insert(node, tuple.clone());
+        let agreeing = of_cut.values().filter(|known| **known == tuple).count();
+        let majority = voters.len() / 2 + 1;
+        let all = of_cut.len() == voters.len();
+        let most = of_cut.values().map(|a| of_cut.values().filter(|b| a == *b).count()).max();
+        while reports.len() > CUTS_KEPT {
+            reports.pop_first();
+        }
+        if agreeing >= majority {
+            self.cuts.send_if_modified(|agreed| {
+                let newer = agreed.as_ref().is_none_or(|known| known.log_index < index);
+                if newer {
+                    *agreed = Some(tuple);
+                }
+                newer
+            });
+        } else if all && most.unwrap_or(0) < majority {
+            self.handle.replica().stop("the voters' states differ, and no majority agrees");
+        }
+    }
+}
+
+/// Reports this replica's undecided cut to the leader until it is decided.
+async fn report_cuts(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
+    let mut progress = hosted.handle.replica().progress();
+    loop {
+        let now = progress.borrow_and_update().clone();
+        let decided = now.decided.as_ref().map_or(0, |tuple| tuple.log_index);
+        if let Some(tuple) = now.last_cut.filter(|tuple| tuple.log_index > decided) {
+            report_cut(&context, &hosted, tuple).await;
+        }
+        // Woken by what is applied; at the latest when a report may have been lost.
+        let cut = now.decided.clone();
+        let changed = progress.wait_for(|later| {
+            later.decided != cut || later.last_cut.as_ref().map(|t| t.log_index) > Some(decided)
+        });
+        if matches!(tokio::time::timeout(REPORT_INTERVAL, changed).await, Ok(Err(_))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn report_cut(context: &NodeContext, hosted: &Hosted, tuple: CheckpointTuple) {
+    let status = hosted.handle.status();
+    let own = context.identity.node;
+    if status.role == Role::Leader {
+        return hosted.note_cut(own, tuple);
+    }
+    let Some((id, leader)) = status.leader.and_then(|id| Some((id, status.members.get(&id)?)))
+    else {
+        return;
+    };
+    let client = context.pool.client(id, &leader.incarnation, &leader.rpc, Lane::Control);
+    let Ok(mut client) = client else { return };
+    let report = peer::ReportCutRequest {
+        group: hosted.handle.group(),
+        log_index: tuple.log_index,
+        size: tuple.size,
+        root: tuple.root.to_vec().into(),
+        state_hash: tuple.state_hash.to_vec().into(),
+    };
+    let sent = tokio::time::timeout(REPORT_INTERVAL, client.report_cut(report)).await;
+    if !matches!(sent, Ok(Ok(_))) {
+        tracing::debug!(group = hosted.handle.group(), leader = id, "a cut was not reported");
+    }
+}
+
+/// Makes applied state durable at intervals, and asks for a snapshot when there is much log.
+async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) {
+    let raft = &context.config.raft;
+    let mut durable = tokio::time::interval(Duration::from_millis(raft.durable_interval_ms));
+    durable.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut log = tokio::time::interval(LOG_CHECK_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = durable.tick() => {
+                let handle = hosted.handle.clone();
+                let flush = move || handle.replica().flush(handle.log().flushed());
+                match tokio::task::spawn_blocking(flush).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => hosted.handle.replica().stop(&error.to_string()),
+                    Err(error) => tracing::error!(%error, "a flush was interrupted"),
+                }
+            }
+            _ = log.tick() => {
+                let status = hosted.handle.status();
+                let fresh = status.applied.saturating_sub(status.snapshot);
+                let much = wal.bytes_on_disk() >= raft.snapshot_log_bytes;
+                if much && fresh >= SNAPSHOT_ENTRIES_MIN {
+                    if let Err(error) = hosted.handle.trigger_snapshot().await {
+                        tracing::warn!(group = hosted.handle.group(), %error, "no snapshot");
+                    }
+                }
+            }
+        }
+    }
+}

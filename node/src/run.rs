@@ -1,0 +1,377 @@
+//! Starts a node and stops it.
+//!
+//! ```text
+//! configuration ─► keys ─► identity ─► log ─► groups ─► listeners ─► wait ─► drain ─► flush ─► close
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fiscus_proto::admin::admin_server::AdminServer;
+use fiscus_proto::ledger::ledger_server::LedgerServer;
+use fiscus_proto::peer::peer_server::PeerServer;
+use fiscus_proto::tls::{TlsError, client_config, server_config};
+use fiscus_raft::consensus::{Identity, OpenError, PeerPool};
+use fiscus_raft::disk::{Disk, RealDisk};
+use fiscus_raft::wal::{OpenMode, Wal, WalError, WalOptions};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::config::{ConfigError, NodeConfig, SignerSection};
+use crate::context::NodeContext;
+use crate::groups::Groups;
+use crate::identity::{self, IdentityError};
+use crate::services::admin::AdminService;
+use crate::services::http::{HttpState, routes};
+use crate::services::ledger::LedgerService;
+use crate::services::peer::PeerService;
+use crate::signer::{KeyFile, KeyFileError, PassphraseError, SelfTestError, Signer, self_test};
+use crate::steward;
+
+/// A message from a peer or a client has at most so many bytes.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Between two looks at the disk's room.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stopping node waits for calls that are on their way.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a node does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The token.
+    #[error("{0}")]
+    Token(String),
+    /// A key is not what it should be.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The directory.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A group.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The data directory.
+    #[error("{path} cannot be made: {source}")]
+    DataDir {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A listener.
+    #[error("{what} cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A server.
+    #[error("{what} failed: {detail}")]
+    Serve {
+        /// Which.
+        what: &'static str,
+        /// How.
+        detail: String,
+    },
+    /// The log cannot be trusted any more: what was not durable is lost, and everything after it must
+    /// not be believed. Start again.
+    #[error("the log stopped: {0}")]
+    Poisoned(WalError),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    context: Arc<NodeContext>,
+    groups: Arc<Groups>,
+    rpc: SocketAddr,
+    admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    poisoned: watch::Receiver<Option<WalError>>,
+    servers: tokio::task::JoinSet<Result<(), RunError>>,
+}
+
+impl Node {
+    /// Starts a node; it serves when this returns.
+    pub async fn start(config: NodeConfig) -> Result<Self, RunError> {
+        config.check()?;
+        let signer = open_signer(&config)?;
+        for key in signer.keys() {
+            self_test(&*signer, &key.public_key)?;
+        }
+        let tls = config.tls.as_ref().map(|tls| tls.files().load()).transpose()?;
+        let dir = config.data_dir.clone();
+        std::fs::create_dir_all(&dir)
+            .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
+        let owner = identity::open(&dir, &config.cluster, config.node)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+        let (poison, poisoned) = watch::channel(None);
+        let options = WalOptions {
+            cache_bytes: config.limits.log_cache_bytes,
+            mode: OpenMode::Salvage,
+            on_poison: Some(Arc::new(move |error: &WalError| {
+                poison.send_replace(Some(error.clone()));
+            })),
+            ..WalOptions::new(identity::log_identity(&owner))
+        };
+        let wal = Wal::open(disk.clone(), &dir.join("wal"), options)?;
+        let identity = Identity {
+            cluster: config.cluster.clone(),
+            node: config.node,
+            incarnation: owner.incarnation,
+        };
+        let pool = PeerPool::new(identity.clone(), tls.as_ref().map(client_config));
+        let context = Arc::new(NodeContext::new(config, identity, pool, signer));
+        look_at_disk(&context, &*disk);
+        let groups_dir = dir.join("groups");
+        std::fs::create_dir_all(&groups_dir)
+            .map_err(|source| RunError::DataDir { path: groups_dir.clone(), source })?;
+        let groups = Arc::new(Groups::new(context.clone(), disk.clone(), wal, groups_dir));
+        let rpc = listen("the RPC listener", context.config.rpc_listen).await?;
+        let admin = listen("the admin listener", context.config.admin_listen).await?;
+        groups.open_known().await?;
+        let (stop, stopping) = watch::channel(false);
+        let mut servers = tokio::task::JoinSet::new();
+        let (rpc_at, admin_at) = (address(&rpc), address(&admin));
+        servers.spawn(serve_rpc(context.clone(), groups.clone(), tls, rpc, stopping.clone()));
+        servers.spawn(serve_http(context.clone(), groups.clone(), admin, stopping.clone()));
+        servers.spawn(watch_over(context.clone(), groups.clone(), disk, stopping));
+        tracing::info!(node = context.identity.node, rpc = %rpc_at, admin = %admin_at, "the node serves");
+        Ok(Self { context, groups, rpc: rpc_at, admin: admin_at, stop, poisoned, servers })
+    }
+
+    /// Where it is reached.
+    #[must_use]
+    pub fn rpc_address(&self) -> SocketAddr {
+        self.rpc
+    }
+
+    /// Where its health is asked.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Serves until `stop` is done or something fails; then gives leadership away, makes everything
+    /// durable and closes.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut poisoned = self.poisoned.clone();
+        let failed = tokio::select! {
+            () = stop => None,
+            Some(ended) = self.servers.join_next() => Some(match ended {
+                Ok(Ok(())) => RunError::Serve { what: "a listener", detail: "it ended".to_owned() },
+                Ok(Err(error)) => error,
+                Err(error) => RunError::Serve { what: "a listener", detail: error.to_string() },
+            }),
+            _ = poisoned.wait_for(Option::is_some) => {
+                let error = self.poisoned.borrow().clone();
+                // Nothing of what is in memory may reach the disk any more.
+                return Err(error.map_or_else(
+                    || RunError::Serve { what: "the log", detail: "it ended".to_owned() },
+                    RunError::Poisoned,
+                ));
+            }
+        };
+        tracing::info!("the node is stopping");
+        self.context.set_draining(true);
+        self.give_leadership_away().await;
+        self.stop.send_replace(true);
+        let servers = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WAIT, servers).await.is_err() {
+            self.servers.abort_all();
+        }
+        self.groups.shutdown().await;
+        self.groups.wal().shutdown();
+        tracing::info!("the node has stopped");
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits for the stewards to move leadership, as long as there is somebody to take it.
+    async fn give_leadership_away(&self) {
+        let leading = || {
+            self.groups.all().iter().any(|hosted| {
+                hosted.handle.leading().is_some() && hosted.handle.status().voters.len() > 1
+            })
+        };
+        let moved = async {
+            while leading() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // A group without a majority has nobody to give it to.
+        let _ = tokio::time::timeout(Duration::from_secs(2), moved).await;
+    }
+}
+
+fn open_signer(config: &NodeConfig) -> Result<Arc<dyn Signer>, RunError> {
+    let secret = config.signer.secret().read()?;
+    match &config.signer {
+        SignerSection::KeyFile { path, .. } => Ok(Arc::new(KeyFile::open(path, &secret)?)),
+        SignerSection::Pkcs11 { .. } => open_token(config),
+    }
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn open_token(_: &NodeConfig) -> Result<Arc<dyn Signer>, RunError> {
+    Err(RunError::Token("this program was built without PKCS#11; use a key file".to_owned()))
+}
+
+#[cfg(feature = "pkcs11")]
+fn open_token(config: &NodeConfig) -> Result<Arc<dyn Signer>, RunError> {
+    use crate::signer::{KeyPurpose, Pkcs11Config, Pkcs11Key, Pkcs11Signer};
+    use fiscus_ledger::facts::Environment;
+
+    let SignerSection::Pkcs11 { module, token, keys, .. } = &config.signer else {
+        return Err(RunError::Token("the configuration names no token".to_owned()));
+    };
+    let wrong = |what: &str| RunError::Token(format!("signer.keys: {what}"));
+    let keys = keys.iter().map(|key| {
+        let purpose = match key.purpose.as_str() {
+            "authority" => KeyPurpose::Authority,
+            "log" => KeyPurpose::Log,
+            _ => return Err(wrong("purpose must be authority or log")),
+        };
+        let environment = match key.environment.as_deref() {
+            None => None,
+            Some("live") => Some(Environment::Live),
+            Some("sandbox") => Some(Environment::Sandbox),
+            Some(_) => return Err(wrong("environment must be live or sandbox")),
+        };
+        Ok(Pkcs11Key {
+            label: key.label.clone(),
+            name: key.name.clone(),
+            purpose,
+            environment,
+            group: key.group,
+        })
+    });
+    let token = Pkcs11Config {
+        module: module.clone(),
+        token_label: token.clone(),
+        pin: config.signer.secret(),
+        keys: keys.collect::<Result<_, _>>()?,
+        sessions_max: 8,
+    };
+    let signer =
+        Pkcs11Signer::connect(&token).map_err(|error| RunError::Token(error.to_string()))?;
+    Ok(Arc::new(signer))
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
+}
+
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("a bound listener has an address")
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone stops as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn serve_rpc(
+    context: Arc<NodeContext>,
+    groups: Arc<Groups>,
+    tls: Option<fiscus_proto::tls::TlsMaterial>,
+    listener: TcpListener,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let failed = |error: tonic::transport::Error| RunError::Serve {
+        what: "the RPC listener",
+        detail: error.to_string(),
+    };
+    let ledger = LedgerService { context: context.clone(), groups: groups.clone() };
+    let peer = PeerService { context: context.clone(), groups: groups.clone() };
+    let admin = AdminService { context, groups, ledger: ledger.clone() };
+    let mut server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_concurrent_streams(1_024);
+    if let Some(tls) = &tls {
+        server = server.tls_config(server_config(tls)).map_err(failed)?;
+    }
+    server
+        .add_service(sized_peer(peer))
+        .add_service(
+            LedgerServer::new(ledger)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(AdminServer::new(admin))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(stopping))
+        .await
+        .map_err(failed)
+}
+
+fn sized_peer(service: PeerService) -> PeerServer<PeerService> {
+    PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+async fn serve_http(
+    context: Arc<NodeContext>,
+    groups: Arc<Groups>,
+    listener: TcpListener,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    axum::serve(listener, routes(HttpState { context, groups }))
+        .with_graceful_shutdown(stopped(stopping))
+        .await
+        .map_err(|error| RunError::Serve { what: "the admin listener", detail: error.to_string() })
+}
+
+/// Looks at the clocks of the others and at the disk until the node stops.
+async fn watch_over(
+    context: Arc<NodeContext>,
+    groups: Arc<Groups>,
+    disk: Arc<dyn Disk>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let mut look = tokio::time::interval(DISK_INTERVAL);
+    let disks = async {
+        loop {
+            look.tick().await;
+            look_at_disk(&context, &*disk);
+        }
+    };
+    tokio::select! {
+        () = disks => {}
+        () = steward::sample_clocks(context.clone(), groups) => {}
+        () = stopped(stopping) => {}
+    }
+    Ok(())
+}
+
+fn look_at_disk(context: &NodeContext, disk: &dyn Disk) {
+    match disk.space(&context.config.data_dir) {
+        Ok(space) => context.note_disk(space.free, space.total),
+        Err(error) => tracing::error!(%error, "the disk's room is not known"),
+    }
+}

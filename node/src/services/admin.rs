@@ -1,0 +1,532 @@
+//! What operators ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fiscus_ledger::facts::Environment;
+use fiscus_ledger::seal::authority_id;
+use fiscus_ledger::state::group::APPLY_VERSION_MAX;
+use fiscus_proto::admin::admin_server::Admin;
+use fiscus_proto::admin::{self as wire, change_members_request::Change};
+use fiscus_proto::command as proto;
+use fiscus_proto::ledger::submit_response::Result as Answer;
+use fiscus_proto::ledger::{self as ledger_wire, SubmitResponse};
+use fiscus_proto::peer::{HelloRequest, HelloResponse};
+use fiscus_proto::tls::Role;
+use fiscus_raft::consensus::{ClusterChange, Lane, Member};
+use fiscus_raft::wal::SYNC_BUCKETS_US;
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::clock::Agreement;
+use crate::context::NodeContext;
+use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
+use crate::services::ledger::LedgerService;
+use crate::services::require;
+use crate::signer::Signable;
+use crate::steward;
+
+const OPERATORS: [Role; 1] = [Role::Admin];
+const LOOKERS: [Role; 4] = [Role::Admin, Role::Node, Role::Gateway, Role::Auditor];
+/// A node that is asked who it is answers within this time, or is not there.
+const HELLO_WAIT: Duration = Duration::from_secs(3);
+/// A new cluster has its leaders within this time.
+const ELECTION_WAIT: Duration = Duration::from_secs(30);
+/// A learner becomes a voter when it lacks at most so many entries,
+const PROMOTE_LAG_MAX: u64 = 64;
+/// A snapshot is complete within this time.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
+/// A command without a limit of its own is given up after so long.
+const EXECUTE_WAIT: Duration = Duration::from_secs(10);
+
+/// Serves operators.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminService {
+    pub(crate) context: Arc<NodeContext>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) ledger: LedgerService,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn changed(error: ClusterChange) -> Status {
+    match error {
+        ClusterChange::NotLeader { leader } => not_leader(leader),
+        ClusterChange::Refused(what) => Status::failed_precondition(what),
+    }
+}
+
+/// Whoever asks looks for the leader again.
+fn not_leader(leader: Option<u64>) -> Status {
+    let known = leader.map_or("it has none now".to_owned(), |id| format!("node {id} does"));
+    Status::aborted(format!("this node does not lead the group; {known}"))
+}
+
+impl AdminService {
+    fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+        let hosted = self.groups.get(group);
+        hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
+    }
+
+    /// Asks whoever listens at an address who it is.
+    async fn hello(&self, address: &str) -> Result<HelloResponse, Status> {
+        let refused = |what: String| Status::failed_precondition(format!("{address}: {what}"));
+        let mut client = self
+            .context
+            .pool
+            .client(0, "", address, Lane::Control)
+            .map_err(|error| refused(error.to_string()))?;
+        let answer = tokio::time::timeout(HELLO_WAIT, client.hello(HelloRequest {}))
+            .await
+            .map_err(|_| refused(format!("no answer within {HELLO_WAIT:?}")))?
+            .map_err(|status| refused(status.message().to_owned()))?
+            .into_inner();
+        let own = &self.context.config.cluster;
+        if answer.cluster != *own {
+            return Err(refused(format!("it belongs to cluster {}, not to {own}", answer.cluster)));
+        }
+        Ok(answer)
+    }
+
+    async fn first_members(&self, addresses: &[String]) -> Result<BTreeMap<u64, Member>, Status> {
+        let mut members = BTreeMap::new();
+        for address in addresses {
+            let answer = self.hello(address).await?;
+            let refused = |what: &str| Status::failed_precondition(format!("{address} {what}"));
+            if !answer.groups.is_empty() {
+                return Err(refused(
+                    "is part of a cluster already; add it with `fiscus admin nodes add`, or give it \
+                     an empty directory and a new id",
+                ));
+            }
+            let node = answer.node.ok_or_else(|| refused("does not say who it is"))?;
+            let member = Member {
+                rpc: address.clone(),
+                region: node.region,
+                incarnation: node.incarnation,
+                admin: node.admin,
+            };
+            if members.insert(node.id, member).is_some() {
+                return Err(refused(&format!("has the id {} of another one", node.id)));
+            }
+        }
+        let own = self.context.identity.node;
+        if !members.contains_key(&own) {
+            let what = format!("the asked node, {own}, must be among the first members");
+            return Err(Status::invalid_argument(what));
+        }
+        Ok(members)
+    }
+
+    fn node_status(&self) -> wire::NodeStatus {
+        let config = &self.context.config;
+        let voters: BTreeSet<u64> =
+            self.groups.all().iter().flat_map(|hosted| hosted.handle.status().voters).collect();
+        let voters: Vec<u64> = voters.into_iter().collect();
+        let agreement = self.context.clock.agreement(config.node, &voters);
+        let (free, total) = self.context.disk();
+        wire::NodeStatus {
+            id: config.node,
+            rpc: config.advertised(),
+            admin: format!("http://{}", config.admin_listen),
+            region: config.region.clone(),
+            incarnation: self.context.identity.incarnation.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            apply_version_max: APPLY_VERSION_MAX,
+            disk_free_bytes: free,
+            disk_total_bytes: total,
+            wal_bytes: self.groups.wal().bytes_on_disk(),
+            fsync_p99_us: fsync_p99(&self.groups),
+            clock_offset_ms: match agreement {
+                Agreement::Agreed { .. } => Some(0),
+                Agreement::Alone { offset_ms } => Some(offset_ms),
+                Agreement::None => None,
+            },
+            clock_agreed: matches!(agreement, Agreement::Agreed { .. }),
+            draining: self.context.draining(),
+            uptime_s: self.context.uptime().as_secs(),
+            memory_bytes: memory_bytes(),
+            pid: std::process::id(),
+        }
+    }
+
+    fn replica_status(&self, hosted: &Hosted) -> wire::ReplicaStatus {
+        let status = hosted.handle.status();
+        let replica = hosted.handle.replica();
+        let progress = replica.progress().borrow().clone();
+        let (state_index, state_hash) = replica.state_hash();
+        let learners = status.members.keys().filter(|id| !status.voters.contains(id));
+        let group = hosted.handle.group();
+        wire::ReplicaStatus {
+            group,
+            role: status.role.as_str().to_owned(),
+            leader: status.leader.unwrap_or(0),
+            term: status.term,
+            last_log: status.last_log,
+            committed: status.committed,
+            applied: progress.applied.map_or(0, |id| id.index),
+            durable: replica.durable().map_or(0, |id| id.index),
+            snapshot: status.snapshot,
+            leaves: progress.leaves,
+            signed_leaves: progress.signed_leaves,
+            state_hash: state_hash.to_vec().into(),
+            state_index,
+            stopped: status.stopped.clone().unwrap_or_default(),
+            learners: learners.copied().collect(),
+            voters: status.voters.iter().copied().collect(),
+            replication: status
+                .replication
+                .iter()
+                .map(|(node, index)| wire::Matching { node: *node, index: *index })
+                .collect(),
+            preferred_region: steward::preferred_region(&self.groups, group).unwrap_or_default(),
+            apply_version: progress.apply_version,
+            time_ms: progress.time_ms,
+        }
+    }
+
+    fn alerts(&self, node: &wire::NodeStatus, replicas: &[wire::ReplicaStatus]) -> Vec<String> {
+        let mut alerts = Vec::new();
+        if replicas.is_empty() {
+            alerts.push("it belongs to no cluster yet".to_owned());
+        }
+        if self.context.disk_full() {
+            alerts.push("its disk is nearly full; nothing is accepted".to_owned());
+        }
+        if !node.clock_agreed && !replicas.is_empty() {
+            alerts.push(match node.clock_offset_ms {
+                Some(off) => format!("its clock is {off} ms from what a majority agrees on"),
+                None => "no majority agrees on the time".to_owned(),
+            });
+        }
+        for replica in replicas {
+            if !replica.stopped.is_empty() {
+                alerts.push(format!("group {}: {}", replica.group, replica.stopped));
+            } else if replica.leader == 0 {
+                alerts.push(format!("group {} has no leader", replica.group));
+            }
+        }
+        alerts
+    }
+
+    async fn change(&self, hosted: &Hosted, change: Change) -> Result<String, Status> {
+        let status = hosted.handle.status();
+        match change {
+            Change::AddLearner(address) => {
+                let node = self.hello(&address).await?.node.unwrap_or_default();
+                if let Some(known) = status.members.get(&node.id) {
+                    if known.incarnation == node.incarnation {
+                        return Ok(format!("node {} follows already", node.id));
+                    }
+                    let what = format!("the id {} was another node's; use a new one", node.id);
+                    return Err(Status::failed_precondition(what));
+                }
+                let id = node.id;
+                let member = Member {
+                    rpc: address,
+                    region: node.region,
+                    incarnation: node.incarnation,
+                    admin: node.admin,
+                };
+                hosted.handle.add_learner(id, member).await.map_err(changed)?;
+                Ok(format!("node {id} follows"))
+            }
+            Change::Promote(id) => {
+                if status.voters.contains(&id) {
+                    return Ok(format!("node {id} votes already"));
+                }
+                let at = status.replication.get(&id).copied().unwrap_or(0);
+                if at + PROMOTE_LAG_MAX < status.last_log {
+                    let behind = status.last_log - at;
+                    return Err(Status::unavailable(format!(
+                        "node {id} is {behind} entries behind"
+                    )));
+                }
+                let mut voters = status.voters.clone();
+                voters.insert(id);
+                hosted.handle.set_voters(voters, true).await.map_err(changed)?;
+                Ok(format!("node {id} votes"))
+            }
+            Change::Remove(id) => self.remove(hosted, id).await,
+        }
+    }
+
+    async fn remove(&self, hosted: &Hosted, id: u64) -> Result<String, Status> {
+        let status = hosted.handle.status();
+        if !status.members.contains_key(&id) {
+            return Ok(format!("node {id} is no member"));
+        }
+        if status.voters.contains(&id) {
+            let mut voters = status.voters.clone();
+            voters.remove(&id);
+            if voters.is_empty() {
+                return Err(Status::failed_precondition("the last voter cannot leave"));
+            }
+            if id == self.context.identity.node {
+                return Err(Status::failed_precondition(
+                    "a leader does not remove itself; transfer the group first",
+                ));
+            }
+            hosted.handle.set_voters(voters, false).await.map_err(changed)?;
+        }
+        if hosted.handle.status().members.contains_key(&id) {
+            let ids = BTreeSet::from([id]);
+            hosted.handle.remove_learners(ids).await.map_err(changed)?;
+        }
+        Ok(format!("node {id} has left"))
+    }
+}
+
+/// The upper bound of the bucket that holds the 99th percentile.
+fn fsync_p99(groups: &Groups) -> u64 {
+    let stats = groups.wal().sync_stats();
+    let all: u64 = stats.buckets.iter().sum();
+    let mut below = 0;
+    for (bound, count) in SYNC_BUCKETS_US.iter().zip(stats.buckets) {
+        below += count;
+        if below * 100 >= all * 99 {
+            return *bound;
+        }
+    }
+    SYNC_BUCKETS_US.last().copied().unwrap_or(0)
+}
+
+/// The resident memory of this process; 0 where the system does not tell.
+fn memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
+        require(&self.context, &request, &LOOKERS)?;
+        let node = self.node_status();
+        let replicas: Vec<_> =
+            self.groups.all().iter().map(|hosted| self.replica_status(hosted)).collect();
+        let members = self.groups.members().into_iter().map(|(id, member)| ledger_wire::Node {
+            id,
+            rpc: member.rpc,
+            region: member.region,
+            admin: member.admin,
+        });
+        Ok(Response::new(wire::StatusResponse {
+            cluster: self.context.config.cluster.clone(),
+            alerts: self.alerts(&node, &replicas),
+            node: Some(node),
+            replicas,
+            members: members.collect(),
+        }))
+    }
+
+    async fn init(
+        &self,
+        request: Request<wire::InitRequest>,
+    ) -> Result<Response<wire::Done>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        if !(1..=DATA_GROUPS_MAX).contains(&request.data_groups) {
+            let what = format!("a cluster has 1 to {DATA_GROUPS_MAX} data groups");
+            return Err(Status::invalid_argument(what));
+        }
+        let members = self.first_members(&request.nodes).await?;
+        for group in 0..=request.data_groups {
+            let opened = self.groups.open(group).await;
+            let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
+            hosted.handle.initialize(members.clone()).await.map_err(changed)?;
+        }
+        for hosted in self.groups.all() {
+            let led = hosted.handle.wait_status(ELECTION_WAIT, |status| status.leader.is_some());
+            led.await.map_err(|what| {
+                Status::unavailable(format!(
+                    "group {} has no leader: {what}",
+                    hosted.handle.group()
+                ))
+            })?;
+        }
+        let detail = format!(
+            "the cluster {} has {} nodes and {} data groups",
+            self.context.config.cluster,
+            members.len(),
+            request.data_groups
+        );
+        Ok(Response::new(wire::Done { detail }))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<wire::ChangeMembersRequest>,
+    ) -> Result<Response<wire::Done>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        let change = request.change;
+        let change = change.ok_or_else(|| Status::invalid_argument("the request has no change"))?;
+        let hosted = self.group(request.group)?;
+        if hosted.handle.leading().is_none() {
+            return Err(not_leader(hosted.handle.status().leader));
+        }
+        let detail = self.change(&hosted, change).await?;
+        Ok(Response::new(wire::Done { detail }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<wire::TransferRequest>,
+    ) -> Result<Response<wire::Done>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        hosted.handle.transfer(request.to).await.map_err(changed)?;
+        let to = request.to;
+        let led =
+            hosted.handle.wait_status(Duration::from_secs(5), |status| status.leader == Some(to));
+        led.await.map_err(Status::unavailable)?;
+        let detail = format!("node {to} leads group {}", request.group);
+        Ok(Response::new(wire::Done { detail }))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<wire::DrainRequest>,
+    ) -> Result<Response<wire::Done>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let resume = request.into_inner().resume;
+        self.context.set_draining(!resume);
+        let node = self.context.identity.node;
+        let detail = if resume {
+            format!("node {node} may lead again")
+        } else {
+            format!("node {node} gives its groups away and takes none")
+        };
+        Ok(Response::new(wire::Done { detail }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<wire::SnapshotRequest>,
+    ) -> Result<Response<wire::SnapshotResponse>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let hosted = self.group(request.into_inner().group)?;
+        let applied = hosted.handle.status().applied;
+        hosted.handle.trigger_snapshot().await.map_err(changed)?;
+        let made = hosted.handle.wait_status(SNAPSHOT_WAIT, |status| status.snapshot >= applied);
+        made.await.map_err(Status::unavailable)?;
+        let newest = hosted.handle.replica().newest_snapshot();
+        let newest = newest.map_err(|error| Status::data_loss(error.to_string()))?;
+        let dir = newest.ok_or_else(|| Status::unavailable("there is no snapshot"))?;
+        Ok(Response::new(wire::SnapshotResponse {
+            index: dir.log_id().map_or(0, |id| id.index),
+            bytes: dir.bytes(),
+            files: dir.manifest.files.len() as u64,
+        }))
+    }
+
+    type ScrubStream = Answers<wire::Progress>;
+
+    async fn scrub(
+        &self,
+        request: Request<wire::ScrubRequest>,
+    ) -> Result<Response<Self::ScrubStream>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        Err(Status::unimplemented("scrub"))
+    }
+
+    type BackupStream = Answers<wire::Progress>;
+
+    async fn backup(
+        &self,
+        request: Request<wire::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let progress = crate::backup::start(hosted, Path::new(&request.path));
+        Ok(Response::new(Box::pin(progress)))
+    }
+
+    async fn keys(
+        &self,
+        request: Request<wire::KeysRequest>,
+    ) -> Result<Response<wire::KeysResponse>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let keys = self.context.signer.keys().into_iter().map(|key| {
+            let environment = match key.environment {
+                None => proto::Environment::Unspecified,
+                Some(Environment::Live) => proto::Environment::Live,
+                Some(Environment::Sandbox) => proto::Environment::Sandbox,
+            };
+            wire::Key {
+                authority_id: match key.environment {
+                    None => String::new(),
+                    Some(_) => key.authority_id(),
+                },
+                name: key.name,
+                purpose: key.purpose.as_str().to_owned(),
+                environment: environment.into(),
+                group: key.group,
+                public_key: key.public_key.to_vec().into(),
+            }
+        });
+        Ok(Response::new(wire::KeysResponse { keys: keys.collect() }))
+    }
+
+    async fn prove_authority(
+        &self,
+        request: Request<wire::ProveAuthorityRequest>,
+    ) -> Result<Response<wire::ProveAuthorityResponse>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        let public_key = (&*request.public_key)
+            .try_into()
+            .map_err(|_| Status::invalid_argument("a public key has 32 bytes"))?;
+        let authority_id = authority_id(&request.name, &public_key);
+        let node = self.context.identity.node;
+        if self.context.authority_key(&authority_id).is_none() {
+            let signature = bytes::Bytes::new();
+            return Ok(Response::new(wire::ProveAuthorityResponse { node, signature }));
+        }
+        let proof = Signable::AuthorityProof {
+            cluster: &self.context.config.cluster,
+            group: request.group,
+            voter: node,
+            authority_id: &authority_id,
+        };
+        let signed = self.context.signer.sign(&public_key, &proof);
+        let signature = signed.map_err(|error| Status::internal(error.to_string()))?;
+        let signature = signature.to_vec().into();
+        Ok(Response::new(wire::ProveAuthorityResponse { node, signature }))
+    }
+
+    async fn config(
+        &self,
+        request: Request<wire::ConfigRequest>,
+    ) -> Result<Response<wire::ConfigResponse>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let toml = self.context.config.to_toml();
+        Ok(Response::new(wire::ConfigResponse { toml }))
+    }
+
+    async fn execute(
+        &self,
+        request: Request<wire::ExecuteRequest>,
+    ) -> Result<Response<SubmitResponse>, Status> {
+        require(&self.context, &request, &OPERATORS)?;
+        let request = request.into_inner();
+        let limit = match request.timeout_ms {
+            0 => EXECUTE_WAIT,
+            ms => Duration::from_millis(ms.into()),
+        };
+        let command = request.command;
+        let command = command.ok_or_else(|| Status::invalid_argument("there is no command"))?;
+        let answer: Answer = self.ledger.execute(request.group, command, limit).await;
+        Ok(Response::new(SubmitResponse { request: 0, result: Some(answer) }))
+    }
+}

@@ -1,0 +1,588 @@
+//! What gateways and device proxies ask.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fiscus_ledger::facts::Environment;
+use fiscus_ledger::state::Id;
+use fiscus_ledger::state::group::{Authority, AuthorityStatus, Group};
+use fiscus_ledger::state::rows::{Operation, SubmissionKey};
+use fiscus_proto::command::{self as proto, Command, command};
+use fiscus_proto::ledger::ledger_server::Ledger;
+use fiscus_proto::ledger::submit_response::Result as Answer;
+use fiscus_proto::ledger::{self as wire, Consistency};
+use fiscus_proto::peer::ReadIndexRequest;
+use fiscus_proto::tls::Role;
+use fiscus_raft::consensus::{Lane, ReadIndexError};
+use fiscus_raft::entry::{DIRECTORY_GROUP, data_command, directory_command};
+use fiscus_raft::store::{AsOf, FoundRecord, Reading};
+use futures_util::{Stream, StreamExt};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::checkpoints;
+use crate::context::NodeContext;
+use crate::groups::{Groups, Hosted};
+use crate::records::{self, SignedRecord};
+use crate::services::require;
+
+const READERS: [Role; 5] = Role::ALL;
+const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
+/// A read waits for its index at most so long.
+const READ_WAIT: Duration = Duration::from_secs(3);
+/// A submission without a limit of its own is given up after so long.
+const SUBMIT_WAIT: Duration = Duration::from_secs(10);
+/// Answers of a submit stream that wait for the network.
+const ANSWERS_MAX: usize = 1_024;
+/// Records of a stream read at once.
+const PAGE: usize = 256;
+/// Documents of a stream read at once.
+const DOCUMENT_PAGE: usize = 500;
+
+/// Serves gateways and device proxies.
+#[derive(Debug, Clone)]
+pub(crate) struct LedgerService {
+    pub(crate) context: Arc<NodeContext>,
+    pub(crate) groups: Arc<Groups>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(crate) fn as_of(moment: AsOf) -> wire::AsOf {
+    wire::AsOf {
+        group: moment.group,
+        applied: moment.applied,
+        time_ms: moment.time_ms,
+        leaves: moment.leaves,
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Status {
+    Status::data_loss(error.to_string())
+}
+
+impl LedgerService {
+    fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+        let hosted = self.groups.get(group);
+        hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
+    }
+
+    /// What the group holds at a moment that is as fresh as asked.
+    async fn reading(&self, hosted: &Hosted, consistency: i32) -> Result<Reading, Status> {
+        if consistency != i32::from(Consistency::Local) {
+            self.catch_up(hosted).await?;
+        }
+        hosted.handle.replica().read().map_err(|error| failed(&error))
+    }
+
+    /// Waits until everything is applied here that was answered anywhere before this call.
+    async fn catch_up(&self, hosted: &Hosted) -> Result<(), Status> {
+        let started = Instant::now();
+        let index = match hosted.handle.read_index().await {
+            Ok(index) => index,
+            Err(ReadIndexError::NotLeader { leader }) => self.ask_leader(hosted, leader).await?,
+            Err(error) => return Err(Status::unavailable(error.to_string())),
+        };
+        let waited = hosted.handle.wait_applied(index, READ_WAIT).await;
+        self.context.metrics.read_index.observe(started.elapsed());
+        waited.map_err(Status::unavailable)
+    }
+
+    async fn ask_leader(&self, hosted: &Hosted, leader: Option<u64>) -> Result<u64, Status> {
+        let status = hosted.handle.status();
+        let known = leader.or(status.leader).and_then(|id| Some((id, status.members.get(&id)?)));
+        let (id, member) =
+            known.ok_or_else(|| Status::unavailable("the group has no leader now"))?;
+        let unavailable = |what: String| Status::unavailable(what);
+        let mut client = self
+            .context
+            .pool
+            .client(id, &member.incarnation, &member.rpc, Lane::Control)
+            .map_err(|error| unavailable(error.to_string()))?;
+        let request = ReadIndexRequest { group: hosted.handle.group() };
+        let asked = tokio::time::timeout(READ_WAIT, client.read_index(request)).await;
+        let answer = asked
+            .map_err(|_| unavailable(format!("the leader, node {id}, does not answer")))?
+            .map_err(|status| unavailable(status.message().to_owned()))?
+            .into_inner();
+        if answer.not_leader {
+            return Err(unavailable("the leader is changing".to_owned()));
+        }
+        Ok(answer.index)
+    }
+
+    fn signed(&self, hosted: &Hosted, found: FoundRecord) -> Result<wire::JournalRecord, Status> {
+        let signature = match found.signature {
+            Some(signature) => signature,
+            None => records::sign_record(&self.context, found.leaf, &found.record)
+                .map_err(|error| failed(&error))?,
+        };
+        let record = SignedRecord { leaf: found.leaf, record: found.record, signature };
+        Ok(journal_record(hosted.handle.group(), record))
+    }
+
+    fn record_at(
+        &self,
+        hosted: &Hosted,
+        reading: &Reading,
+        leaf: Option<u64>,
+    ) -> Result<wire::ReadRecordResponse, Status> {
+        let found = leaf.map(|leaf| reading.record(leaf)).transpose().map_err(|e| failed(&e))?;
+        let record = found.flatten().map(|found| self.signed(hosted, found)).transpose()?;
+        Ok(wire::ReadRecordResponse { as_of: Some(as_of(reading.as_of())), record })
+    }
+
+    /// Takes one submission and answers it, within its time.
+    async fn submit_one(&self, request: wire::SubmitRequest) -> wire::SubmitResponse {
+        let limit = match request.timeout_ms {
+            0 => SUBMIT_WAIT,
+            ms => Duration::from_millis(ms.into()),
+        };
+        let answer = self.answer(request.group, request.command, limit).await;
+        wire::SubmitResponse { request: request.request, result: Some(answer) }
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        group: u64,
+        command: Option<Command>,
+        limit: Duration,
+    ) -> Answer {
+        let Some(command) = command else { return malformed("the request has no command") };
+        if is_internal(&command) {
+            return malformed("this command is not taken from clients");
+        }
+        self.execute(group, command, limit).await
+    }
+
+    /// Queues a command that may be any.
+    pub(crate) async fn execute(&self, group: u64, command: Command, limit: Duration) -> Answer {
+        let checked = if group == DIRECTORY_GROUP {
+            directory_command(command.clone()).map(|_| ())
+        } else {
+            data_command(command.clone()).map(|_| ())
+        };
+        if let Err(error) = checked {
+            return malformed(&error.to_string());
+        }
+        let Ok(hosted) = self.group(group) else {
+            return Answer::NotLeader(wire::NotLeader { leader: 0 });
+        };
+        let bytes = command.encoded_len();
+        if bytes > self.context.config.limits.batch_bytes_max {
+            return malformed("the command is larger than an entry may be");
+        }
+        match hosted.submit.submit(command, bytes) {
+            Err(busy) => busy,
+            Ok(answer) => match tokio::time::timeout(limit, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => unknown("this node is stopping"),
+                Err(_) => unknown("no answer came in time"),
+            },
+        }
+    }
+}
+
+pub(crate) fn journal_record(group: u64, record: SignedRecord) -> wire::JournalRecord {
+    wire::JournalRecord {
+        group,
+        leaf: record.leaf,
+        record: record.record.into(),
+        signature: record.signature.to_vec().into(),
+    }
+}
+
+fn malformed(detail: &str) -> Answer {
+    Answer::Malformed(wire::Malformed { detail: detail.to_owned() })
+}
+
+fn unknown(detail: &str) -> Answer {
+    Answer::Unknown(wire::Unknown { detail: detail.to_owned() })
+}
+
+/// Commands that only the cluster itself, or an operator, may propose.
+fn is_internal(command: &Command) -> bool {
+    use command::Command as Kind;
+    matches!(
+        command.command,
+        None | Some(
+            Kind::Tick(_)
+                | Kind::PrepareAuthority(_)
+                | Kind::ActivateAuthority(_)
+                | Kind::CheckpointCut(_)
+                | Kind::CheckpointDecided(_)
+                | Kind::AttachSignatures(_)
+                | Kind::RaiseApplyVersion(_)
+                | Kind::DirectoryFact(_)
+                | Kind::RecoveryGap(_)
+        )
+    )
+}
+
+#[tonic::async_trait]
+impl Ledger for LedgerService {
+    async fn topology(
+        &self,
+        request: Request<wire::TopologyRequest>,
+    ) -> Result<Response<wire::TopologyResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let groups = self.groups.all().into_iter().map(|hosted| {
+            let group = hosted.handle.group();
+            let status = hosted.handle.status();
+            let voters: Vec<u64> = status.voters.iter().copied().collect();
+            let learners = status.members.keys().filter(|id| !status.voters.contains(id));
+            wire::Group {
+                id: group,
+                leader: status.leader.unwrap_or(0),
+                learners: learners.copied().collect(),
+                voters,
+                term: status.term,
+                applied: status.applied,
+                preferred_region: crate::steward::preferred_region(&self.groups, group)
+                    .unwrap_or_default(),
+            }
+        });
+        let groups = groups.collect();
+        let nodes = self.groups.members().into_iter().map(|(id, member)| wire::Node {
+            id,
+            rpc: member.rpc,
+            region: member.region,
+            admin: member.admin,
+        });
+        Ok(Response::new(wire::TopologyResponse {
+            cluster: self.context.config.cluster.clone(),
+            node: self.context.identity.node,
+            nodes: nodes.collect(),
+            groups,
+        }))
+    }
+
+    type SubmitStream = Answers<wire::SubmitResponse>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<wire::SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        require(&self.context, &request, &WRITERS)?;
+        let mut requests = request.into_inner();
+        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let service = self.clone();
+        let room = Arc::new(tokio::sync::Semaphore::new(self.context.config.limits.calls_max));
+        tokio::spawn(async move {
+            let mut working = tokio::task::JoinSet::new();
+            while let Ok(Some(request)) = requests.message().await {
+                // Over the bound the stream is read no further: the caller feels it at once.
+                let Ok(permit) = room.clone().acquire_owned().await else { break };
+                let (service, answers) = (service.clone(), answers.clone());
+                working.spawn(async move {
+                    let answer = service.submit_one(request).await;
+                    // The caller may have hung up; the outcome stands.
+                    let _ = answers.send(Ok(answer)).await;
+                    drop(permit);
+                });
+                while working.try_join_next().is_some() {}
+            }
+            while working.join_next().await.is_some() {}
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn read_outlet(
+        &self,
+        request: Request<wire::ReadOutletRequest>,
+    ) -> Result<Response<wire::ReadOutletResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let reading = self.reading(&hosted, request.consistency).await?;
+        let row = reading.outlet_row(&request.outlet_id).map_err(|error| failed(&error))?;
+        Ok(Response::new(wire::ReadOutletResponse {
+            as_of: Some(as_of(reading.as_of())),
+            row: row.unwrap_or_default().into(),
+        }))
+    }
+
+    async fn read_record(
+        &self,
+        request: Request<wire::ReadRecordRequest>,
+    ) -> Result<Response<wire::ReadRecordResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let reading = self.reading(&hosted, request.consistency).await?;
+        let leaf = match request.which {
+            Some(wire::read_record_request::Which::Leaf(leaf)) => Some(leaf),
+            Some(wire::read_record_request::Which::Position(at)) => reading
+                .leaf_of_position(&at.outlet_id, at.position)
+                .map_err(|error| failed(&error))?,
+            Some(wire::read_record_request::Which::Number(number)) => reading
+                .position_of_number(&number.outlet_id, &number.fiscal_number)
+                .and_then(|position| match position {
+                    Some(position) => reading.leaf_of_position(&number.outlet_id, position),
+                    None => Ok(None),
+                })
+                .map_err(|error| failed(&error))?,
+            None => return Err(Status::invalid_argument("the request names no record")),
+        };
+        self.record_at(&hosted, &reading, leaf).map(Response::new)
+    }
+
+    type ReadRecordsStream = Answers<wire::JournalRecord>;
+
+    async fn read_records(
+        &self,
+        request: Request<wire::ReadRecordsRequest>,
+    ) -> Result<Response<Self::ReadRecordsStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        if request.consistency != i32::from(Consistency::Local) {
+            self.catch_up(&hosted).await?;
+        }
+        let to = if request.to_position == 0 { u64::MAX } else { request.to_position };
+        let service = self.clone();
+        let outlet_id = request.outlet_id;
+        let pages = futures_util::stream::unfold(Some(request.from_position), move |from| {
+            let (service, hosted) = (service.clone(), hosted.clone());
+            let outlet_id = outlet_id.clone();
+            async move {
+                let from = from?;
+                match service.page(&hosted, &outlet_id, from, to) {
+                    Err(status) => Some((vec![Err(status)], None)),
+                    Ok(page) if page.is_empty() => None,
+                    Ok(page) => {
+                        let next = from.saturating_add(page.len() as u64);
+                        Some((page.into_iter().map(Ok).collect(), Some(next)))
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(pages.flat_map(futures_util::stream::iter))))
+    }
+
+    async fn read_submission(
+        &self,
+        request: Request<wire::ReadSubmissionRequest>,
+    ) -> Result<Response<wire::ReadRecordResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let operation = u8::try_from(request.operation).ok().and_then(Operation::from_code);
+        let key = SubmissionKey {
+            outlet_id: Id::from(request.outlet_id.as_str()),
+            operation: operation.ok_or_else(|| Status::invalid_argument("no such operation"))?,
+            key: (&*request.key)
+                .try_into()
+                .map_err(|_| Status::invalid_argument("a key has 16 bytes"))?,
+        };
+        let reading = self.reading(&hosted, request.consistency).await?;
+        let leaf = reading
+            .submission(&key)
+            .and_then(|known| match known {
+                Some(known) => reading.leaf_of_position(&request.outlet_id, known.position),
+                None => Ok(None),
+            })
+            .map_err(|error| failed(&error))?;
+        self.record_at(&hosted, &reading, leaf).map(Response::new)
+    }
+
+    async fn read_document(
+        &self,
+        request: Request<wire::ReadDocumentRequest>,
+    ) -> Result<Response<wire::ReadDocumentResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(DIRECTORY_GROUP)?;
+        let reading = self.reading(&hosted, request.consistency).await?;
+        let found = reading.document(&request.kind, &request.id).map_err(|error| failed(&error))?;
+        Ok(Response::new(wire::ReadDocumentResponse {
+            as_of: Some(as_of(reading.as_of())),
+            document: found.map(|document| wire::Document {
+                kind: request.kind,
+                id: request.id,
+                version: document.version,
+                bytes: document.bytes.into(),
+            }),
+        }))
+    }
+
+    type ListDocumentsStream = Answers<wire::Document>;
+
+    async fn list_documents(
+        &self,
+        request: Request<wire::ListDocumentsRequest>,
+    ) -> Result<Response<Self::ListDocumentsStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(DIRECTORY_GROUP)?;
+        if request.consistency != i32::from(Consistency::Local) {
+            self.catch_up(&hosted).await?;
+        }
+        let after = (!request.after.is_empty()).then_some(request.after);
+        let kind = request.kind;
+        let pages = futures_util::stream::unfold(Some(after), move |after| {
+            let (hosted, kind) = (hosted.clone(), kind.clone());
+            async move {
+                let after = after?;
+                let page =
+                    hosted.handle.replica().read().and_then(|reading| {
+                        reading.documents(&kind, after.as_deref(), DOCUMENT_PAGE)
+                    });
+                match page {
+                    Err(error) => Some((vec![Err(failed(&error))], None)),
+                    Ok(page) => {
+                        let last = page.last()?.0.to_string();
+                        let page = page.into_iter().map(|(id, document)| {
+                            Ok(wire::Document {
+                                kind: kind.clone(),
+                                id: id.to_string(),
+                                version: document.version,
+                                bytes: document.bytes.into(),
+                            })
+                        });
+                        Some((page.collect(), Some(Some(last))))
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(pages.flat_map(futures_util::stream::iter))))
+    }
+
+    async fn read_group(
+        &self,
+        request: Request<wire::ReadGroupRequest>,
+    ) -> Result<Response<wire::ReadGroupResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let reading = self.reading(&hosted, request.consistency).await?;
+        let group = reading.group().map_err(|error| failed(&error))?;
+        let moment = reading.as_of();
+        let checkpoint = checkpoints::signed(&self.context, &group).unwrap_or_else(|error| {
+            tracing::warn!(group = moment.group, %error, "no checkpoint is signed here");
+            None
+        });
+        Ok(Response::new(group_response(moment, &group, checkpoint)))
+    }
+
+    type FeedStream = Answers<wire::FeedItem>;
+
+    async fn feed(
+        &self,
+        request: Request<wire::FeedRequest>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        let (sender, receiver) = mpsc::channel(PAGE);
+        let service = self.clone();
+        tokio::spawn(async move {
+            if let Err(status) = service.feed_into(&hosted, request.from_leaf, &sender).await {
+                // The caller may have hung up.
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl LedgerService {
+    /// Records from a position on, in order; empty at the end.
+    fn page(
+        &self,
+        hosted: &Hosted,
+        outlet_id: &str,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<wire::JournalRecord>, Status> {
+        let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
+        let leaves = reading
+            .leaves_of_positions(outlet_id, from, to, PAGE)
+            .map_err(|error| failed(&error))?;
+        let mut page = Vec::with_capacity(leaves.len());
+        for leaf in leaves {
+            let found = reading.record(leaf).map_err(|error| failed(&error))?;
+            let found =
+                found.ok_or_else(|| Status::data_loss(format!("leaf {leaf} is missing")))?;
+            page.push(self.signed(hosted, found)?);
+        }
+        Ok(page)
+    }
+
+    /// Sends every leaf from `next` on whose signature the log has, and goes on as they come.
+    async fn feed_into(
+        &self,
+        hosted: &Hosted,
+        mut next: u64,
+        sender: &mpsc::Sender<Result<wire::FeedItem, Status>>,
+    ) -> Result<(), Status> {
+        let mut progress = hosted.handle.replica().progress();
+        loop {
+            let signed = progress.borrow_and_update().signed_leaves;
+            while next < signed {
+                let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
+                let end = signed.min(next + PAGE as u64);
+                for leaf in next..end {
+                    let found = reading.record(leaf).map_err(|error| failed(&error))?;
+                    let record = found.map(|found| self.signed(hosted, found)).transpose()?;
+                    let moment = Some(as_of(reading.as_of()));
+                    let item = wire::FeedItem { as_of: moment, leaf, record };
+                    if sender.send(Ok(item)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                next = end;
+            }
+            let more = progress.wait_for(|now| now.signed_leaves > next);
+            tokio::select! {
+                more = more => {
+                    if more.is_err() {
+                        return Err(Status::unavailable("the group has stopped on this node"));
+                    }
+                }
+                () = sender.closed() => return Ok(()),
+            }
+        }
+    }
+}
+
+fn group_response(
+    moment: AsOf,
+    group: &Group,
+    checkpoint: Option<String>,
+) -> wire::ReadGroupResponse {
+    let manifests = group.manifests.iter().map(|known| known.json.to_string());
+    wire::ReadGroupResponse {
+        as_of: Some(as_of(moment)),
+        tree_root: group.tree.root().to_vec().into(),
+        state_hash: group.state_hash().to_vec().into(),
+        signed_leaves: group.signed_leaves,
+        apply_version: group.apply_version,
+        authorities: group.authorities.iter().map(authority).collect(),
+        manifests: manifests.collect(),
+        checkpoint: checkpoint.unwrap_or_default(),
+    }
+}
+
+fn authority(known: &Authority) -> wire::Authority {
+    wire::Authority {
+        id: known.id.to_string(),
+        public_key: known.public_key.to_vec().into(),
+        environment: match known.environment {
+            Environment::Live => proto::Environment::Live,
+            Environment::Sandbox => proto::Environment::Sandbox,
+        }
+        .into(),
+        status: match known.status {
+            AuthorityStatus::Prepared => "prepared",
+            AuthorityStatus::Active => "active",
+            AuthorityStatus::Retired => "retired",
+        }
+        .to_owned(),
+        valid_from_ms: known.valid_from.map(|time| time.get()),
+        valid_until_ms: known.valid_until.map(|time| time.get()),
+    }
+}

@@ -1,0 +1,33 @@
+//! What a node serves.
+
+pub(crate) mod admin;
+pub(crate) mod http;
+pub(crate) mod ledger;
+pub(crate) mod peer;
+
+use fiscus_proto::tls::{Role, peer_roles};
+use tonic::{Request, Status};
+
+use crate::context::NodeContext;
+
+/// Checks that whoever asks has one of the roles. Without certificates everybody on the loopback is
+/// everybody.
+pub(crate) fn require<T>(
+    context: &NodeContext,
+    request: &Request<T>,
+    roles: &[Role],
+) -> Result<(), Status> {
+    if context.config.tls.is_none() {
+        return Ok(());
+    }
+    let held = peer_roles(request).map_err(|error| Status::unauthenticated(error.to_string()))?;
+    if held.iter().any(|role| roles.contains(role)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let detail = format!(
+        "this needs a certificate with the role {}; make one with `fiscus admin pki issue`",
+        names.join(" or ")
+    );
+    Err(Status::permission_denied(detail))
+}

@@ -1,0 +1,275 @@
+//! What other nodes ask.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fiscus_ledger::state::group::{APPLY_VERSION_MAX, CheckpointTuple};
+use fiscus_proto::peer::{self as wire, peer_server::Peer};
+use fiscus_proto::tls::Role;
+use fiscus_raft::consensus::{ReadIndexError, metadata};
+use futures_util::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::context::NodeContext;
+use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
+use crate::services::require;
+
+/// Leaves sent in one repair call.
+const FETCH_LEAVES_MAX: u64 = 10_000;
+
+/// Serves other nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerService {
+    pub(crate) context: Arc<NodeContext>,
+    pub(crate) groups: Arc<Groups>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl PeerService {
+    /// Checks that a node of this cluster speaks, and that it means this node.
+    fn check<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        require(&self.context, request, &[Role::Node])?;
+        let headers = request.metadata();
+        let own = &self.context.identity;
+        let cluster = text(headers, metadata::CLUSTER)?;
+        if cluster != own.cluster {
+            let what = format!("this node belongs to cluster {}, not to {cluster}", own.cluster);
+            return Err(Status::failed_precondition(what));
+        }
+        let to = text(headers, metadata::TO)?;
+        if to != own.node.to_string() {
+            let what = format!("this is node {}, not node {to}", own.node);
+            return Err(Status::failed_precondition(what));
+        }
+        let known = text(headers, metadata::TO_INCARNATION)?;
+        if !known.is_empty() && known != own.incarnation {
+            let what = format!(
+                "node {to} has lost the directory that the cluster knows; remove it and add this one \
+                 under a new id"
+            );
+            return Err(Status::failed_precondition(what));
+        }
+        let from: u64 = text(headers, metadata::FROM)?
+            .parse()
+            .map_err(|_| Status::invalid_argument("the sender's node id is not a number"))?;
+        let incarnation = text(headers, metadata::INCARNATION)?;
+        let members = self.groups.members();
+        if let Some(member) = members.get(&from)
+            && !member.incarnation.is_empty()
+            && member.incarnation != incarnation
+        {
+            let what =
+                format!("node {from} is known with another directory; a wiped node needs a new id");
+            return Err(Status::permission_denied(what));
+        }
+        Ok(from)
+    }
+
+    /// A group, opened when a peer speaks of it first.
+    async fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+        if group > DATA_GROUPS_MAX {
+            return Err(Status::invalid_argument(format!("there is no group {group}")));
+        }
+        let opened = self.groups.open(group).await;
+        opened.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
+fn text<'a>(headers: &'a MetadataMap, name: &'static str) -> Result<&'a str, Status> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.ok_or_else(|| Status::invalid_argument(format!("the call lacks the header {name}")))
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn hello(
+        &self,
+        request: Request<wire::HelloRequest>,
+    ) -> Result<Response<wire::HelloResponse>, Status> {
+        require(&self.context, &request, &[Role::Node, Role::Admin])?;
+        let config = &self.context.config;
+        Ok(Response::new(wire::HelloResponse {
+            cluster: config.cluster.clone(),
+            node: Some(wire::NodeInfo {
+                id: config.node,
+                rpc: config.advertised(),
+                region: config.region.clone(),
+                incarnation: self.context.identity.incarnation.clone(),
+                admin: format!("http://{}", config.admin_listen),
+            }),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            apply_version_max: APPLY_VERSION_MAX,
+            groups: self.groups.all().iter().map(|hosted| hosted.handle.group()).collect(),
+        }))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        hosted.handle.vote(request).await.map(Response::new)
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        hosted.handle.pre_vote(request).await.map(Response::new)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        hosted.handle.handle_transfer(request).await.map(Response::new)
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        self.check(&request)?;
+        let hosted = self.group(request.into_inner().group).await?;
+        match hosted.handle.read_index().await {
+            Ok(index) => Ok(Response::new(wire::ReadIndexResponse {
+                index,
+                not_leader: false,
+                leader: self.context.identity.node,
+            })),
+            Err(ReadIndexError::NotLeader { leader }) => {
+                Ok(Response::new(wire::ReadIndexResponse {
+                    index: 0,
+                    not_leader: true,
+                    leader: leader.unwrap_or(0),
+                }))
+            }
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    async fn clock(
+        &self,
+        request: Request<wire::ClockRequest>,
+    ) -> Result<Response<wire::ClockResponse>, Status> {
+        self.check(&request)?;
+        let unix_ms = self.context.clock.read().wall_ms;
+        Ok(Response::new(wire::ClockResponse { unix_ms }))
+    }
+
+    async fn report_cut(
+        &self,
+        request: Request<wire::ReportCutRequest>,
+    ) -> Result<Response<wire::ReportCutResponse>, Status> {
+        let from = self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        let hash = |bytes: &[u8]| {
+            bytes.try_into().map_err(|_| Status::invalid_argument("a hash has 32 bytes"))
+        };
+        let tuple = CheckpointTuple {
+            log_index: request.log_index,
+            size: request.size,
+            root: hash(&request.root)?,
+            state_hash: hash(&request.state_hash)?,
+        };
+        hosted.note_cut(from, tuple);
+        Ok(Response::new(wire::ReportCutResponse {}))
+    }
+
+    type AppendStream = Answers<wire::AppendResponse>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        self.check(&request)?;
+        let mut requests = request.into_inner();
+        // The first message names the group; all others of the stream are of the same one.
+        let Some(first) = requests.message().await? else {
+            return Ok(Response::new(Box::pin(futures_util::stream::empty())));
+        };
+        let group = first.group;
+        let hosted = self.group(group).await?;
+        let rest = requests.take_while(move |request| {
+            std::future::ready(request.as_ref().is_ok_and(|request| request.group == group))
+        });
+        let rest = rest.filter_map(|request| std::future::ready(request.ok()));
+        let all = futures_util::stream::once(std::future::ready(first)).chain(rest);
+        Ok(Response::new(Box::pin(hosted.handle.append(all))))
+    }
+
+    async fn offer_snapshot(
+        &self,
+        request: Request<wire::OfferSnapshotRequest>,
+    ) -> Result<Response<wire::OfferSnapshotResponse>, Status> {
+        self.check(&request)?;
+        let manifest = request.into_inner().manifest;
+        let manifest =
+            manifest.ok_or_else(|| Status::invalid_argument("the offer has no manifest"))?;
+        let hosted = self.group(manifest.group).await?;
+        hosted.handle.offer_snapshot(manifest).await.map(Response::new)
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotPart>>,
+    ) -> Result<Response<wire::SendSnapshotResponse>, Status> {
+        self.check(&request)?;
+        let mut parts = request.into_inner();
+        let mut bytes = 0;
+        while let Some(part) = parts.message().await? {
+            let hosted = self.group(part.group).await?;
+            bytes += hosted.handle.take_part(&part).await?;
+        }
+        Ok(Response::new(wire::SendSnapshotResponse { bytes }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<wire::InstallSnapshotRequest>,
+    ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        hosted.handle.install_snapshot(request).await.map(Response::new)
+    }
+
+    type FetchLeavesStream = Answers<wire::FetchLeavesResponse>;
+
+    async fn fetch_leaves(
+        &self,
+        request: Request<wire::FetchLeavesRequest>,
+    ) -> Result<Response<Self::FetchLeavesStream>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group).await?;
+        let to = request.to.min(request.from.saturating_add(FETCH_LEAVES_MAX));
+        let leaves = (request.from..to).map(move |leaf| {
+            let read = || -> Result<_, fiscus_raft::store::StoreError> {
+                let reading = hosted.handle.replica().read()?;
+                Ok((reading.leaf(leaf)?, reading.record(leaf)?))
+            };
+            let (entry, found) = read().map_err(|error| Status::data_loss(error.to_string()))?;
+            let entry = entry.ok_or_else(|| Status::out_of_range(format!("no leaf {leaf}")))?;
+            let signature = found.as_ref().and_then(|found| found.signature);
+            Ok(wire::FetchLeavesResponse {
+                leaf,
+                hash: entry.hash.to_vec().into(),
+                record: found.map_or_else(Default::default, |found| found.record.into()),
+                signature: signature.map_or_else(Default::default, |s| s.to_vec().into()),
+            })
+        });
+        Ok(Response::new(Box::pin(futures_util::stream::iter(leaves))))
+    }
+}

@@ -1,0 +1,643 @@
+//! One group on this node: its log, its replica and its Raft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fiscus_proto::peer;
+use futures_util::{Stream, StreamExt};
+use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::{
+    AppendEntriesRequest, ReadPolicy, StreamAppendError, TransferLeaderRequest, VoteRequest,
+};
+use openraft::storage::{Snapshot, SnapshotMeta};
+use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
+use tokio::sync::Mutex;
+use tonic::Status;
+
+use crate::consensus::convert::{
+    entry_from_bytes, log_id_from_proto, log_id_to_proto, stored_membership, vote_from_proto,
+    vote_to_proto,
+};
+use crate::consensus::log_store::LogStore;
+use crate::consensus::network::{Network, NetworkOptions};
+use crate::consensus::peers::PeerPool;
+use crate::consensus::state_machine::{SnapshotData, StateMachine, blocking};
+use crate::consensus::{Member, Proposal, RaftMembership, TypeConfig};
+use crate::disk::Disk;
+use crate::store::{ApplyReply, Incoming, Replica, ReplicaOptions, StoreError};
+use crate::wal::{GroupLog, Wal};
+
+/// How a group is run.
+#[derive(Debug, Clone)]
+pub struct GroupOptions {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The group.
+    pub group: u64,
+    /// This node.
+    pub node: u64,
+    /// Between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// A follower that hears nothing campaigns after at least so long,
+    pub election_min_ms: u64,
+    /// and at most so long.
+    pub election_max_ms: u64,
+    /// Bytes of entries in one message to a follower.
+    pub append_bytes_max: usize,
+    /// Entries kept behind a snapshot, for followers that are a little late.
+    pub keep_entries: u64,
+    /// Bytes of index pages kept in memory.
+    pub index_cache_bytes: usize,
+    /// How other nodes are spoken to.
+    pub network: NetworkOptions,
+}
+
+/// Why a group cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its timing.
+    #[error("group {group} cannot be run so: {detail}")]
+    Options {
+        /// The group.
+        group: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Raft does not start from what is stored.
+    #[error("group {group} does not start: {detail}")]
+    Raft {
+        /// The group.
+        group: u64,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// Why a proposal has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was not taken; nothing has happened.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// Nobody knows whether it will be applied.
+    #[error("whether it happened is not known: {0}")]
+    Unknown(String),
+    /// It was not taken: the group does not run here.
+    #[error("the group does not run on this node: {0}")]
+    Stopped(String),
+}
+
+/// Why a read index is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError {
+    /// Ask the leader.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// No majority confirms that this node leads.
+    #[error("no majority confirms the leader: {0}")]
+    Unavailable(String),
+}
+
+/// Why the members of a group, or its leader, cannot be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterChange {
+    /// Ask the leader.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// It is not possible now.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a node is to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It proposes.
+    Leader,
+    /// It follows, and votes.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It follows, and does not vote.
+    Learner,
+    /// It does not run.
+    Stopped,
+}
+
+impl Role {
+    /// The name for people and scripts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Learner => "learner",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// How a group stands, seen from this node.
+#[derive(Debug, Clone)]
+pub struct GroupStatus {
+    /// This node's part.
+    pub role: Role,
+    /// The term.
+    pub term: u64,
+    /// The leader, when it is known.
+    pub leader: Option<u64>,
+    /// The last entry of the log here.
+    pub last_log: u64,
+    /// The last entry known to be committed.
+    pub committed: u64,
+    /// The last entry applied here.
+    pub applied: u64,
+    /// The entry of the newest snapshot here.
+    pub snapshot: u64,
+    /// Members.
+    pub members: BTreeMap<u64, Member>,
+    /// Those that vote.
+    pub voters: BTreeSet<u64>,
+    /// Followers' last matching entries; only the leader knows them.
+    pub replication: BTreeMap<u64, u64>,
+    /// Milliseconds since a majority last answered the leader; only the leader knows.
+    pub quorum_ack_ms: Option<u64>,
+    /// Why it does not run.
+    pub stopped: Option<String>,
+}
+
+/// One message of an append stream.
+pub type AppendItem = peer::AppendRequest;
+
+/// One group on this node.
+#[derive(Debug)]
+pub struct GroupHandle {
+    group: u64,
+    raft: Raft<TypeConfig, StateMachine>,
+    replica: Arc<Replica>,
+    log: GroupLog,
+    incoming: Mutex<Option<Incoming>>,
+}
+
+impl GroupHandle {
+    /// Opens a group's state and starts its Raft.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        wal: &Wal,
+        pool: PeerPool,
+        options: GroupOptions,
+    ) -> Result<Self, OpenError> {
+        let group = options.group;
+        let log = wal.group(group);
+        let replica_options = ReplicaOptions {
+            cluster: options.cluster.clone(),
+            group,
+            index_cache_bytes: options.index_cache_bytes,
+        };
+        let opened = blocking(|| Replica::open(disk.clone(), dir, replica_options));
+        let replica = Arc::new(opened?);
+        let config = raft_config(&options)
+            .map_err(|error| OpenError::Options { group, detail: error.to_string() })?;
+        let network = Network { group, pool, disk, options: options.network.clone() };
+        let store = LogStore::new(log.clone(), options.append_bytes_max);
+        let machine = StateMachine::new(replica.clone(), log.clone());
+        let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
+            .await
+            .map_err(|error| OpenError::Raft { group, detail: error.to_string() })?;
+        Ok(Self { group, raft, replica, log, incoming: Mutex::new(None) })
+    }
+
+    /// The group's number.
+    pub fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// What was applied.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// The log.
+    pub fn log(&self) -> &GroupLog {
+        &self.log
+    }
+
+    /// Begins a group with its first voters. One node does it, once.
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), ClusterChange> {
+        self.raft.initialize(members).await.map_err(|error| refused(&error))
+    }
+
+    /// Stops it; the log and the state stay.
+    pub async fn shutdown(&self) -> Result<(), String> {
+        self.raft.shutdown().await.map_err(|error| error.to_string())?;
+        for _ in 0..FLUSH_TRIES {
+            let flushed = blocking(|| self.replica.flush(self.log.flushed()));
+            if flushed.map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            // What was applied because a majority has it is still on its way to this node's disk.
+            tokio::time::sleep(FLUSH_POLL).await;
+        }
+        Err("the log did not become durable in time".to_owned())
+    }
+
+    // What peers ask.
+
+    /// A vote.
+    pub async fn vote(&self, request: peer::VoteRequest) -> Result<peer::VoteResponse, Status> {
+        let answer = self.raft.vote(vote_request(request)).await.map_err(|e| fatal(&e))?;
+        Ok(vote_message(&answer))
+    }
+
+    /// Whether a vote would be granted.
+    pub async fn pre_vote(&self, request: peer::VoteRequest) -> Result<peer::VoteResponse, Status> {
+        let answer = self.raft.pre_vote(vote_request(request)).await.map_err(|e| fatal(&e))?;
+        Ok(vote_message(&answer))
+    }
+
+    /// Entries and heartbeats, in order; answers in the same order.
+    pub fn append(
+        &self,
+        requests: impl Stream<Item = AppendItem> + Send + 'static,
+    ) -> impl Stream<Item = Result<peer::AppendResponse, Status>> + Send + 'static {
+        let requests = requests.map(append_request).take_while(|request| {
+            // A message that cannot be read ends the stream; the leader starts another.
+            std::future::ready(request.is_ok())
+        });
+        let requests = requests.filter_map(|request| std::future::ready(request.ok()));
+        self.raft.stream_append(requests).map(|result| match result {
+            Ok(result) => Ok(append_response(result)),
+            Err(error) => Err(fatal(&error)),
+        })
+    }
+
+    /// The leader wants another node to lead.
+    pub async fn handle_transfer(
+        &self,
+        request: peer::TransferLeaderRequest,
+    ) -> Result<peer::TransferLeaderResponse, Status> {
+        let last = request.last_log_id.map(log_id_from_proto);
+        let request =
+            TransferLeaderRequest::new(vote_from_proto(request.from), request.to, last);
+        let answer =
+            self.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
+        let refused = answer.err().map_or_else(String::new, |error| error.to_string());
+        Ok(peer::TransferLeaderResponse { refused })
+    }
+
+    /// A snapshot is offered: says what is missing.
+    pub async fn offer_snapshot(
+        &self,
+        manifest: peer::SnapshotManifest,
+    ) -> Result<peer::OfferSnapshotResponse, Status> {
+        let mut incoming = self.incoming.lock().await;
+        let (begun, wanted) = blocking(|| self.replica.receive(manifest))
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        *incoming = Some(begun);
+        Ok(peer::OfferSnapshotResponse { wanted })
+    }
+
+    /// A part of the offered snapshot.
+    pub async fn take_part(&self, part: &peer::SnapshotPart) -> Result<u64, Status> {
+        let incoming = self.incoming.lock().await;
+        let Some(begun) = incoming.as_ref().filter(|i| i.manifest().log_id == part.log_id) else {
+            return Err(Status::failed_precondition("this snapshot was not offered; offer it first"));
+        };
+        blocking(|| begun.write(&part.name, part.offset, &part.data))
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(part.data.len() as u64)
+    }
+
+    /// The offered snapshot is complete: checks it, builds its state and puts it into use.
+    pub async fn install_snapshot(
+        &self,
+        request: peer::InstallSnapshotRequest,
+    ) -> Result<peer::InstallSnapshotResponse, Status> {
+        let mut incoming = self.incoming.lock().await;
+        let Some(begun) = incoming.take().filter(|i| i.manifest().log_id == request.log_id) else {
+            return Err(Status::failed_precondition("this snapshot was not offered; offer it first"));
+        };
+        let failed = |error: &dyn std::error::Error| Status::data_loss(error.to_string());
+        let dir = blocking(|| begun.finish()).map_err(|error| failed(&error))?;
+        let name = blocking(|| self.replica.prepare_install(&dir)).map_err(|e| failed(&e))?;
+        let manifest = &dir.manifest;
+        let membership =
+            stored_membership(manifest.membership_log_id, manifest.membership.as_ref());
+        let meta = SnapshotMeta {
+            last_log_id: manifest.log_id.map(log_id_from_proto),
+            last_membership: membership.map_err(|error| failed(&error))?,
+        };
+        let snapshot = Snapshot { meta, snapshot: SnapshotData { dir, prepared: Some(name) } };
+        let answer = self
+            .raft
+            .install_full_snapshot(vote_from_proto(request.vote), snapshot)
+            .await
+            .map_err(|error| fatal(&error))?;
+        Ok(peer::InstallSnapshotResponse { vote: Some(vote_to_proto(&answer.vote)) })
+    }
+
+    // What this node asks.
+
+    /// The term in which this node leads, when it does.
+    pub fn leading(&self) -> Option<u64> {
+        self.raft.as_leader().ok().map(|leader| leader.term())
+    }
+
+    /// Proposes an entry in the term `term`; answers when it was applied here.
+    pub async fn propose(&self, term: u64, bytes: Bytes) -> Result<ApplyReply, ProposeError> {
+        let answer = self.begin_propose(term, bytes).await?;
+        answer.await
+    }
+
+    /// Hands an entry to Raft; entries are taken in the order of these calls. The second future answers
+    /// when the entry was applied here.
+    pub async fn begin_propose(
+        &self,
+        term: u64,
+        bytes: Bytes,
+    ) -> Result<impl Future<Output = Result<ApplyReply, ProposeError>> + Send + use<>, ProposeError>
+    {
+        let leader = self.raft.as_leader().map_err(|forward| ProposeError::NotLeader {
+            leader: forward.leader_id,
+        })?;
+        if leader.term() != term {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
+        let expected = leader.to_committed_leader_id();
+        let (responder, answer) = ProgressResponder::complete_only();
+        self.raft
+            .write(Proposal(bytes))
+            .with_leader(expected)
+            .responder(responder)
+            .await
+            .map_err(|error| ProposeError::Stopped(error.to_string()))?;
+        Ok(async move {
+            match answer.await {
+                Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(ProposeError::NotLeader { leader: forward.leader_id })
+                }
+                Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
+                Err(_) => Err(ProposeError::Unknown("this node's Raft has stopped".to_owned())),
+            }
+        })
+    }
+
+    /// The index that a linearizable read must have applied; this node must lead.
+    pub async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadIndexError::NotLeader { leader: forward.leader_id })
+            }
+            Err(error) => Err(ReadIndexError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Waits until an entry was applied here.
+    pub async fn wait_applied(&self, index: u64, limit: Duration) -> Result<(), String> {
+        let mut progress = self.replica.progress();
+        let reached = progress.wait_for(|now| {
+            now.stopped.is_some() || now.applied.is_some_and(|id| id.index >= index)
+        });
+        match tokio::time::timeout(limit, reached).await {
+            Ok(Ok(now)) => match &now.stopped {
+                Some(why) => Err(why.to_string()),
+                None => Ok(()),
+            },
+            Ok(Err(_)) => Err("the replica was closed".to_owned()),
+            Err(_) => Err(format!("entry {index} was not applied here within {limit:?}")),
+        }
+    }
+
+    /// Lets this node campaign, or not.
+    pub fn allow_campaign(&self, allowed: bool) {
+        self.raft.runtime_config().elect(allowed);
+    }
+
+    /// Asks another voter to lead. It is checked to be reachable and caught up first.
+    pub async fn transfer(&self, to: u64) -> Result<(), ClusterChange> {
+        let status = self.status();
+        if status.role != Role::Leader {
+            return Err(ClusterChange::NotLeader { leader: status.leader });
+        }
+        if !status.voters.contains(&to) {
+            return Err(ClusterChange::Refused(format!("node {to} is not a voter of the group")));
+        }
+        let behind = status.last_log.saturating_sub(*status.replication.get(&to).unwrap_or(&0));
+        if behind > TRANSFER_LAG_MAX {
+            let what = format!("node {to} is {behind} entries behind; wait until it has caught up");
+            return Err(ClusterChange::Refused(what));
+        }
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| refused(&error))
+    }
+
+    /// Adds a node that follows and does not vote.
+    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), ClusterChange> {
+        self.raft.add_learner(id, member, false).await.map(|_| ()).map_err(change_failed)
+    }
+
+    /// Makes exactly these nodes the voters; the others are dropped, or stay as learners.
+    pub async fn set_voters(
+        &self,
+        voters: BTreeSet<u64>,
+        keep_learners: bool,
+    ) -> Result<(), ClusterChange> {
+        let change = ChangeMembers::ReplaceAllVoters(voters);
+        self.raft.change_membership(change, keep_learners).await.map(|_| ()).map_err(change_failed)
+    }
+
+    /// Drops nodes that do not vote.
+    pub async fn remove_learners(&self, ids: BTreeSet<u64>) -> Result<(), ClusterChange> {
+        let change = ChangeMembers::RemoveNodes(ids);
+        self.raft.change_membership(change, true).await.map(|_| ()).map_err(change_failed)
+    }
+
+    /// Asks for a snapshot; it is made beside apply.
+    pub async fn trigger_snapshot(&self) -> Result<(), ClusterChange> {
+        self.raft.trigger().snapshot().await.map_err(|error| refused(&error))
+    }
+
+    /// How the group stands.
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+        let stopped = self.replica.progress().borrow().stopped.as_deref().map(str::to_owned).or(stopped);
+        let membership = metrics.membership_config.membership();
+        let role = match metrics.state {
+            _ if stopped.is_some() => Role::Stopped,
+            ServerState::Leader => Role::Leader,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Learner => Role::Learner,
+            _ => Role::Stopped,
+        };
+        let index = |id: &Option<openraft::LogId<_>>| id.as_ref().map_or(0, |id| id.index);
+        GroupStatus {
+            role,
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log: metrics.last_log_index.unwrap_or(0),
+            committed: index(&metrics.local_committed),
+            applied: index(&metrics.last_applied),
+            snapshot: index(&metrics.snapshot),
+            members: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+            voters: membership.voter_ids().collect(),
+            replication: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(id, matching)| (*id, index(matching)))
+                .collect(),
+            quorum_ack_ms: metrics
+                .last_quorum_acked
+                .as_ref()
+                .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            stopped,
+        }
+    }
+
+    /// Waits until the status satisfies `wanted`.
+    pub async fn wait_status(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&GroupStatus) -> bool,
+    ) -> Result<GroupStatus, String> {
+        let mut metrics = self.raft.metrics();
+        let waiting = async {
+            loop {
+                let status = self.status();
+                if wanted(&status) {
+                    return Ok(status);
+                }
+                if metrics.changed().await.is_err() {
+                    return Err("the group has stopped".to_owned());
+                }
+            }
+        };
+        match tokio::time::timeout(limit, waiting).await {
+            Ok(reached) => reached,
+            Err(_) => Err(format!("it did not happen within {limit:?}: {:?}", self.status())),
+        }
+    }
+
+    /// The membership as it is stored.
+    pub fn membership(&self) -> RaftMembership {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().clone()
+    }
+}
+
+/// How often, and how many times, a group that stops looks whether its log is durable.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+const FLUSH_TRIES: u32 = 400;
+/// A transfer's target may lack this many entries; it gets them during the transfer.
+const TRANSFER_LAG_MAX: u64 = 64;
+
+fn raft_config(options: &GroupOptions) -> Result<Config, openraft::ConfigError> {
+    let config = Config {
+        cluster_name: format!("{}/{}", options.cluster, options.group),
+        heartbeat_interval: options.heartbeat_ms,
+        election_timeout_min: options.election_min_ms,
+        election_timeout_max: options.election_max_ms,
+        enable_pre_vote: Some(true),
+        // An entry is up to 1 MiB; what one message carries is bounded by bytes where it is read.
+        max_payload_entries: 64,
+        max_append_entries: Some(64),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: options.keep_entries,
+        purge_batch_size: 64,
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
+        state_machine_channel_size: Some(64),
+        install_snapshot_timeout: 600_000,
+        ..Config::default()
+    };
+    config.validate()
+}
+
+fn refused(error: &dyn std::error::Error) -> ClusterChange {
+    ClusterChange::Refused(error.to_string())
+}
+
+fn change_failed(
+    error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+) -> ClusterChange {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            ClusterChange::NotLeader { leader: forward.leader_id }
+        }
+        error => refused(&error),
+    }
+}
+
+fn fatal<E: std::error::Error>(error: &E) -> Status {
+    Status::unavailable(format!("the group does not run here: {error}"))
+}
+
+fn vote_request(request: peer::VoteRequest) -> VoteRequest<TypeConfig> {
+    let last = request.last_log_id.map(log_id_from_proto);
+    let mut vote = VoteRequest::new(vote_from_proto(request.vote), last);
+    vote.leadership_transfer = request.leadership_transfer;
+    vote
+}
+
+fn vote_message(answer: &openraft::raft::VoteResponse<TypeConfig>) -> peer::VoteResponse {
+    peer::VoteResponse {
+        vote: Some(vote_to_proto(&answer.vote)),
+        granted: answer.vote_granted,
+        last_log_id: answer.last_log_id.as_ref().map(log_id_to_proto),
+    }
+}
+
+fn append_request(request: AppendItem) -> io::Result<AppendEntriesRequest<TypeConfig>> {
+    let entries = request.entries.into_iter().map(entry_from_bytes);
+    Ok(AppendEntriesRequest {
+        vote: vote_from_proto(request.vote),
+        prev_log_id: request.prev.map(log_id_from_proto),
+        entries: entries.collect::<io::Result<_>>()?,
+        leader_commit: request.leader_commit.map(log_id_from_proto),
+    })
+}
+
+fn append_response(
+    result: Result<Option<super::RaftLogId>, StreamAppendError<TypeConfig>>,
+) -> peer::AppendResponse {
+    let result = match result {
+        Ok(matched) => {
+            let log_id = matched.as_ref().map(log_id_to_proto);
+            peer::append_response::Result::Matched(peer::Matched { log_id })
+        }
+        Err(StreamAppendError::Conflict(id)) => {
+            peer::append_response::Result::Conflict(log_id_to_proto(&id))
+        }
+        Err(StreamAppendError::HigherVote(vote)) => {
+            peer::append_response::Result::HigherVote(vote_to_proto(&vote))
+        }
+    };
+    peer::AppendResponse { result: Some(result) }
+}
+

@@ -1,0 +1,162 @@
+//! openraft's state machine over the replica of a group.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+
+use crate::consensus::convert::{
+    log_id_from_proto, log_id_to_wal, membership_to_proto, stored_membership,
+};
+use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
+use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir};
+use crate::wal::GroupLog;
+
+type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
+type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+
+/// How often a snapshot looks whether the log has caught up with what was applied.
+const FLUSH_POLL: Duration = Duration::from_millis(2);
+
+/// A snapshot as it is handed around: a directory, and the state built from it when it came in.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotData {
+    /// The directory.
+    pub(crate) dir: SnapshotDir,
+    /// The state that was built from it, not in use yet.
+    pub(crate) prepared: Option<String>,
+}
+
+/// The state machine of one group.
+#[derive(Debug, Clone)]
+pub(crate) struct StateMachine {
+    replica: Arc<Replica>,
+    log: GroupLog,
+}
+
+/// Builds snapshots beside apply.
+#[derive(Debug)]
+pub(crate) struct SnapshotBuilder {
+    replica: Arc<Replica>,
+    /// Taken when it is built.
+    begun: Mutex<Option<io::Result<SnapshotBuild>>>,
+}
+
+impl StateMachine {
+    pub(crate) fn new(replica: Arc<Replica>, log: GroupLog) -> Self {
+        Self { replica, log }
+    }
+}
+
+/// Runs what takes long without stopping the others that share the thread. On a runtime of one thread
+/// there is nobody to make room for.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    let handle = tokio::runtime::Handle::try_current();
+    match handle.map(|handle| handle.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+fn to_snapshot(dir: SnapshotDir) -> io::Result<RaftSnapshot> {
+    let manifest = &dir.manifest;
+    let meta = SnapshotMeta {
+        last_log_id: manifest.log_id.map(log_id_from_proto),
+        last_membership: stored_membership(
+            manifest.membership_log_id,
+            manifest.membership.as_ref(),
+        )?,
+    };
+    Ok(Snapshot { meta, snapshot: SnapshotData { dir, prepared: None } })
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let begun = self.begun.get_mut().expect("no holder panics").take();
+        let build =
+            begun.unwrap_or_else(|| Err(io::Error::other("this snapshot was built already")))?;
+        let built = tokio::task::spawn_blocking(move || build.run()).await;
+        let dir = built.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        tracing::info!(
+            group = self.replica.group(),
+            index = dir.log_id().map_or(0, |id| id.index),
+            bytes = dir.bytes(),
+            "a snapshot is complete"
+        );
+        to_snapshot(dir)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+        let applied = self.replica.applied_state();
+        let membership =
+            stored_membership(applied.membership_log_id, applied.membership.as_ref())?;
+        Ok((applied.applied.map(log_id_from_proto), membership))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = log_id_to_wal(&entry.log_id);
+            let reply = blocking(|| match &entry.payload {
+                EntryPayload::Blank => {
+                    self.replica.apply_internal(id, None).map(|()| ApplyReply::Internal)
+                }
+                EntryPayload::Normal(proposal) => self.replica.apply_normal(id, &proposal.0),
+                EntryPayload::Membership(membership) => {
+                    let membership = membership_to_proto(membership);
+                    self.replica.apply_internal(id, Some(membership)).map(|()| ApplyReply::Internal)
+                }
+            })?;
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let begun = loop {
+            match blocking(|| self.replica.begin_snapshot(self.log.flushed())) {
+                Ok(Some(build)) => break Ok(build),
+                // The entries are applied because a majority has them; this node is still writing.
+                Ok(None) => tokio::time::sleep(FLUSH_POLL).await,
+                Err(error) => break Err(error.into()),
+            }
+        };
+        SnapshotBuilder { replica: self.replica.clone(), begun: Mutex::new(Some(begun)) }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &RaftSnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let replica = &self.replica;
+        blocking(|| {
+            let name = match &snapshot.prepared {
+                Some(name) => name.clone(),
+                None => replica.prepare_install(&snapshot.dir).map_err(io::Error::other)?,
+            };
+            replica.install(&name, &snapshot.dir).map_err(io::Error::from)
+        })
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        let newest = blocking(|| self.replica.newest_snapshot()).map_err(io::Error::other)?;
+        newest.map(to_snapshot).transpose()
+    }
+}

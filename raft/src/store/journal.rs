@@ -1,0 +1,270 @@
+//! The journal of one group on disk: records, leaves, the tree's upper levels, signatures.
+//!
+//! | run | one entry | for |
+//! |---|---|---|
+//! | `journal` | `u32 bytes ‖ u32 CRC-32C ‖ u64 leaf ‖ record` | the records, in commit order |
+//! | `leaves` | `32 hash ‖ u64 offset ‖ u32 bytes ‖ u32 CRC-32C` | leaf → hash and place of its record |
+//! | `tree-08`, `tree-16`, `tree-24` | 32 bytes | the tree's nodes at these heights |
+//! | `signatures` | 64 bytes | leaf → signature; zeros for a leaf that is not a record |
+//!
+//! Nothing read here is trusted: a record's checksum, its own hash and its leaf are compared before it
+//! is handed out, so that a flipped bit is an error with a place, never an answer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fiscus_ledger::apply::Effects;
+use fiscus_ledger::hash::Hash32;
+use fiscus_ledger::record::Record;
+
+use crate::disk::Disk;
+use crate::store::series::{PieceName, Series, SeriesError, SeriesKind};
+
+/// Bytes before a record: length, checksum, leaf.
+const FRAME_BYTES: usize = 16;
+/// Bytes of a leaf's entry.
+const LEAF_BYTES: u64 = 48;
+/// Bytes of a signature.
+const SIGNATURE_BYTES: u64 = 64;
+/// The heights of the tree whose nodes are kept; those between are made from them.
+pub(crate) const TREE_HEIGHTS: [u32; 3] = [8, 16, 24];
+const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
+const JOURNAL_FILE_BYTES: u64 = 64 << 20;
+const SIDE_FILE_ENTRIES: u64 = 1 << 16;
+
+/// How far each run reaches; stored with the state that it belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Bytes of records.
+    pub journal: u64,
+    /// Leaves of the tree.
+    pub leaves: u64,
+    /// Leaves that have their signature.
+    pub signatures: u64,
+}
+
+/// A leaf's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafEntry {
+    /// The leaf's data.
+    pub hash: Hash32,
+    /// Where the record's frame begins; meaningless for a leaf that is not a record.
+    offset: u64,
+    /// The frame's length; 0 for a leaf that is not a record.
+    bytes: u32,
+}
+
+impl LeafEntry {
+    /// Whether the leaf is a journal record; otherwise it is a root of the heads tree.
+    #[must_use]
+    pub fn is_record(&self) -> bool {
+        self.bytes > 0
+    }
+
+    fn encode(&self) -> [u8; LEAF_BYTES as usize] {
+        let mut entry = [0; LEAF_BYTES as usize];
+        entry[..32].copy_from_slice(&self.hash);
+        entry[32..40].copy_from_slice(&self.offset.to_le_bytes());
+        entry[40..44].copy_from_slice(&self.bytes.to_le_bytes());
+        let crc = crc32c::crc32c(&entry[..44]);
+        entry[44..].copy_from_slice(&crc.to_le_bytes());
+        entry
+    }
+
+    fn decode(entry: &[u8]) -> Option<Self> {
+        let crc = u32::from_le_bytes(entry[44..48].try_into().ok()?);
+        (crc32c::crc32c(&entry[..44]) == crc).then_some(())?;
+        Some(Self {
+            hash: entry[..32].try_into().ok()?,
+            offset: u64::from_le_bytes(entry[32..40].try_into().ok()?),
+            bytes: u32::from_le_bytes(entry[40..44].try_into().ok()?),
+        })
+    }
+}
+
+/// The journal of one group.
+#[derive(Debug)]
+pub struct Journal {
+    records: Series,
+    leaves: Series,
+    tree: [Series; 3],
+    signatures: Series,
+}
+
+impl Journal {
+    /// Opens the runs in `dir` and cuts them to what was durable.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        identity: &[u8],
+        lengths: Lengths,
+    ) -> Result<Self, SeriesError> {
+        let open = |name: &'static str, file_bytes: u64, end: u64| {
+            let identity = *blake3::Hasher::new()
+                .update(b"fiscus/series/v1")
+                .update(name.as_bytes())
+                .update(identity)
+                .finalize()
+                .as_bytes();
+            Series::open(disk.clone(), dir, SeriesKind { name, file_bytes, identity }, end)
+        };
+        let level = |at: usize| {
+            let nodes = lengths.leaves >> TREE_HEIGHTS[at];
+            open(TREE_NAMES[at], SIDE_FILE_ENTRIES * 32, nodes * 32)
+        };
+        Ok(Self {
+            records: open("journal", JOURNAL_FILE_BYTES, lengths.journal)?,
+            leaves: open("leaves", SIDE_FILE_ENTRIES * LEAF_BYTES, lengths.leaves * LEAF_BYTES)?,
+            tree: [level(0)?, level(1)?, level(2)?],
+            signatures: open(
+                "signatures",
+                SIDE_FILE_ENTRIES * SIGNATURE_BYTES,
+                lengths.signatures * SIGNATURE_BYTES,
+            )?,
+        })
+    }
+
+    /// How far each run reaches.
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            journal: self.records.end(),
+            leaves: self.leaves.end() / LEAF_BYTES,
+            signatures: self.signatures.end() / SIGNATURE_BYTES,
+        }
+    }
+
+    /// Appends what an entry did.
+    pub(crate) fn append(&self, effects: &Effects) -> Result<(), SeriesError> {
+        let start = self.records.end();
+        let mut records = Vec::with_capacity(effects.records.len() + effects.leaves.len() * 16);
+        let mut leaves = Vec::with_capacity(effects.leaves.len() * LEAF_BYTES as usize);
+        for (leaf, index) in effects.leaves.iter().zip(effects.first_leaf..) {
+            let offset = start + records.len() as u64;
+            let bytes = leaf.record.map_or(0, |(from, to)| {
+                push_frame(&mut records, index, &effects.records[from..to])
+            });
+            leaves.extend_from_slice(&LeafEntry { hash: leaf.hash, offset, bytes }.encode());
+        }
+        self.records.append(&records)?;
+        self.leaves.append(&leaves)?;
+        for (series, height) in self.tree.iter().zip(TREE_HEIGHTS) {
+            let nodes = effects.nodes.iter().filter(|node| node.level == height);
+            series.append(&nodes.flat_map(|node| node.hash).collect::<Vec<u8>>())?;
+        }
+        self.signatures.append(effects.signatures.as_flattened())?;
+        Ok(())
+    }
+
+    /// Makes everything appended durable.
+    pub(crate) fn sync(&self) -> Result<(), SeriesError> {
+        self.records.sync()?;
+        self.leaves.sync()?;
+        for series in &self.tree {
+            series.sync()?;
+        }
+        self.signatures.sync()
+    }
+
+    /// A leaf's entry; `None` behind the end.
+    pub fn leaf(&self, leaf: u64) -> Result<Option<LeafEntry>, SeriesError> {
+        let Some(offset) = leaf.checked_mul(LEAF_BYTES) else { return Ok(None) };
+        let Some(bytes) = self.leaves.read(offset, LEAF_BYTES as usize)? else { return Ok(None) };
+        match LeafEntry::decode(&bytes) {
+            Some(entry) => Ok(Some(entry)),
+            None => Err(damaged(&self.leaves, offset, &format!("the entry of leaf {leaf}"))),
+        }
+    }
+
+    /// A record in its stored form, checked; `None` for a leaf that is not a record, or behind the end.
+    pub fn record(&self, leaf: u64) -> Result<Option<Vec<u8>>, SeriesError> {
+        let Some(entry) = self.leaf(leaf)?.filter(LeafEntry::is_record) else { return Ok(None) };
+        let what = || format!("the record of leaf {leaf}");
+        let frame = self.records.read(entry.offset, entry.bytes as usize)?;
+        let Some(frame) = frame else {
+            return Err(damaged(&self.leaves, leaf * LEAF_BYTES, &what()));
+        };
+        let body = open_frame(&frame, leaf);
+        let sound = body.and_then(|body| Record::decode(body).ok());
+        if sound.is_none_or(|record| record.entry_hash != entry.hash || record.leaf_index != leaf) {
+            return Err(damaged(&self.records, entry.offset, &what()));
+        }
+        Ok(Some(frame[FRAME_BYTES..].to_vec()))
+    }
+
+    /// A signature; `None` when there is none yet.
+    pub fn signature(&self, leaf: u64) -> Result<Option<[u8; 64]>, SeriesError> {
+        let Some(offset) = leaf.checked_mul(SIGNATURE_BYTES) else { return Ok(None) };
+        let bytes = self.signatures.read(offset, SIGNATURE_BYTES as usize)?;
+        Ok(bytes.map(|bytes| bytes.try_into().expect("as many bytes were asked for")))
+    }
+
+    /// A kept node of the tree; `height` is one of `TREE_HEIGHTS`.
+    pub fn tree_node(&self, height: u32, index: u64) -> Result<Option<Hash32>, SeriesError> {
+        let Some(at) = TREE_HEIGHTS.iter().position(|kept| *kept == height) else {
+            return Ok(None);
+        };
+        let bytes = self.tree[at].read(index * 32, 32)?;
+        Ok(bytes.map(|bytes| bytes.try_into().expect("as many bytes were asked for")))
+    }
+
+    /// Puts a record and its leaf's entry right, from a sound copy.
+    pub(crate) fn mend_record(
+        &self,
+        leaf: u64,
+        hash: Hash32,
+        offset: u64,
+        record: Option<&[u8]>,
+    ) -> Result<u64, SeriesError> {
+        let mut frame = Vec::new();
+        let bytes = record.map_or(0, |record| push_frame(&mut frame, leaf, record));
+        if !frame.is_empty() {
+            self.records.mend(offset, &frame)?;
+        }
+        let entry = LeafEntry { hash, offset, bytes };
+        self.leaves.mend(leaf * LEAF_BYTES, &entry.encode())?;
+        Ok(offset + u64::from(bytes))
+    }
+
+    /// Puts a signature right.
+    pub(crate) fn mend_signature(&self, leaf: u64, signature: &[u8; 64]) -> Result<(), SeriesError> {
+        self.signatures.mend(leaf * SIGNATURE_BYTES, signature)
+    }
+
+    /// Puts a node of the tree right.
+    pub(crate) fn mend_node(&self, height: u32, index: u64, node: &Hash32) -> Result<(), SeriesError> {
+        let at = TREE_HEIGHTS.iter().position(|kept| *kept == height);
+        self.tree[at.expect("only kept heights are mended")].mend(index * 32, node)
+    }
+
+    /// The files of all runs.
+    pub(crate) fn pieces(&self) -> Vec<PieceName> {
+        let runs = [&self.records, &self.leaves].into_iter();
+        let runs = runs.chain(&self.tree).chain([&self.signatures]);
+        runs.flat_map(Series::pieces).collect()
+    }
+}
+
+fn push_frame(out: &mut Vec<u8>, leaf: u64, record: &[u8]) -> u32 {
+    let bytes = u32::try_from(record.len()).expect("an entry's records are within its byte limit");
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&leaf.to_le_bytes()), record);
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&leaf.to_le_bytes());
+    out.extend_from_slice(record);
+    bytes + FRAME_BYTES as u32
+}
+
+fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
+    let (head, body) = frame.split_at_checked(FRAME_BYTES)?;
+    let bytes = u32::from_le_bytes(head[..4].try_into().ok()?);
+    let crc = u32::from_le_bytes(head[4..8].try_into().ok()?);
+    let sound = bytes as usize == body.len()
+        && head[8..] == leaf.to_le_bytes()
+        && crc32c::crc32c_append(crc32c::crc32c(&leaf.to_le_bytes()), body) == crc;
+    sound.then_some(body)
+}
+
+fn damaged(series: &Series, offset: u64, what: &str) -> SeriesError {
+    let (path, at) = series.place(offset);
+    SeriesError::Damaged { path, what: format!("{what}, at byte {at}, is not what was written") }
+}

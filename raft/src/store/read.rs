@@ -1,0 +1,240 @@
+//! Reads of one consistent moment of a replica.
+
+use fiscus_ledger::heads::HeadEntry;
+use fiscus_ledger::state::Id;
+use fiscus_ledger::state::group::Group;
+use fiscus_ledger::state::outlet::Outlet;
+use fiscus_ledger::state::registry::Document;
+use fiscus_ledger::state::rows::{SealedInvoice, Submission, SubmissionKey};
+use fiscus_ledger::state::table::Row;
+use fiscus_proto::stored;
+use prost::Message;
+use std::sync::Arc;
+
+use crate::index::View;
+use crate::store::journal::LeafEntry;
+use crate::store::replica::{
+    APPLIED_KEY, OpenState, Replica, StoreError, position_key, to_log_id,
+};
+
+/// The moment that an answer is as of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsOf {
+    /// The group.
+    pub group: u64,
+    /// The last applied entry.
+    pub applied: u64,
+    /// The group time.
+    pub time_ms: u64,
+    /// Leaves of the tree.
+    pub leaves: u64,
+    /// Leaves whose signature is in the log.
+    pub signatures: u64,
+}
+
+/// A record with its leaf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRecord {
+    /// Its leaf.
+    pub leaf: u64,
+    /// The stored form.
+    pub record: Vec<u8>,
+    /// Its signature, when the log has it.
+    pub signature: Option<[u8; 64]>,
+}
+
+/// One moment of a replica. Later entries do not change what it reads; keep it short.
+#[derive(Debug)]
+pub struct Reading {
+    view: Box<dyn View>,
+    open: Arc<OpenState>,
+    cluster: String,
+    as_of: AsOf,
+}
+
+impl Replica {
+    /// Reads what is applied now.
+    pub fn read(&self) -> Result<Reading, StoreError> {
+        let open = self.open_state();
+        let view = open.index.view()?;
+        let applied = match view.get(&APPLIED_KEY)? {
+            None => stored::AppliedState::default(),
+            Some(row) => stored::AppliedState::decode(&*row)
+                .map_err(|error| self.unreadable("applied row", &error.to_string()))?,
+        };
+        let as_of = AsOf {
+            group: self.group(),
+            applied: applied.applied.map_or(0, |id| to_log_id(id).index),
+            time_ms: applied.time_ms,
+            leaves: applied.leaves,
+            signatures: applied.signatures,
+        };
+        Ok(Reading { view, open, cluster: self.options.cluster.clone(), as_of })
+    }
+
+    pub(crate) fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
+        let (group, dir) = (self.group(), self.dir.clone());
+        StoreError::Row { group, what, dir, detail: detail.to_owned() }
+    }
+}
+
+impl Reading {
+    /// The moment.
+    #[must_use]
+    pub fn as_of(&self) -> AsOf {
+        self.as_of
+    }
+
+    /// What the group holds beside its rows; without the heads tree, which takes all outlets to build.
+    pub fn group(&self) -> Result<Group, StoreError> {
+        match self.view.get(&Group::stored_key())? {
+            None => Ok(Group::new(&self.cluster, self.as_of.group)),
+            Some(row) => Group::from_stored(&row, std::iter::empty::<(Id, HeadEntry)>())
+                .map_err(|error| self.unreadable("group row", &error.to_string())),
+        }
+    }
+
+    fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
+        let (group, dir) = (self.as_of.group, self.open.dir.clone());
+        StoreError::Row { group, what, dir, detail: detail.to_owned() }
+    }
+
+    /// A row of the fiscal core.
+    pub fn row<R: Row>(&self, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let Some(row) = self.view.get(&R::stored_key(key))? else { return Ok(None) };
+        let row = R::from_stored(&row);
+        row.map(Some).map_err(|error| self.unreadable(R::NAME, &error.to_string()))
+    }
+
+    /// An outlet.
+    pub fn outlet(&self, outlet_id: &str) -> Result<Option<Outlet>, StoreError> {
+        self.row::<Outlet>(&Id::from(outlet_id))
+    }
+
+    /// An outlet's stored row.
+    pub fn outlet_row(&self, outlet_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.view.get(&Outlet::stored_key(&Id::from(outlet_id)))?)
+    }
+
+    /// All outlets after `after`, at most `limit`, in the order of their stored keys.
+    pub fn outlets(&self, after: Option<&str>, limit: usize) -> Result<Vec<Outlet>, StoreError> {
+        let from = match after {
+            None => vec![Outlet::TABLE],
+            Some(id) => {
+                let mut key = Outlet::stored_key(&Id::from(id));
+                key.push(0);
+                key
+            }
+        };
+        let rows = self.view.range(&from, Some(&[Outlet::TABLE + 1]), limit)?;
+        let outlets = rows.iter().map(|(_, row)| {
+            Outlet::from_stored(row)
+                .map_err(|error| self.unreadable(Outlet::NAME, &error.to_string()))
+        });
+        outlets.collect()
+    }
+
+    /// Where a submission went.
+    pub fn submission(&self, key: &SubmissionKey) -> Result<Option<Submission>, StoreError> {
+        self.row::<Submission>(key)
+    }
+
+    /// The position of a fiscal number.
+    pub fn position_of_number(
+        &self,
+        outlet_id: &str,
+        fiscal_number: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let key = (Id::from(outlet_id), Id::from(fiscal_number));
+        Ok(self.row::<SealedInvoice>(&key)?.map(|invoice| invoice.position))
+    }
+
+    /// The leaf of a position.
+    pub fn leaf_of_position(
+        &self,
+        outlet_id: &str,
+        position: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let Some(row) = self.view.get(&position_key(outlet_id, position))? else {
+            return Ok(None);
+        };
+        match row.as_slice().try_into() {
+            Ok(leaf) => Ok(Some(u64::from_le_bytes(leaf))),
+            Err(_) => Err(self.unreadable("position row", "it is not 8 bytes long")),
+        }
+    }
+
+    /// The leaves of positions `from..=to`, at most `limit`, in order.
+    pub fn leaves_of_positions(
+        &self,
+        outlet_id: &str,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut end = position_key(outlet_id, to);
+        end.push(0);
+        let rows = self.view.range(&position_key(outlet_id, from), Some(&end), limit)?;
+        let leaves = rows.iter().map(|(_, row)| {
+            let leaf = row.as_slice().try_into();
+            leaf.map(u64::from_le_bytes)
+                .map_err(|_| self.unreadable("position row", "it is not 8 bytes long"))
+        });
+        leaves.collect()
+    }
+
+    /// A record by its leaf; `None` behind the end, and for a leaf that is not a record.
+    pub fn record(&self, leaf: u64) -> Result<Option<FoundRecord>, StoreError> {
+        if leaf >= self.as_of.leaves {
+            return Ok(None);
+        }
+        let Some(record) = self.open.journal.record(leaf)? else { return Ok(None) };
+        let signature = if leaf < self.as_of.signatures {
+            self.open.journal.signature(leaf)?
+        } else {
+            None
+        };
+        Ok(Some(FoundRecord { leaf, record, signature }))
+    }
+
+    /// A leaf's entry; `None` behind the end.
+    pub fn leaf(&self, leaf: u64) -> Result<Option<LeafEntry>, StoreError> {
+        if leaf >= self.as_of.leaves {
+            return Ok(None);
+        }
+        Ok(self.open.journal.leaf(leaf)?)
+    }
+
+    /// A directory document.
+    pub fn document(&self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        self.row::<Document>(&(Id::from(kind), Id::from(id)))
+    }
+
+    /// Documents of a kind with ids after `after`, at most `limit`, by the order of their stored keys.
+    pub fn documents(
+        &self,
+        kind: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Id, Document)>, StoreError> {
+        let mut from = Document::stored_key(&(Id::from(kind), Id::from(after.unwrap_or(""))));
+        let id_at = from.len() - after.map_or(0, str::len);
+        match after {
+            Some(_) => from.push(0),
+            None => from.truncate(id_at - 4),
+        }
+        let mut found = Vec::new();
+        let prefix = from[..id_at - 4].to_vec();
+        for (key, row) in self.view.range(&from, None, limit)? {
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let id = key.get(id_at..).and_then(|id| std::str::from_utf8(id).ok());
+            let id = id.ok_or_else(|| self.unreadable("document key", "it is not text"))?;
+            let document = Document::from_stored(&row)
+                .map_err(|error| self.unreadable(Document::NAME, &error.to_string()))?;
+            found.push((Id::from(id), document));
+        }
+        Ok(found)
+    }
+}

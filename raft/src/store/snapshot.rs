@@ -1,0 +1,582 @@
+//! Snapshots on disk: one directory that has everything a replica needs to begin at one log index.
+//!
+//! ```text
+//! snapshots/{index in hex}/MANIFEST      what belongs to it, with lengths and hashes; u32 CRC-32C last
+//! snapshots/{index in hex}/journal/…     hard links to sealed files, a copy of each run's last file
+//! snapshots/{index in hex}/rows/0000     the index's rows in key order: u32 ‖ key ‖ u32 ‖ row, repeated
+//! ```
+//!
+//! What it shows is fixed by the apply worker in one step: a durable state, a view of the index and the
+//! list of files with their lengths. Everything slow happens afterwards, beside apply. A directory
+//! appears under its name only when it is complete and synced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fiscus_ledger::hash::Hash32;
+use fiscus_proto::peer::{SnapshotFile, SnapshotManifest};
+use prost::Message;
+
+use crate::disk::{Disk, DiskFile, OpenHow};
+use crate::index::{Index, IndexError, RedbOptions, Row, View, bulk_load};
+use crate::store::replica::{INDEX_FILE, OpenState, Replica, ReplicaOptions, StoreError, to_log_id};
+use crate::store::series::PieceName;
+use crate::wal::LogId;
+
+const MANIFEST: &str = "MANIFEST";
+const ROWS_FILE_BYTES: usize = 16 << 20;
+const COPY_BYTES: usize = 1 << 20;
+/// How many snapshots are kept: the newest, and the one that a slow receiver may still be reading.
+const KEPT: usize = 2;
+
+/// Why a snapshot cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The replica failed.
+    #[error(transparent)]
+    Store(#[from] Box<StoreError>),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The disk failed.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The content is not what the manifest says.
+    #[error("the snapshot {path} is not usable: {what}")]
+    Unusable {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::Io { doing, path, source }
+}
+
+/// A complete snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotDir {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What belongs to it.
+    pub manifest: SnapshotManifest,
+}
+
+/// A snapshot in the making: what it shows is fixed.
+#[derive(Debug)]
+pub struct SnapshotBuild {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    open: Arc<OpenState>,
+    view: Box<dyn View>,
+    pieces: Vec<PieceName>,
+    manifest: SnapshotManifest,
+}
+
+impl Replica {
+    /// Fixes what a snapshot shows. `None` while the log of this node is behind what was applied.
+    pub fn begin_snapshot(
+        &self,
+        log_flushed: Option<LogId>,
+    ) -> Result<Option<SnapshotBuild>, StoreError> {
+        let mut working = self.working();
+        if !self.flush_locked(&mut working, log_flushed)? {
+            return Ok(None);
+        }
+        let open = self.open_state();
+        let applied = &working.applied;
+        Ok(Some(SnapshotBuild {
+            disk: self.disk.clone(),
+            dir: self.dir.join("snapshots"),
+            view: open.index.view()?,
+            pieces: open.journal.pieces(),
+            manifest: SnapshotManifest {
+                cluster: self.options.cluster.clone(),
+                group: self.options.group,
+                log_id: applied.applied,
+                membership_log_id: applied.membership_log_id,
+                membership: applied.membership.clone(),
+                leaves: applied.leaves,
+                state_hash: working.group.state_hash().to_vec().into(),
+                files: Vec::new(),
+            },
+            open,
+        }))
+    }
+
+    /// The newest local snapshot.
+    pub fn newest_snapshot(&self) -> Result<Option<SnapshotDir>, SnapshotError> {
+        SnapshotDir::newest(&self.disk, &self.dir)
+    }
+
+    /// Builds the state that a received snapshot holds, beside the one in use, and names it.
+    pub fn prepare_install(&self, snapshot: &SnapshotDir) -> Result<String, SnapshotError> {
+        let current = self.open_state().dir.clone();
+        let number = current
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("state-")?.parse::<u64>().ok())
+            .unwrap_or(0);
+        let name = format!("state-{}", number + 1);
+        let target = self.dir.join(&name);
+        if self.disk.exists(&target).map_err(io_error("look for", &target))? {
+            self.disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
+        }
+        snapshot.build_state(&self.disk, &target, &self.options)?;
+        Ok(name)
+    }
+
+    /// Copies a snapshot elsewhere, reads the copy back and compares it; a half copy has no manifest.
+    pub fn export(&self, snapshot: &SnapshotDir, target: &Path) -> Result<(), SnapshotError> {
+        let disk = &*self.disk;
+        if disk.exists(target).map_err(io_error("look for", target))? {
+            let what = "there is something already; use an empty directory".to_owned();
+            return Err(SnapshotError::Unusable { path: target.to_owned(), what });
+        }
+        for file in &snapshot.manifest.files {
+            let to = target.join(&file.name);
+            make_parent(disk, &to)?;
+            copy_file(disk, &snapshot.path.join(&file.name), &to, file.bytes)?;
+        }
+        let copy = SnapshotDir { path: target.to_owned(), manifest: snapshot.manifest.clone() };
+        copy.verify(disk)?;
+        write_manifest(disk, target, &copy.manifest)?;
+        sync_dirs(disk, target, &copy.manifest)
+    }
+
+    /// Puts a prepared state into use.
+    pub fn install(&self, name: &str, snapshot: &SnapshotDir) -> Result<(), StoreError> {
+        self.switch(name, snapshot)
+    }
+}
+
+impl SnapshotBuild {
+    /// The entry that it is of.
+    #[must_use]
+    pub fn log_id(&self) -> Option<LogId> {
+        self.manifest.log_id.map(to_log_id)
+    }
+
+    /// Writes it. Takes long; apply goes on meanwhile.
+    pub fn run(mut self) -> Result<SnapshotDir, SnapshotError> {
+        let disk = self.disk.clone();
+        let known = SnapshotDir::newest_in(&disk, &self.dir).ok().flatten();
+        let index = self.manifest.log_id.map_or(0, |id| id.index);
+        let path = self.dir.join(format!("{index:016x}"));
+        if let Some(known) = &known
+            && known.path == path
+        {
+            return Ok(known.clone());
+        }
+        let fresh = self.dir.join(format!("{index:016x}.new"));
+        for stale in [&fresh, &path] {
+            if disk.exists(stale).map_err(io_error("look for", stale))? {
+                disk.remove_dir_all(stale).map_err(io_error("remove", stale))?;
+            }
+        }
+        let mut files = write_rows(&*disk, &fresh, &*self.view)?;
+        // No read transaction outlives the rows.
+        drop(self.view);
+        let last_of_run = last_of_run(self.pieces.iter().map(|piece| piece.name.as_str()));
+        let hashes = known.map(|known| known.hashes()).unwrap_or_default();
+        for piece in &self.pieces {
+            let (from, to) = (self.open.dir.join(&piece.name), fresh.join(&piece.name));
+            make_parent(&*disk, &to)?;
+            let known = hashes.get(&piece.name).filter(|(bytes, _)| *bytes == piece.bytes);
+            let hash = if piece.sealed && !last_of_run.contains(&piece.name.as_str()) {
+                disk.hard_link(&from, &to).map_err(io_error("link", &to))?;
+                known.map_or_else(|| hash_file(&*disk, &to, piece.bytes), |(_, h)| Ok(*h))?
+            } else {
+                copy_file(&*disk, &from, &to, piece.bytes)?
+            };
+            let hash = hash.to_vec().into();
+            files.push(SnapshotFile { name: piece.name.clone(), bytes: piece.bytes, hash });
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        self.manifest.files = files;
+        write_manifest(&*disk, &fresh, &self.manifest)?;
+        sync_dirs(&*disk, &fresh, &self.manifest)?;
+        disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
+        disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
+        forget_old(&*disk, &self.dir)?;
+        Ok(SnapshotDir { path, manifest: self.manifest })
+    }
+}
+
+impl SnapshotDir {
+    /// The newest snapshot of a group's directory.
+    pub(crate) fn newest(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Self>, SnapshotError> {
+        Self::newest_in(disk, &dir.join("snapshots"))
+    }
+
+    fn newest_in(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Self>, SnapshotError> {
+        disk.create_dir_all(dir).map_err(io_error("make", dir))?;
+        let names = disk.list(dir).map_err(io_error("list", dir))?;
+        let complete = names.into_iter().rev().find(|name| name.len() == 16);
+        complete.map(|name| Self::open(disk, &dir.join(name))).transpose()
+    }
+
+    /// Reads a snapshot's manifest.
+    pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, SnapshotError> {
+        let manifest = read_manifest(&**disk, path)?;
+        Ok(Self { path: path.to_owned(), manifest })
+    }
+
+    /// The entry that it is of.
+    #[must_use]
+    pub fn log_id(&self) -> Option<LogId> {
+        self.manifest.log_id.map(to_log_id)
+    }
+
+    /// All its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.bytes).sum()
+    }
+
+    fn hashes(&self) -> BTreeMap<String, (u64, Hash32)> {
+        let hash = |file: &SnapshotFile| (file.bytes, hash_of(file));
+        self.manifest.files.iter().map(|file| (file.name.clone(), hash(file))).collect()
+    }
+
+    /// Reads a part of one of its files.
+    pub fn read(
+        &self,
+        disk: &dyn Disk,
+        name: &str,
+        from: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, SnapshotError> {
+        let path = self.path.join(name);
+        let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
+        let mut data = vec![0; bytes];
+        file.read_exact_at(&mut data, from).map_err(io_error("read", &path))?;
+        Ok(data)
+    }
+
+    /// Compares every file with the manifest.
+    pub fn verify(&self, disk: &dyn Disk) -> Result<(), SnapshotError> {
+        for file in &self.manifest.files {
+            let path = self.path.join(&file.name);
+            if hash_file(disk, &path, file.bytes)? != hash_of(file) {
+                let what = format!("{} is not what the manifest says", file.name);
+                return Err(SnapshotError::Unusable { path: self.path.clone(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a state directory of it, and checks it against the manifest.
+    pub(crate) fn build_state(
+        &self,
+        disk: &Arc<dyn Disk>,
+        target: &Path,
+        options: &ReplicaOptions,
+    ) -> Result<(), SnapshotError> {
+        let unusable = |what: String| SnapshotError::Unusable { path: self.path.clone(), what };
+        if self.manifest.cluster != options.cluster || self.manifest.group != options.group {
+            let whose = format!("{} group {}", self.manifest.cluster, self.manifest.group);
+            return Err(unusable(format!("it is of cluster {whose}")));
+        }
+        self.verify(&**disk)?;
+        disk.create_dir_all(target).map_err(io_error("make", target))?;
+        let names = self.manifest.files.iter().map(|file| file.name.as_str());
+        let last_of_run = last_of_run(names);
+        for file in self.manifest.files.iter().filter(|file| !file.name.starts_with("rows/")) {
+            let (from, to) = (self.path.join(&file.name), target.join(&file.name));
+            make_parent(&**disk, &to)?;
+            if last_of_run.contains(&file.name.as_str()) {
+                copy_file(&**disk, &from, &to, file.bytes)?;
+            } else {
+                disk.hard_link(&from, &to).map_err(io_error("link", &to))?;
+            }
+        }
+        let rows = RowFiles::new(self, &**disk);
+        let redb = RedbOptions { cache_bytes: options.index_cache_bytes };
+        let index = bulk_load(disk.clone(), &target.join(INDEX_FILE), redb, rows)?;
+        index.flush()?;
+        drop(index);
+        sync_dirs(&**disk, target, &self.manifest)?;
+        Ok(())
+    }
+}
+
+fn hash_of(file: &SnapshotFile) -> Hash32 {
+    // A hash of another length is nobody's hash.
+    Hash32::try_from(&*file.hash).unwrap_or_default()
+}
+
+/// The last file of each run is still written to, or will be: it is copied, never linked.
+fn last_of_run<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for name in names {
+        let run = name.split_once('/').map_or(name, |(run, _)| run);
+        let newest = last.entry(run).or_insert(name);
+        *newest = (*newest).max(name);
+    }
+    last.into_values().collect()
+}
+
+fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
+    let parent = path.parent().expect("every file has a folder");
+    disk.create_dir_all(parent).map_err(io_error("make", parent))
+}
+
+/// Hashes the first `bytes` of a file.
+pub(crate) fn hash_file(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: u64,
+) -> Result<Hash32, SnapshotError> {
+    let file = disk.open(path, OpenHow::Read).map_err(io_error("open", path))?;
+    let mut hasher = blake3::Hasher::new();
+    read_parts(&*file, path, bytes, |_, part| {
+        hasher.update(part);
+        Ok(())
+    })?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Copies the first `bytes` of a file, syncs the copy, and says its hash.
+pub(crate) fn copy_file(
+    disk: &dyn Disk,
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+) -> Result<Hash32, SnapshotError> {
+    let source = disk.open(from, OpenHow::Read).map_err(io_error("open", from))?;
+    let copy = disk.open(to, OpenHow::Create).map_err(io_error("make", to))?;
+    let mut hasher = blake3::Hasher::new();
+    read_parts(&*source, from, bytes, |at, part| {
+        hasher.update(part);
+        copy.write_all_at(part, at).map_err(io_error("write", to))
+    })?;
+    copy.sync_data().map_err(io_error("sync", to))?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn read_parts(
+    file: &dyn DiskFile,
+    path: &Path,
+    bytes: u64,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let part = usize::try_from(bytes - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        file.read_exact_at(&mut buffer[..part], at).map_err(io_error("read", path))?;
+        each(at, &buffer[..part])?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// Spools the rows into files in key order.
+fn write_rows(
+    disk: &dyn Disk,
+    dir: &Path,
+    view: &dyn View,
+) -> Result<Vec<SnapshotFile>, SnapshotError> {
+    disk.create_dir_all(&dir.join("rows")).map_err(io_error("make", dir))?;
+    let mut files = Vec::new();
+    let mut buffer = Vec::with_capacity(ROWS_FILE_BYTES + 4096);
+    let mut failure = None;
+    let _end = view.scan(&[], None, &mut |key, row| {
+        for part in [key, row] {
+            let bytes = u32::try_from(part.len()).expect("rows are far below 4 GiB");
+            buffer.extend_from_slice(&bytes.to_le_bytes());
+            buffer.extend_from_slice(part);
+        }
+        if buffer.len() < ROWS_FILE_BYTES {
+            return ControlFlow::Continue(());
+        }
+        match write_rows_file(disk, dir, files.len(), &buffer) {
+            Ok(file) => files.push(file),
+            Err(error) => {
+                failure = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        buffer.clear();
+        ControlFlow::Continue(())
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    files.push(write_rows_file(disk, dir, files.len(), &buffer)?);
+    Ok(files)
+}
+
+fn write_rows_file(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: usize,
+    content: &[u8],
+) -> Result<SnapshotFile, SnapshotError> {
+    let name = format!("rows/{number:06}");
+    let path = dir.join(&name);
+    let file = disk.open(&path, OpenHow::Create).map_err(io_error("make", &path))?;
+    file.write_all_at(content, 0).map_err(io_error("write", &path))?;
+    file.sync_data().map_err(io_error("sync", &path))?;
+    let hash = blake3::hash(content).as_bytes().to_vec().into();
+    Ok(SnapshotFile { name, bytes: content.len() as u64, hash })
+}
+
+/// The rows of a snapshot, file after file.
+struct RowFiles<'a> {
+    snapshot: &'a SnapshotDir,
+    disk: &'a dyn Disk,
+    next_file: usize,
+    content: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> RowFiles<'a> {
+    fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
+        Self { snapshot, disk, next_file: 0, content: Vec::new(), at: 0 }
+    }
+
+    fn next_part(&mut self) -> Option<Vec<u8>> {
+        let head = self.content.get(self.at..self.at + 4)?;
+        let bytes = u32::from_le_bytes(head.try_into().ok()?) as usize;
+        let part = self.content.get(self.at + 4..self.at + 4 + bytes)?.to_vec();
+        self.at += 4 + bytes;
+        Some(part)
+    }
+
+    fn load(&mut self) -> Result<bool, SnapshotError> {
+        let mut rows = self.snapshot.manifest.files.iter().filter(|f| f.name.starts_with("rows/"));
+        let Some(file) = rows.nth(self.next_file) else { return Ok(false) };
+        let bytes = usize::try_from(file.bytes).unwrap_or(usize::MAX);
+        self.content = self.snapshot.read(self.disk, &file.name, 0, bytes)?;
+        self.at = 0;
+        self.next_file += 1;
+        Ok(true)
+    }
+}
+
+impl Iterator for RowFiles<'_> {
+    type Item = Result<Row, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at >= self.content.len() {
+            match self.load() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let row = self.next_part().and_then(|key| Some((key, self.next_part()?)));
+        Some(row.ok_or_else(|| SnapshotError::Unusable {
+            path: self.snapshot.path.clone(),
+            what: "one of its files of rows ends inside a row".to_owned(),
+        }))
+    }
+}
+
+pub(crate) fn write_manifest(
+    disk: &dyn Disk,
+    dir: &Path,
+    manifest: &SnapshotManifest,
+) -> Result<(), SnapshotError> {
+    let path = dir.join(MANIFEST);
+    if disk.exists(&path).map_err(io_error("look for", &path))? {
+        disk.remove_file(&path).map_err(io_error("remove", &path))?;
+    }
+    let mut content = manifest.encode_to_vec();
+    content.extend_from_slice(&crc32c::crc32c(&content).to_le_bytes());
+    let file = disk.open(&path, OpenHow::Create).map_err(io_error("make", &path))?;
+    file.write_all_at(&content, 0).map_err(io_error("write", &path))?;
+    file.sync_data().map_err(io_error("sync", &path))
+}
+
+pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<SnapshotManifest, SnapshotError> {
+    let path = dir.join(MANIFEST);
+    let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
+    let size = file.size().map_err(io_error("measure", &path))?;
+    let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
+    file.read_exact_at(&mut content, 0).map_err(io_error("read", &path))?;
+    let unusable = |what: &str| SnapshotError::Unusable { path: dir.to_owned(), what: what.into() };
+    let (body, crc) =
+        content.split_last_chunk::<4>().ok_or_else(|| unusable("its manifest is cut off"))?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+        return Err(unusable("its manifest is damaged"));
+    }
+    let manifest = SnapshotManifest::decode(body)
+        .map_err(|_| unusable("its manifest is not one of this product"))?;
+    match manifest.files.iter().find(|file| !is_file_name(&file.name)) {
+        Some(file) => Err(unusable(&format!("its manifest names the file {:?}", file.name))),
+        None => Ok(manifest),
+    }
+}
+
+/// Whether a manifest may name a file so: one folder, one name, nothing that leads elsewhere.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    name.split_once('/').is_some_and(|(run, file)| plain(run) && plain(file))
+}
+
+/// Makes the names in every folder of a snapshot durable, then those of the snapshot itself.
+pub(crate) fn sync_dirs(
+    disk: &dyn Disk,
+    dir: &Path,
+    manifest: &SnapshotManifest,
+) -> Result<(), SnapshotError> {
+    let runs = manifest.files.iter().filter_map(|file| file.name.split_once('/'));
+    let mut runs: Vec<&str> = runs.map(|(run, _)| run).collect();
+    runs.dedup();
+    for run in runs {
+        let path = dir.join(run);
+        if disk.exists(&path).map_err(io_error("look for", &path))? {
+            disk.sync_dir(&path).map_err(io_error("sync", &path))?;
+        }
+    }
+    disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+    let parent = dir.parent().expect("a snapshot has a folder");
+    disk.sync_dir(parent).map_err(io_error("sync", parent))
+}
+
+/// Removes all but the newest ones, and what was never finished.
+fn forget_old(disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
+    let names = disk.list(dir).map_err(io_error("list", dir))?;
+    let complete = names.iter().rev().filter(|name| name.len() == 16).skip(KEPT);
+    for name in complete {
+        let path = dir.join(name);
+        disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Moves a received snapshot to the others.
+pub(crate) fn adopt(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    received: &Path,
+) -> Result<SnapshotDir, SnapshotError> {
+    let snapshots = dir.join("snapshots");
+    disk.create_dir_all(&snapshots).map_err(io_error("make", &snapshots))?;
+    let name = received.file_name().expect("a snapshot has a name");
+    let path = snapshots.join(name);
+    if disk.exists(&path).map_err(io_error("look for", &path))? {
+        disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
+    }
+    disk.rename(received, &path).map_err(io_error("rename to", &path))?;
+    disk.sync_dir(&snapshots).map_err(io_error("sync", &snapshots))?;
+    forget_old(&**disk, &snapshots)?;
+    SnapshotDir::open(disk, &path)
+}
