@@ -21,34 +21,55 @@ impl Machine {
         lagging
     }
 
-    /// Chooses a lagging group whose entries can be copied, and asks for them.
+    /// Chooses a lagging group whose entries can be copied, and asks for some of them.
     pub(super) fn copy_forward(&mut self) -> Option<Step> {
         if self.chain.len() <= self.options.lag_segments || self.copying > 0 {
             return None;
         }
         for lagging in self.lagging() {
-            let number = lagging.group;
-            let Some(group) = self.groups.get(&number) else { continue };
-            let queued = self.queue.iter().any(|queued| queued.group == number);
-            let queued = queued || self.copy_refused.contains(&number);
-            if queued || lagging.entries > self.options.copy_entries_max {
-                continue;
-            }
-            let behind = self.chain.keys().rev().nth(self.options.lag_segments);
-            let newest_old = behind.copied().unwrap_or(lagging.oldest_segment);
-            let old = |slot: &Slot| slot.segment != 0 && slot.segment <= newest_old;
-            let slots: Vec<_> = group.slots().filter(|(_, slot)| old(slot)).collect();
-            let bytes: u64 = group.slots().map(|(_, slot)| u64::from(slot.len)).sum();
+            let group = lagging.group;
+            let slots = self.slots_to_copy(&lagging);
             let cost = super::compose::copy_cost(&slots);
-            if slots.is_empty() || bytes > self.options.copy_bytes_max || !self.has_room_for(cost) {
+            if slots.is_empty() || cost > self.copy_budget || !self.has_room_for(cost) {
                 continue;
             }
+            self.copy_budget -= cost;
             self.copying = cost;
             self.replan();
-            self.flight = Flight::Reading { group: number, slots: slots.clone() };
-            return Some(Step::Read { group: number, slots });
+            self.flight = Flight::Reading { group, slots: slots.clone() };
+            return Some(Step::Read { group, slots });
         }
         None
+    }
+
+    /// Entries in segments that are too old, oldest index first, as many as one batch should hold.
+    fn slots_to_copy(&self, lagging: &Lagging) -> Vec<(u64, Slot)> {
+        let number = lagging.group;
+        let Some(group) = self.groups.get(&number) else { return Vec::new() };
+        let queued = self.queue.iter().any(|queued| queued.group == number);
+        let bytes: u64 = group.slots().map(|(_, slot)| u64::from(slot.len)).sum();
+        let excluded = queued
+            || self.copy_refused.contains(&number)
+            || lagging.entries > self.options.copy_entries_max
+            || bytes > self.options.copy_bytes_max;
+        if excluded {
+            return Vec::new();
+        }
+        let newest_old = self.chain.keys().rev().nth(self.options.lag_segments);
+        let newest_old = newest_old.copied().unwrap_or(lagging.oldest_segment);
+        let mut left = self.options.segment_bytes / 4;
+        let mut slots = Vec::new();
+        for (index, slot) in group.slots() {
+            if slot.segment == 0 || slot.segment > newest_old {
+                continue;
+            }
+            if u64::from(slot.len) > left && !slots.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(u64::from(slot.len) + 64);
+            slots.push((index, slot));
+        }
+        slots
     }
 
     /// Whether this fits in front of everything that is queued.
