@@ -8,7 +8,7 @@ use super::machine::{Flight, Lagging, Machine, Op, Outcome, Queued, Step};
 use super::plan::Cursor;
 
 impl Machine {
-    /// Groups that keep old segments alive.
+    /// Groups that keep old segments alive, the one with the oldest first.
     pub(super) fn lagging(&self) -> Vec<Lagging> {
         let mut lagging = Vec::new();
         for (group, oldest_segment) in self.live.oldest() {
@@ -18,6 +18,7 @@ impl Machine {
                 lagging.push(Lagging { group, oldest_segment, segments_behind, entries });
             }
         }
+        lagging.sort_by_key(|lagging: &Lagging| lagging.oldest_segment);
         lagging
     }
 
@@ -42,7 +43,7 @@ impl Machine {
         None
     }
 
-    /// Entries in segments that are too old, oldest index first, as many as one batch should hold.
+    /// Entries in segments that are too old, oldest first, as many as one batch should hold.
     fn slots_to_copy(&self, lagging: &Lagging) -> Vec<(u64, Slot)> {
         let number = lagging.group;
         let Some(group) = self.groups.get(&number) else { return Vec::new() };
@@ -57,18 +58,18 @@ impl Machine {
         }
         let newest_old = self.chain.keys().rev().nth(self.options.lag_segments);
         let newest_old = newest_old.copied().unwrap_or(lagging.oldest_segment);
+        let old = |slot: &Slot| slot.segment != 0 && slot.segment <= newest_old;
+        let mut slots: Vec<_> = group.slots().filter(|(_, slot)| old(slot)).collect();
+        // By place, not by index: else those copied once before would always come first.
+        slots.sort_unstable_by_key(|(_, slot)| (slot.segment, slot.offset));
         let mut left = self.options.segment_bytes / 4;
-        let mut slots = Vec::new();
-        for (index, slot) in group.slots() {
-            if slot.segment == 0 || slot.segment > newest_old {
-                continue;
-            }
-            if u64::from(slot.len) > left && !slots.is_empty() {
-                break;
-            }
+        let mut fits = |(_, slot): &&(u64, Slot)| {
+            let fits = u64::from(slot.len) <= left;
             left = left.saturating_sub(u64::from(slot.len) + 64);
-            slots.push((index, slot));
-        }
+            fits
+        };
+        let count = slots.iter().take_while(|slot| fits(slot)).count();
+        slots.truncate(count.max(1));
         slots
     }
 

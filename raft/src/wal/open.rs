@@ -560,8 +560,7 @@ impl Machine {
             Frame::Copied { id, bytes, .. } => {
                 let slot = self.groups.get(&group).and_then(|group| group.slot(id.index));
                 let entry = LogEntry { id, bytes };
-                return self
-                    .push(group, Op::Copy(vec![(entry, slot.unwrap_or_else(Slot::default))]));
+                return self.push(group, Op::Copy(vec![(entry, slot.unwrap_or_default())]));
             }
             Frame::Vote { vote, .. } => Request::Vote(vote),
             Frame::Truncate { after, .. } => Request::Truncate(after),

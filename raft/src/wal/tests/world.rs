@@ -165,7 +165,7 @@ fn step(wal: &Wal, model: &Arc<Mutex<Model>>, dice: &mut Dice) -> Result<(), Wal
             model.lock().expect("lock").accept(group, state);
             finish(wal, log.truncate_after(Some(after)))?;
         }
-        3 if group != GROUPS || dice.below(6) == 0 => {
+        3 if group != GROUPS || dice.below(2) == 0 => {
             let Some(last) = state.last() else { return Ok(()) };
             let index = last.index.saturating_sub(dice.below(3));
             let Some((term, _)) = state.entries.get(&index) else { return Ok(()) };
