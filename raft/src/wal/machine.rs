@@ -314,10 +314,10 @@ impl Machine {
             return self.next();
         }
         let fits = self.current.started && self.current.at + SECTOR <= self.current.bytes;
-        if self.marked || !fits {
+        // Without room for a mark the next segment's header will say how far this one was synced.
+        if std::mem::replace(&mut self.marked, true) || !fits {
             return None;
         }
-        self.marked = true;
         self.flight = Flight::Marking;
         let offset = self.current.at;
         self.current.at += SECTOR;

@@ -45,7 +45,7 @@ fn cut_everywhere(seed: u64, ops: u32, skip_sync: bool) -> Result<u64, String> {
 
 #[test]
 fn nothing_acknowledged_is_lost_whenever_the_power_fails() {
-    let steps: u64 = (1..=6).map(|seed| cut_everywhere(seed, 60, false).expect("kept")).sum();
+    let steps: u64 = (1..=8).map(|seed| cut_everywhere(seed, 90, false).expect("kept")).sum();
     assert!(steps > 600, "only {steps} steps were cut");
 }
 
