@@ -56,6 +56,11 @@ impl Machine {
             self.current.started = true;
         }
         let taken = self.take();
+        if !taken.iter().any(|queued| matches!(queued.op, Op::Copy(_))) {
+            let most = self.options.segment_bytes * self.options.lag_segments as u64;
+            let own: u64 = taken.iter().map(|queued| queued.cost).sum();
+            self.copy_budget = (self.copy_budget + own).min(most);
+        }
         let votes = taken.iter().any(|queued| matches!(queued.op, Op::Vote { .. }));
         let ops = self.encode(taken, &mut bytes);
         self.current.at = offset + bytes.len() as u64;

@@ -8,7 +8,7 @@ use super::machine::{Flight, Lagging, Machine, Op, Outcome, Queued, Step};
 use super::plan::Cursor;
 
 impl Machine {
-    /// Groups that keep old segments alive.
+    /// Groups that keep old segments alive, the one with the oldest first.
     pub(super) fn lagging(&self) -> Vec<Lagging> {
         let mut lagging = Vec::new();
         for (group, oldest_segment) in self.live.oldest() {
@@ -18,37 +18,59 @@ impl Machine {
                 lagging.push(Lagging { group, oldest_segment, segments_behind, entries });
             }
         }
+        lagging.sort_by_key(|lagging: &Lagging| lagging.oldest_segment);
         lagging
     }
 
-    /// Chooses a lagging group whose entries can be copied, and asks for them.
+    /// Chooses a lagging group whose entries can be copied, and asks for some of them.
     pub(super) fn copy_forward(&mut self) -> Option<Step> {
         if self.chain.len() <= self.options.lag_segments || self.copying > 0 {
             return None;
         }
         for lagging in self.lagging() {
-            let number = lagging.group;
-            let Some(group) = self.groups.get(&number) else { continue };
-            let queued = self.queue.iter().any(|queued| queued.group == number);
-            let queued = queued || self.copy_refused.contains(&number);
-            if queued || lagging.entries > self.options.copy_entries_max {
-                continue;
-            }
-            let behind = self.chain.keys().rev().nth(self.options.lag_segments);
-            let newest_old = behind.copied().unwrap_or(lagging.oldest_segment);
-            let old = |slot: &Slot| slot.segment != 0 && slot.segment <= newest_old;
-            let slots: Vec<_> = group.slots().filter(|(_, slot)| old(slot)).collect();
-            let bytes: u64 = group.slots().map(|(_, slot)| u64::from(slot.len)).sum();
+            let group = lagging.group;
+            let slots = self.slots_to_copy(&lagging);
             let cost = super::compose::copy_cost(&slots);
-            if slots.is_empty() || bytes > self.options.copy_bytes_max || !self.has_room_for(cost) {
+            if slots.is_empty() || cost > self.copy_budget || !self.has_room_for(cost) {
                 continue;
             }
+            self.copy_budget -= cost;
             self.copying = cost;
             self.replan();
-            self.flight = Flight::Reading { group: number, slots: slots.clone() };
-            return Some(Step::Read { group: number, slots });
+            self.flight = Flight::Reading { group, slots: slots.clone() };
+            return Some(Step::Read { group, slots });
         }
         None
+    }
+
+    /// Entries in segments that are too old, oldest first, as many as one batch should hold.
+    fn slots_to_copy(&self, lagging: &Lagging) -> Vec<(u64, Slot)> {
+        let number = lagging.group;
+        let Some(group) = self.groups.get(&number) else { return Vec::new() };
+        let queued = self.queue.iter().any(|queued| queued.group == number);
+        let bytes: u64 = group.slots().map(|(_, slot)| u64::from(slot.len)).sum();
+        let excluded = queued
+            || self.copy_refused.contains(&number)
+            || lagging.entries > self.options.copy_entries_max
+            || bytes > self.options.copy_bytes_max;
+        if excluded {
+            return Vec::new();
+        }
+        let newest_old = self.chain.keys().rev().nth(self.options.lag_segments);
+        let newest_old = newest_old.copied().unwrap_or(lagging.oldest_segment);
+        let old = |slot: &Slot| slot.segment != 0 && slot.segment <= newest_old;
+        let mut slots: Vec<_> = group.slots().filter(|(_, slot)| old(slot)).collect();
+        // By place, not by index: else those copied once before would always come first.
+        slots.sort_unstable_by_key(|(_, slot)| (slot.segment, slot.offset));
+        let mut left = self.options.segment_bytes / 4;
+        let mut fits = |(_, slot): &&(u64, Slot)| {
+            let fits = u64::from(slot.len) <= left;
+            left = left.saturating_sub(u64::from(slot.len) + 64);
+            fits
+        };
+        let count = slots.iter().take_while(|slot| fits(slot)).count();
+        slots.truncate(count.max(1));
+        slots
     }
 
     /// Whether this fits in front of everything that is queued.

@@ -365,7 +365,8 @@ impl Wal {
         self.shared().core().stats
     }
 
-    /// The groups that keep old segments alive; they want a snapshot and a purge.
+    /// The groups that keep old segments alive, the one with the oldest first; they want a snapshot
+    /// and a purge.
     pub fn lagging(&self) -> Vec<Lagging> {
         self.shared().core().machine.lagging()
     }

@@ -183,6 +183,8 @@ pub(super) struct Machine {
     pub(super) full_count: u64,
     pub(super) cursor: Cursor,
     pub(super) copying: u64,
+    /// Bytes that may be copied: as many as others wrote, so that copying never feeds itself.
+    pub(super) copy_budget: u64,
     /// Groups whose entries could not be read to be copied.
     pub(super) copy_refused: BTreeSet<u64>,
     pub(super) next_segment: u32,
@@ -222,6 +224,7 @@ impl Machine {
             full_count: 0,
             cursor: Cursor::default(),
             copying: 0,
+            copy_budget: 0,
             copy_refused: BTreeSet::new(),
             next_segment: 1,
             chain: BTreeMap::new(),
@@ -311,10 +314,10 @@ impl Machine {
             return self.next();
         }
         let fits = self.current.started && self.current.at + SECTOR <= self.current.bytes;
-        if self.marked || !fits {
+        // Without room for a mark the next segment's header will say how far this one was synced.
+        if std::mem::replace(&mut self.marked, true) || !fits {
             return None;
         }
-        self.marked = true;
         self.flight = Flight::Marking;
         let offset = self.current.at;
         self.current.at += SECTOR;

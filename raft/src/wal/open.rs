@@ -61,7 +61,7 @@ pub(super) fn open(
     let (votes_file, votes) = open_votes(&files)?;
     let mut found = Found::new(Arc::clone(&files), &options, votes)?;
     let chain = found.replay()?;
-    found.merge_votes();
+    found.merge_votes()?;
     let driver = Driver { files, votes: votes_file, skip_sync: options.skips_sync() };
     let machine = found.begin(chain, options, &driver)?;
     Ok((machine, driver))
@@ -343,47 +343,54 @@ impl Found {
         }
     }
 
+    /// Every entry must have been found, but for those that the tail copies or makes needless: what
+    /// it says may have been synced, and older segments removed for it.
     fn check_missing(&mut self, chain: &[u32]) -> Result<(), WalError> {
-        let oldest = chain.first().copied().unwrap_or(0);
-        let copied: BTreeSet<(u64, u64)> = self
-            .tail
-            .iter()
-            .flatten()
-            .filter_map(|(frame, ..)| match frame {
-                Frame::Copied { group, id, .. } => Some((*group, id.index)),
-                _ => None,
-            })
-            .collect();
-        let mut missing = Vec::new();
+        let before = chain.first().map_or(0, |oldest| oldest.saturating_sub(1));
+        let mut missing = BTreeMap::new();
         for (number, group) in &self.groups {
-            let lost = group
-                .slots()
-                .find(|(index, slot)| slot.segment == 0 && !copied.contains(&(*number, *index)));
-            missing.extend(lost.map(|(index, _)| (*number, index)));
+            let lost = |(index, slot): &(u64, Slot)| {
+                slot.segment == 0
+                    && !self.tail.iter().flatten().any(|(f, ..)| f.covers(*number, *index))
+            };
+            missing.extend(group.slots().find(lost).map(|(index, _)| (*number, index)));
         }
         for (number, index) in missing {
             let what = format!("entry {index} stood in an older segment, which is missing");
-            let before = oldest.saturating_sub(1);
             self.damage(before, 0, Some(vec![number]), &what)?;
         }
         Ok(())
     }
 
-    /// Takes the later vote of the log and the votes file.
-    fn merge_votes(&mut self) {
-        let Some(votes) = &self.votes else { return };
-        let lossy = self.all_damaged || !self.damaged.is_empty();
+    /// The votes file never knows a later vote than a log that is whole; of a log that lost bytes it
+    /// gives the votes back.
+    fn merge_votes(&mut self) -> Result<(), WalError> {
+        let Some(votes) = self.votes.take() else { return Ok(()) };
         for (number, (counter, vote)) in &votes.votes {
-            if lossy {
-                self.groups.entry(*number).or_default();
-            }
+            let in_tail = self.tail.iter().flatten().filter_map(|(frame, ..)| match frame {
+                Frame::Vote { group, counter, .. } if group == number => Some(*counter),
+                _ => None,
+            });
             // A group that is not in the log was removed: its old vote says nothing.
-            let Some(group) = self.groups.get_mut(number) else { continue };
-            if *counter > group.marks.vote_counter {
-                group.marks.save_vote(*counter, *vote);
-                group.saved_vote = Some(*vote);
+            let in_log = self.groups.get(number).map(|group| group.marks.vote_counter);
+            if in_log.max(in_tail.max()).is_some_and(|known| known < *counter) {
+                let what = "the votes file has a later vote than the log";
+                self.damage(votes.synced.segment, 0, Some(vec![*number]), what)?;
+            }
+            if self.lossy() {
+                let group = self.groups.entry(*number).or_default();
+                if *counter > group.marks.vote_counter {
+                    group.marks.save_vote(*counter, *vote);
+                    group.saved_vote = Some(*vote);
+                }
             }
         }
+        self.votes = Some(votes);
+        Ok(())
+    }
+
+    fn lossy(&self) -> bool {
+        self.all_damaged || !self.damaged.is_empty()
     }
 
     /// Begins a new segment with what the old ones do not hold for sure.
@@ -394,7 +401,7 @@ impl Found {
         driver: &Driver,
     ) -> Result<Machine, WalError> {
         let mut machine = Machine::new(options);
-        let lossy = self.all_damaged || !self.damaged.is_empty();
+        let lossy = self.lossy();
         machine.next_segment = self.segments.keys().next_back().map_or(1, |last| last + 1);
         machine.votes_counter = self.votes.as_ref().map_or(0, |votes| votes.counter);
         machine.batches = self.batches;
@@ -439,6 +446,21 @@ impl Found {
         }
         machine.live = Default::default();
         Ok(ops)
+    }
+}
+
+impl Frame {
+    /// Whether after this frame an older copy of the entry is not needed.
+    fn covers(&self, number: u64, at: u64) -> bool {
+        match self {
+            Self::Copied { group, id, .. } => *group == number && id.index == at,
+            Self::Purge { group, upto } => *group == number && upto.index >= at,
+            Self::Truncate { group, after } => {
+                *group == number && after.is_none_or(|after| after.index < at)
+            }
+            Self::Remove { group } => *group == number,
+            _ => false,
+        }
     }
 }
 
@@ -538,8 +560,7 @@ impl Machine {
             Frame::Copied { id, bytes, .. } => {
                 let slot = self.groups.get(&group).and_then(|group| group.slot(id.index));
                 let entry = LogEntry { id, bytes };
-                return self
-                    .push(group, Op::Copy(vec![(entry, slot.unwrap_or_else(Slot::default))]));
+                return self.push(group, Op::Copy(vec![(entry, slot.unwrap_or_default())]));
             }
             Frame::Vote { vote, .. } => Request::Vote(vote),
             Frame::Truncate { after, .. } => Request::Truncate(after),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::error::WalError;
 
-/// Called once, from the thread that drives the log, with the error that poisoned it.
+/// Called once, from whoever drives the log, with the error that poisoned it. It must not call the
+/// log itself.
 pub type OnPoison = Arc<dyn Fn(&WalError) + Send + Sync>;
 
 /// What to do about damage to bytes that were synced.
