@@ -82,7 +82,10 @@ impl fmt::Debug for Sums {
 
 impl PageFile {
     /// Makes an empty file usable.
-    pub(super) fn create(file: Box<dyn DiskFile>, note: DamageNote) -> Result<Self, OpenPagesError> {
+    pub(super) fn create(
+        file: Box<dyn DiskFile>,
+        note: DamageNote,
+    ) -> Result<Self, OpenPagesError> {
         file.write_all_at(&superblock(), 0)?;
         Ok(Self::over(file, note, Vec::new(), false))
     }
@@ -98,7 +101,11 @@ impl PageFile {
             file.read_exact_at(&mut page, sums_offset(group))?;
             let here = (pages - group * GROUP_PAGES).min(GROUP_PAGES);
             entries.extend(
-                page.as_chunks::<4>().0.iter().take(page_index(here)).map(|b| u32::from_le_bytes(*b)),
+                page.as_chunks::<4>()
+                    .0
+                    .iter()
+                    .take(page_index(here))
+                    .map(|b| u32::from_le_bytes(*b)),
             );
         }
         let header_sealed = entries.first().is_some_and(|entry| *entry != 0);

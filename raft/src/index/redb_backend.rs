@@ -386,11 +386,9 @@ impl Place {
         match error {
             OpenPagesError::Io(error) => self.io(attempted, error),
             OpenPagesError::Damaged(detail) => self.damaged(detail),
-            OpenPagesError::TooNew(found) => IndexError::TooNew {
-                path: self.path.to_path_buf(),
-                found,
-                known: pages::FORMAT,
-            },
+            OpenPagesError::TooNew(found) => {
+                IndexError::TooNew { path: self.path.to_path_buf(), found, known: pages::FORMAT }
+            }
         }
     }
 }
