@@ -2,12 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
-    "proto/command.proto",
-    "proto/peer.proto",
-    "proto/ledger.proto",
-    "proto/admin.proto",
-];
+const FILES: [&str; 4] =
+    ["proto/command.proto", "proto/peer.proto", "proto/ledger.proto", "proto/admin.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -40,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn redb(path: &Path) -> Box<dyn Index> {
-    let options = RedbOptions { cache_bytes: 1 << 20 };
+    let options = RedbOptions { cache_bytes: 1 << 20, ..RedbOptions::default() };
     Box::new(RedbIndex::open(Arc::new(FileDisk), path, options).unwrap())
 }
 

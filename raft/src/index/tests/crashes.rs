@@ -14,7 +14,11 @@ use crate::index::{Durability, Index, IndexError, RedbIndex, RedbOptions};
 
 fn open(path: &Path) -> Result<RedbIndex, IndexError> {
     // A small cache makes redb write pages early, so that the file holds much that is not committed.
-    RedbIndex::open(Arc::new(FileDisk), path, RedbOptions { cache_bytes: 64 << 10 })
+    RedbIndex::open(
+        Arc::new(FileDisk),
+        path,
+        RedbOptions { cache_bytes: 64 << 10, ..RedbOptions::default() },
+    )
 }
 
 pub(super) fn rows(index: &dyn Index) -> Result<Model, IndexError> {

@@ -11,7 +11,11 @@ use crate::index::pages::PAGE_BYTES;
 use crate::index::{Batch, Durability, Index, IndexError, RedbIndex, RedbOptions};
 
 fn open(path: &Path) -> Result<RedbIndex, IndexError> {
-    RedbIndex::open(Arc::new(FileDisk), path, RedbOptions { cache_bytes: 1 << 20 })
+    RedbIndex::open(
+        Arc::new(FileDisk),
+        path,
+        RedbOptions { cache_bytes: 1 << 20, ..RedbOptions::default() },
+    )
 }
 
 fn sample() -> Model {
