@@ -1,11 +1,17 @@
 //! The file system as this crate uses it: a narrow door, so that crash tests can stand behind it.
 //!
-//! The real one is `RealDisk`. The simulated one keeps two images, what is live and what is durable, and
+//! The real one is [`RealDisk`]. The simulated one, [`SimulatedDisk`], keeps two images, what is live and what is durable, and
 //! can lose, tear and corrupt whatever was not synced.
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
+
+mod real;
+mod simulated;
+
+pub use real::RealDisk;
+pub use simulated::{RebootMode, SimulatedDisk};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
