@@ -103,6 +103,7 @@ impl SledIndex {
             drop(database);
             Ok(())
         })?;
+        wait_for_lock(path).map_err(|error| failed_io(path, "close", error))?;
         let marker = marker(path);
         let marked = self.disk.open(&marker, OpenHow::Create).and_then(|file| {
             file.sync_data()?;
@@ -315,6 +316,14 @@ fn take_marker(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
         disk.sync_dir(parent(path))?;
     }
     Ok(marked || !disk.exists(path)?)
+}
+
+/// sled lets go of its file on a thread of its own, some time after the last handle is gone.
+fn wait_for_lock(path: &Path) -> io::Result<()> {
+    let file = path.join("db");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file)?;
+    // sled takes the same kind of lock (flock); ours ends with the file.
+    file.lock()
 }
 
 fn marker(path: &Path) -> PathBuf {

@@ -3,7 +3,7 @@
 mod conformance;
 mod crashes;
 mod damage;
-mod files;
+mod power;
 
 use std::collections::BTreeMap;
 
@@ -59,4 +59,12 @@ pub(super) fn changes() -> impl Strategy<Value = Changes> {
 
 pub(super) fn durability() -> impl Strategy<Value = Durability> {
     prop_oneof![2 => Just(Durability::Eventual), 1 => Just(Durability::Durable)]
+}
+
+/// The same well-mixed number for the same seed (splitmix64).
+pub(super) fn mixed(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
 }

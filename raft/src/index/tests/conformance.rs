@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use super::files::FileDisk;
 use super::{Changes, Model, changes, durability, keys};
+use crate::disk::RealDisk;
 use crate::index::{
     Batch, BulkLoad, Durability, Index, IndexError, RedbIndex, RedbOptions, View, bulk_load,
     key_after,
@@ -41,14 +41,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn redb(path: &Path) -> Box<dyn Index> {
     let options = RedbOptions { cache_bytes: 1 << 20, ..RedbOptions::default() };
-    Box::new(RedbIndex::open(Arc::new(FileDisk), path, options).unwrap())
+    Box::new(RedbIndex::open(Arc::new(RealDisk), path, options).unwrap())
 }
 
 #[cfg(feature = "sled")]
 fn sled(path: &Path) -> Box<dyn Index> {
     use crate::index::{SledIndex, SledOptions};
     Box::new(
-        SledIndex::open(Arc::new(FileDisk), path, SledOptions { cache_bytes: 1 << 20 }).unwrap(),
+        SledIndex::open(Arc::new(RealDisk), path, SledOptions { cache_bytes: 1 << 20 }).unwrap(),
     )
 }
 
@@ -215,11 +215,11 @@ fn sled_that_was_not_closed_is_unclean() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");
     let options = SledOptions::default();
-    let index = SledIndex::open(Arc::new(FileDisk), &path, options).unwrap();
-    let refused = SledIndex::open(Arc::new(FileDisk), &path, options).unwrap_err();
+    let index = SledIndex::open(Arc::new(RealDisk), &path, options).unwrap();
+    let refused = SledIndex::open(Arc::new(RealDisk), &path, options).unwrap_err();
     assert!(matches!(refused, IndexError::Unclean { .. }), "{refused}");
     index.close().unwrap();
-    SledIndex::open(Arc::new(FileDisk), &path, options).unwrap().close().unwrap();
+    SledIndex::open(Arc::new(RealDisk), &path, options).unwrap().close().unwrap();
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_bulk_load_replaces_what_was_there_once_it_is_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");
     redb(&path).write(Batch::new().put("old", "row"), Durability::Durable).unwrap();
-    let disk = || Arc::new(FileDisk);
+    let disk = || Arc::new(RealDisk);
     let row = |n: u32| (n.to_be_bytes().to_vec(), vec![7; 3_000]);
 
     let mut load = BulkLoad::start(disk(), &path, RedbOptions::default()).unwrap();

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use proptest::prelude::Strategy;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::files::FileDisk;
 use super::{Changes, Model, changes, durability};
+use crate::disk::RealDisk;
 use crate::index::{Durability, Index, IndexError, RedbIndex, RedbOptions};
 
 fn open(path: &Path) -> Result<RedbIndex, IndexError> {
     // A small cache makes redb write pages early, so that the file holds much that is not committed.
     RedbIndex::open(
-        Arc::new(FileDisk),
+        Arc::new(RealDisk),
         path,
         RedbOptions { cache_bytes: 64 << 10, ..RedbOptions::default() },
     )

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::Model;
 use super::crashes::rows;
-use super::files::FileDisk;
+use crate::disk::RealDisk;
 use crate::index::pages::PAGE_BYTES;
 use crate::index::{Batch, Durability, Index, IndexError, RedbIndex, RedbOptions};
 
 fn open(path: &Path) -> Result<RedbIndex, IndexError> {
     RedbIndex::open(
-        Arc::new(FileDisk),
+        Arc::new(RealDisk),
         path,
         RedbOptions { cache_bytes: 1 << 20, ..RedbOptions::default() },
     )
