@@ -24,7 +24,7 @@ mod redb_backend;
 mod row;
 #[cfg(feature = "sled")]
 mod sled_backend;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 use std::fmt::Debug;
@@ -35,7 +35,7 @@ pub use bulk::{BulkLoad, bulk_load};
 pub use error::IndexError;
 pub use redb_backend::{RedbIndex, RedbOptions};
 #[cfg(feature = "sled")]
-pub use sled_backend::SledIndex;
+pub use sled_backend::{SledIndex, SledOptions};
 
 /// One answer of [`View::range`] holds at most this many bytes of keys and values, and at least one row.
 pub const RANGE_BYTES_MAX: usize = 8 << 20;
@@ -74,8 +74,8 @@ pub trait Index: Debug + Send + Sync + 'static {
 
     /// A consistent view, which later writes do not change.
     ///
-    /// It may keep disk space from being used again, and on sled it holds writers up, so it has to be
-    /// dropped soon.
+    /// While it lives, redb cannot use freed disk space again and sled keeps the old rows in memory, so it
+    /// has to be dropped soon.
     fn view(&self) -> Result<Box<dyn View>, IndexError>;
 
     /// How large it is.

@@ -23,6 +23,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::StorageBackend;
@@ -64,6 +65,8 @@ pub(super) struct PageFile {
     file: Box<dyn DiskFile>,
     sums: RwLock<Sums>,
     note: DamageNote,
+    /// A write or a sync failed: what the file holds is unknown, so it is not sealed as closed.
+    failed: AtomicBool,
 }
 
 /// The checksums of all pages; 4 bytes for 4 KiB.
@@ -82,7 +85,10 @@ impl fmt::Debug for Sums {
 
 impl PageFile {
     /// Makes an empty file usable.
-    pub(super) fn create(file: Box<dyn DiskFile>, note: DamageNote) -> Result<Self, OpenPagesError> {
+    pub(super) fn create(
+        file: Box<dyn DiskFile>,
+        note: DamageNote,
+    ) -> Result<Self, OpenPagesError> {
         file.write_all_at(&superblock(), 0)?;
         Ok(Self::over(file, note, Vec::new(), false))
     }
@@ -98,7 +104,11 @@ impl PageFile {
             file.read_exact_at(&mut page, sums_offset(group))?;
             let here = (pages - group * GROUP_PAGES).min(GROUP_PAGES);
             entries.extend(
-                page.as_chunks::<4>().0.iter().take(page_index(here)).map(|b| u32::from_le_bytes(*b)),
+                page.as_chunks::<4>()
+                    .0
+                    .iter()
+                    .take(page_index(here))
+                    .map(|b| u32::from_le_bytes(*b)),
             );
         }
         let header_sealed = entries.first().is_some_and(|entry| *entry != 0);
@@ -119,7 +129,12 @@ impl PageFile {
         header_sealed: bool,
     ) -> Self {
         let dirty = vec![false; entries.len().div_ceil(page_index(GROUP_PAGES))];
-        Self { file, sums: RwLock::new(Sums { entries, dirty, header_sealed }), note }
+        Self {
+            file,
+            sums: RwLock::new(Sums { entries, dirty, header_sealed }),
+            note,
+            failed: AtomicBool::new(false),
+        }
     }
 
     fn read_sums(&self) -> RwLockReadGuard<'_, Sums> {
@@ -199,6 +214,13 @@ impl PageFile {
         Ok(())
     }
 
+    fn noting_failure<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        done
+    }
+
     fn damaged(&self, detail: String) -> io::Error {
         let error = io::Error::new(io::ErrorKind::InvalidData, detail.clone());
         self.note.get_or_init(|| detail);
@@ -228,7 +250,7 @@ impl StorageBackend for PageFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a length of broken pages"));
         }
         let pages = len / PAGE_BYTES_64;
-        self.file.set_len(physical_len(pages))?;
+        self.noting_failure(self.file.set_len(physical_len(pages)))?;
         let mut sums = self.write_sums();
         let grown_from = page_index(pages.min(sums.entries.len() as u64) / GROUP_PAGES);
         sums.entries.resize(page_index(pages), 0);
@@ -241,25 +263,26 @@ impl StorageBackend for PageFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.write_dirty(&mut self.write_sums())?;
-        self.file.sync_data()
+        let written = self.write_dirty(&mut self.write_sums());
+        self.noting_failure(written.and_then(|()| self.file.sync_data()))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let (first, last, aligned) = span(offset, data.len());
         if aligned {
-            return self.write_pages(first, data);
+            return self.noting_failure(self.write_pages(first, data));
         }
         let mut pages = vec![0; page_index(last - first) * PAGE_BYTES];
         self.read_pages(first, &mut pages)?;
         let start = page_index(offset % PAGE_BYTES_64);
         pages[start..start + data.len()].copy_from_slice(data);
-        self.write_pages(first, &pages)
+        self.noting_failure(self.write_pages(first, &pages))
     }
 
     fn close(&self) -> io::Result<()> {
         let mut sums = self.write_sums();
-        if sums.entries.is_empty() || sums.header_sealed || self.note.get().is_some() {
+        let suspect = self.failed.load(Ordering::Acquire) || self.note.get().is_some();
+        if sums.entries.is_empty() || sums.header_sealed || suspect {
             return Ok(());
         }
         self.write_dirty(&mut sums)?;

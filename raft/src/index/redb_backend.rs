@@ -35,11 +35,14 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 pub struct RedbOptions {
     /// Memory for pages that were read or not yet written.
     pub cache_bytes: usize,
+    /// Whether durable writes save what a quick start after a crash needs; without it, that start walks
+    /// the whole tree.
+    pub quick_repair: bool,
 }
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self { cache_bytes: 128 << 20 }
+        Self { cache_bytes: 128 << 20, quick_repair: true }
     }
 }
 
@@ -52,6 +55,7 @@ pub struct RedbIndex {
     database: Option<RwLock<Database>>,
     disk: Arc<dyn Disk>,
     place: Place,
+    quick_repair: bool,
 }
 
 /// Where the database is and what is known of its health.
@@ -121,7 +125,12 @@ impl RedbIndex {
                 .set_cache_size(options.cache_bytes)
                 .create_with_backend(pages)?)
         })?;
-        Ok(Self { database: Some(RwLock::new(database)), disk, place })
+        Ok(Self {
+            database: Some(RwLock::new(database)),
+            disk,
+            place,
+            quick_repair: options.quick_repair,
+        })
     }
 
     fn lock(&self) -> &RwLock<Database> {
@@ -160,7 +169,9 @@ impl RedbIndex {
                 Durability::Eventual => redb::Durability::None,
                 Durability::Durable => redb::Durability::Immediate,
             })?;
-            transaction.set_quick_repair(how == Durability::Durable);
+            // Page checksums go to the disk with a sync, so the header must not name a page before one.
+            transaction.set_two_phase_commit(true);
+            transaction.set_quick_repair(self.quick_repair && how == Durability::Durable);
             fill(&mut transaction.open_table(ROWS)?)?;
             Ok(transaction.commit()?)
         })
@@ -386,11 +397,9 @@ impl Place {
         match error {
             OpenPagesError::Io(error) => self.io(attempted, error),
             OpenPagesError::Damaged(detail) => self.damaged(detail),
-            OpenPagesError::TooNew(found) => IndexError::TooNew {
-                path: self.path.to_path_buf(),
-                found,
-                known: pages::FORMAT,
-            },
+            OpenPagesError::TooNew(found) => {
+                IndexError::TooNew { path: self.path.to_path_buf(), found, known: pages::FORMAT }
+            }
         }
     }
 }
