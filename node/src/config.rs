@@ -268,6 +268,33 @@ impl NodeConfig {
         Ok(config)
     }
 
+    /// A configuration with every default, on free ports of the loopback address, that still lacks its
+    /// certificates.
+    #[must_use]
+    pub fn minimal(cluster: &str, node: u64, data_dir: PathBuf) -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            cluster: cluster.to_owned(),
+            node,
+            region: default_region(),
+            data_dir,
+            rpc_listen: free,
+            rpc_advertise: None,
+            admin_listen: free,
+            tls: None,
+            insecure: false,
+            signer: SignerSection::KeyFile {
+                path: PathBuf::new(),
+                passphrase_file: None,
+                passphrase_env: None,
+            },
+            raft: RaftSection::default(),
+            limits: LimitsSection::default(),
+            clock: ClockSection::default(),
+            log: default_log(),
+        }
+    }
+
     /// The configuration as a file; it holds no secret, only where secrets are.
     #[must_use]
     pub fn to_toml(&self) -> String {

@@ -1,48 +1,72 @@
-//! `fiscus demo`: a trading day of one outlet, through the real core in memory.
+//! `fiscus demo`: a real cluster of child processes, with sample data, in one directory.
 //!
-//! Non-goals: there is no network, no replication and no storage here; the files that it leaves are
-//! what a cluster would hand out.
+//! ```text
+//! DIR/admin.toml      how `fiscus admin --dir DIR` reaches it     DIR/pki/     CA and certificates
+//! DIR/demo.toml       the ports and the number of nodes           DIR/keys     signing keys
+//! DIR/n1, n2, …       a node each: node.toml, log, data           DIR/receipts what was sealed
+//! ```
+//!
+//! Every node is an own process of this program. A node that dies is started again, so that trying to
+//! break the cluster is part of the tour.
 
-mod day;
-mod group;
-mod random;
+mod cluster_files;
+mod nodes;
+mod samples;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fiscus_ledger::hash::hex;
-use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
-use fiscus_ledger::payload::Object;
-use fiscus_ledger::reports::AuditChunk;
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::payload::{Object, array};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin::cluster::Connection;
+use crate::admin::init::found;
 use crate::output::answer;
-use day::{Day, Receipt};
+use cluster_files::Layout;
+use nodes::Nodes;
+use samples::Sold;
 
-/// Play a trading day of one outlet through the core, in memory, and leave its files to try.
+/// Start a cluster on this machine, with sample data, and keep it running until interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It leaves fiscal-keys.json, receipts/*.txt, journal.jsonl, z.json, checkpoint.txt, log-key.txt and
-invoice.json in the directory.
+Examples:
+  fiscus demo
+  fiscus demo --dir /tmp/kinshasa --port-base 17400
+
+It is ready when it prints. Ctrl-C stops everything; a directory that was given stays, and the cluster
+starts from it again with everything that it held.
 
 Exit codes:
-  0  the day was played
-  2  wrong usage, or the directory cannot be used")]
+  0  stopped as asked
+  2  wrong usage, or it cannot be started")]
 pub(crate) struct Arguments {
-    /// Where to put the files: a new or an empty directory. Without it, a fresh temporary one.
-    #[arg(long)]
+    /// Where to keep it; a temporary directory, removed at the end, when absent.
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print one line of JSON with the paths.
+    /// The first of two ports a node; free ones when absent.
+    #[arg(long, value_name = "PORT")]
+    port_base: Option<u16>,
+    /// How many nodes; a directory that holds a cluster keeps its own number.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: u64,
+    /// Print one line of JSON when it is ready.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the command and prints its answer.
+/// Runs the command; prints when everything is ready.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match play(arguments) {
-        Ok(text) => answer("demo", &text, 0),
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let played = runtime
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(play(arguments)));
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let detail = format!("{error:#}");
             eprintln!("fiscus demo: {detail}");
@@ -59,145 +83,124 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn play(arguments: &Arguments) -> Result<String> {
-    let dir = directory(arguments.dir.as_deref())?;
-    let day = day::play()?;
-    let files = Files::new(dir);
-    files.write(&day)?;
-    if arguments.json { Ok(files.json(&day)) } else { screen(&files, &day) }
+/// A directory that is removed at the end unless somebody named it.
+struct Place {
+    dir: PathBuf,
+    temporary: bool,
 }
 
-/// A new directory, or an empty one: files of two days must not mix.
-fn directory(wanted: Option<&Path>) -> Result<PathBuf> {
-    let dir = match wanted {
-        Some(dir) => dir.to_owned(),
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.dir)
+        {
+            eprintln!("fiscus demo: {} is left behind: {error}", self.dir.display());
+        }
+    }
+}
+
+async fn play(arguments: &Arguments) -> Result<()> {
+    // Asked for before anything is started, so that an early Ctrl-C stops what there is.
+    let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let place = place(arguments.dir.as_deref())?;
+    let layout = Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base)?;
+    let mut nodes = Nodes::start(&layout)?;
+    let ended = tokio::select! {
+        shown = show(&layout, &mut nodes, arguments.json) => shown,
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+    };
+    let ended = match ended {
+        Ok(()) if nodes.are_ready() => tokio::select! {
+            failed = nodes.keep_running() => failed,
+            _ = term.recv() => Ok(()),
+            _ = int.recv() => Ok(()),
+        },
+        ended => ended,
+    };
+    let stopped = nodes.stop().await;
+    ended.and(stopped)
+}
+
+/// Waits until the cluster serves, fills it the first time, and says where everything is.
+async fn show(layout: &Layout, nodes: &mut Nodes, json: bool) -> Result<()> {
+    eprintln!("starting {} nodes in {}", layout.nodes(), layout.dir().display());
+    nodes.wait_until_they_serve(layout).await?;
+    let cluster = Connection::of_dir(layout.dir()).open()?;
+    let addresses: Vec<String> = layout.rpc_addresses();
+    let manifest = Manifest::builtin().to_json();
+    found(&cluster, &addresses, layout.data_groups(), &manifest).await?;
+    let sold = samples::fill(&cluster, layout).await?;
+    nodes.set_ready();
+    let text = if json { line(layout, nodes) } else { screen(layout, nodes, &sold)? };
+    print!("{text}");
+    std::io::Write::flush(&mut std::io::stdout()).context("standard output")
+}
+
+fn place(wanted: Option<&Path>) -> Result<Place> {
+    let (dir, temporary) = match wanted {
+        Some(dir) => (dir.to_owned(), false),
         None => {
-            let suffix = hex(&random::random_bytes::<6>()?);
-            std::env::temp_dir().join(format!("fiscus-demo-{suffix}"))
+            let mut random = [0; 6];
+            ensure!(SystemRandom::new().fill(&mut random).is_ok(), "there is no randomness");
+            (std::env::temp_dir().join(format!("fiscus-demo-{}", hex(&random))), true)
         }
     };
     let named = || dir.display().to_string();
-    fs::create_dir_all(&dir).with_context(named)?;
+    std::fs::create_dir_all(&dir).with_context(named)?;
     let dir = dir.canonicalize().with_context(named)?;
-    let empty = fs::read_dir(&dir).with_context(named)?.next().is_none();
-    ensure!(empty, "{} is not empty; name a new directory", dir.display());
-    Ok(dir)
+    Ok(Place { dir, temporary })
 }
 
-/// Where everything is.
-struct Files {
-    dir: PathBuf,
+fn line(layout: &Layout, nodes: &Nodes) -> String {
+    let nodes = nodes.list().map(|(id, pid)| {
+        Object::new()
+            .count("id", id)
+            .count("pid", pid.into())
+            .text("rpc", &layout.rpc(id))
+            .text("admin", &format!("http://{}", layout.admin(id)))
+            .finish()
+    });
+    let line = Object::new()
+        .text("dir", &layout.dir().display().to_string())
+        .json("nodes", &array(nodes))
+        .finish();
+    line + "\n"
 }
 
-impl Files {
-    fn new(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    fn receipt(&self, receipt: &Receipt) -> PathBuf {
-        self.path("receipts").join(format!("{}.txt", receipt.number))
-    }
-
-    fn write(&self, day: &Day) -> Result<()> {
-        let receipts = self.path("receipts");
-        fs::create_dir(&receipts).with_context(|| receipts.display().to_string())?;
-        for receipt in &day.receipts {
-            write(&self.receipt(receipt), &format!("{}\n", receipt.url))?;
-        }
-        write(&self.path("fiscal-keys.json"), &keys(day)?)?;
-        write(&self.path("journal.jsonl"), &journal(day)?)?;
-        write(&self.path("z.json"), &format!("{}\n", day.closure))?;
-        write(&self.path("checkpoint.txt"), &day.checkpoint.0)?;
-        write(&self.path("log-key.txt"), &format!("{}\n", day.log_key))?;
-        // Canonical bytes end where the invoice ends: a line end would not be canonical.
-        write(&self.path("invoice.json"), &day.invoice)
-    }
-
-    fn json(&self, day: &Day) -> String {
-        let shown = |path: PathBuf| path.display().to_string();
-        let receipts: Vec<String> =
-            day.receipts.iter().map(|receipt| shown(self.receipt(receipt))).collect();
-        let line = Object::new()
-            .flag("ok", true)
-            .text("dir", &self.dir.display().to_string())
-            .text("keys", &shown(self.path("fiscal-keys.json")))
-            .texts("receipts", receipts.iter().map(String::as_str))
-            .text("journal", &shown(self.path("journal.jsonl")))
-            .text("z", &shown(self.path("z.json")))
-            .text("checkpoint", &shown(self.path("checkpoint.txt")))
-            .text("log_key", &shown(self.path("log-key.txt")))
-            .text("invoice", &shown(self.path("invoice.json")));
-        line.finish() + "\n"
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())
-}
-
-fn keys(day: &Day) -> Result<String> {
-    let (id, key, valid_from) = day.authority()?;
-    let listed = AuthorityKey {
-        id: id.to_owned(),
-        public_key: key.verifying_key(),
-        valid_from,
-        valid_until: None,
-        status: KeyStatus::Active,
-    };
-    Ok(KeySet::new([listed])?.to_json())
-}
-
-/// One record a line, each as an audit chunk of its own with its inclusion proof; the last line
-/// carries the checkpoint that all proofs lead to.
-fn journal(day: &Day) -> Result<String> {
-    let records = day.group.records()?;
-    let (note, size) = &day.checkpoint;
-    let mut lines = String::new();
-    for (index, (record, signature)) in records.iter().enumerate() {
-        let mut chunk = AuditChunk::new(u64::try_from(index)?);
-        chunk.push(record, signature, &day.group.prove(*size, record.leaf_index)?)?;
-        let last = index + 1 == records.len();
-        lines.push_str(&chunk.finish(last.then_some(note)));
-        lines.push('\n');
-    }
-    Ok(lines)
-}
-
-fn screen(files: &Files, day: &Day) -> Result<String> {
+fn screen(layout: &Layout, nodes: &Nodes, sold: &Sold) -> Result<String> {
     let program = std::env::current_exe().context("where this program is")?;
     let program = quoted(&program);
-    let first = day.receipts.first().context("the day has a receipt")?;
-    let digit = first.total.chars().next().context("a total has a digit")?;
-    let other = if digit == '9' { '8' } else { '9' };
-    let receipt = format!("receipts/{}.txt", first.number);
-    let story = day.story.join("\n");
+    let dir = quoted(layout.dir());
+    let mut lines = String::new();
+    for (id, pid) in nodes.list() {
+        let (rpc, admin) = (layout.rpc(id), layout.admin(id));
+        lines.push_str(&format!("  node {id}   {rpc:<17}  http://{admin}/metrics   pid {pid}\n"));
+    }
+    let (first, pid) = nodes.list().next().context("there is a node")?;
     Ok(format!(
         "\
-A trading day of one outlet, played through the ledger's core in memory. Numbers, taxes, hashes,
-signatures and proofs are real; the replicated cluster that will keep them is the next stage.
+A cluster of {count} nodes, with mutual TLS, {groups} data group and a directory, in {shown}
 
-{story}
+{lines}
+{organisations} organisations, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
 
-Everything is in {dir}
-  fiscal-keys.json  the published key     receipts/       what the QR codes say
-  journal.jsonl     records and proofs    z.json          the daily closure
-  checkpoint.txt    the signed root       log-key.txt     the key that signed it
-  invoice.json      the first sale in its one canonical spelling
+Try it, in another terminal:
+  {program} admin --dir {dir} status
+  kill -9 {pid}; {program} admin --dir {dir} status       # node {first} dies, the others go on, it comes back
+  {program} receipt verify \"$(cat {receipt})\" --keys {dir}/fiscal-keys.json
 
-Try it. A receipt proves itself, without any network:
-  cd {dir_quoted}
-  {program} receipt verify \"$(cat {receipt})\" --keys fiscal-keys.json
-One digit of its total changed, and it is refused:
-  {program} receipt verify \"$(sed s/t={digit}/t={other}/ {receipt})\" --keys fiscal-keys.json
-The invoice behind it, as a fiscal device would send it:
-  {program} invoice check --strict invoice.json
+Ctrl-C stops everything.
 ",
-        dir = files.dir.display(),
-        dir_quoted = quoted(&files.dir),
+        count = layout.nodes(),
+        groups = layout.data_groups(),
+        shown = layout.dir().display(),
+        organisations = sold.organisations,
+        merchants = sold.merchants,
+        outlets = sold.outlets,
+        invoices = sold.invoices,
+        receipt = quoted(&sold.receipt),
     ))
 }
 

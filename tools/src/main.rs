@@ -3,6 +3,7 @@
 mod admin;
 mod demo;
 mod invoice_check;
+mod node;
 mod output;
 mod pki;
 mod receipt_verify;
@@ -21,10 +22,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Operate a cluster.
-    #[command(subcommand)]
-    Admin(admin::Admin),
+    Admin(admin::Arguments),
     Demo(demo::Arguments),
+    Node(node::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
     Invoice(Invoice),
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Node(arguments) => node::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }

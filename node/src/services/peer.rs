@@ -7,7 +7,7 @@ use fiscus_ledger::state::group::{APPLY_VERSION_MAX, CheckpointTuple};
 use fiscus_proto::peer::{self as wire, peer_server::Peer};
 use fiscus_proto::tls::Role;
 use fiscus_raft::consensus::{ReadIndexError, metadata};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -74,6 +74,26 @@ impl PeerService {
         }
         let opened = self.groups.open(group).await;
         opened.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
+impl PeerService {
+    /// The first message names the group; all others of the stream are of the same one.
+    async fn append_to_group(
+        self,
+        mut requests: Streaming<wire::AppendRequest>,
+    ) -> Result<Answers<wire::AppendResponse>, Status> {
+        let Some(first) = requests.message().await? else {
+            return Ok(Box::pin(futures_util::stream::empty()));
+        };
+        let group = first.group;
+        let hosted = self.group(group).await?;
+        let rest = requests.take_while(move |request| {
+            std::future::ready(request.as_ref().is_ok_and(|request| request.group == group))
+        });
+        let rest = rest.filter_map(|request| std::future::ready(request.ok()));
+        let all = futures_util::stream::once(std::future::ready(first)).chain(rest);
+        Ok(Box::pin(hosted.handle.append(all)))
     }
 }
 
@@ -194,19 +214,11 @@ impl Peer for PeerService {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         self.check(&request)?;
-        let mut requests = request.into_inner();
-        // The first message names the group; all others of the stream are of the same one.
-        let Some(first) = requests.message().await? else {
-            return Ok(Response::new(Box::pin(futures_util::stream::empty())));
-        };
-        let group = first.group;
-        let hosted = self.group(group).await?;
-        let rest = requests.take_while(move |request| {
-            std::future::ready(request.as_ref().is_ok_and(|request| request.group == group))
-        });
-        let rest = rest.filter_map(|request| std::future::ready(request.ok()));
-        let all = futures_util::stream::once(std::future::ready(first)).chain(rest);
-        Ok(Response::new(Box::pin(hosted.handle.append(all))))
+        let service = self.clone();
+        let requests = request.into_inner();
+        // The answer begins at once: the leader waits for it before it has anything to send.
+        let answers = futures_util::stream::once(service.append_to_group(requests)).try_flatten();
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn offer_snapshot(

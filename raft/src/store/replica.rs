@@ -533,7 +533,10 @@ fn open_state(
     options: &ReplicaOptions,
 ) -> Result<(OpenState, Working), StoreError> {
     disk.create_dir_all(dir).map_err(io_error("make", dir))?;
-    let redb = RedbOptions { cache_bytes: options.index_cache_bytes };
+    let redb = RedbOptions {
+        cache_bytes: options.index_cache_bytes,
+        ..RedbOptions::default()
+    };
     let index: Arc<dyn Index> =
         Arc::new(RedbIndex::open(disk.clone(), dir.join(INDEX_FILE), redb)?);
     let damaged = |what, detail: String| StoreError::Row {

@@ -304,7 +304,10 @@ impl SnapshotDir {
             }
         }
         let rows = RowFiles::new(self, &**disk);
-        let redb = RedbOptions { cache_bytes: options.index_cache_bytes };
+        let redb = RedbOptions {
+        cache_bytes: options.index_cache_bytes,
+        ..RedbOptions::default()
+    };
         let index = bulk_load(disk.clone(), &target.join(INDEX_FILE), redb, rows)?;
         index.flush()?;
         drop(index);

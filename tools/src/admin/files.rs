@@ -13,13 +13,13 @@ use crate::pki::Issued;
 const BYTES_MAX: u64 = 1 << 20;
 
 /// A certificate and its key in a folder, as `NAME.pem` and `NAME.key`.
-pub(super) struct Pair {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
+pub(crate) struct Pair {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Pair {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         Self { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) }
     }
 
@@ -42,7 +42,7 @@ impl Pair {
     }
 
     /// Writes both files in place of any that are there.
-    pub(super) fn write(&self, issued: &Issued) -> Result<()> {
+    pub(crate) fn write(&self, issued: &Issued) -> Result<()> {
         if let Some(folder) = self.cert.parent() {
             fs::create_dir_all(folder).with_context(|| shown(folder))?;
         }

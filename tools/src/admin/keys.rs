@@ -106,7 +106,7 @@ fn generate(arguments: &Generate) -> Result<Report, Failure> {
 }
 
 /// Two authorities and a log key for the directory and for each data group.
-fn cluster_keys(prefix: &str, groups: u64) -> Result<Vec<KeyToStore>, KeyFileError> {
+pub(crate) fn cluster_keys(prefix: &str, groups: u64) -> Result<Vec<KeyToStore>, KeyFileError> {
     let mut keys = Vec::new();
     for group in 0..=groups {
         for environment in [Environment::Live, Environment::Sandbox] {

@@ -1,19 +1,33 @@
 //! `fiscus admin`: what operators do.
 
-mod files;
-mod keys;
+pub(crate) mod cluster;
+pub(crate) mod files;
+pub(crate) mod init;
+pub(crate) mod keys;
 mod pki;
+mod status;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
 use fiscus_ledger::payload::Object;
 
 use crate::output::answer;
 
 /// Operate a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    connection: cluster::Connection,
+    #[command(subcommand)]
+    command: Admin,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Admin {
+enum Admin {
+    Init(init::Arguments),
+    Status(status::Arguments),
     /// Make and look at certificates for mutual TLS.
     #[command(subcommand)]
     Pki(pki::Pki),
@@ -23,11 +37,20 @@ pub(crate) enum Admin {
 }
 
 /// Runs the command and prints its answer.
-pub(crate) fn run(command: &Admin) -> ExitCode {
-    match command {
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let connection = &arguments.connection;
+    match &arguments.command {
+        Admin::Init(command) => init::run(connection, command),
+        Admin::Status(command) => status::run(connection, command),
         Admin::Pki(command) => pki::run(command),
         Admin::Keys(command) => keys::run(command),
     }
+}
+
+/// Runs what waits for the network.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("starting the runtime")?.block_on(work)
 }
 
 /// What went wrong: a number for scripts, a code for programs, a sentence for people.

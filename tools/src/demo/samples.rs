@@ -1,0 +1,226 @@
+//! What a demonstration cluster is filled with: an organisation, its merchants and outlets, and a few
+//! invoices of each kind. Every step can be repeated: it is made once, under the same keys.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use fiscus_ledger::hash::Hash32;
+use fiscus_ledger::invoice::parse_lenient;
+use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::payload::Object;
+use fiscus_ledger::qr::{QrFields, QrPayload};
+use fiscus_ledger::record::Record;
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::client::{Answer, ClusterClient, SubmitError};
+use fiscus_proto::command::{self as proto, Command, command};
+use fiscus_proto::ledger::{Consistency, JournalRecord};
+
+use super::cluster_files::{Layout, write};
+use crate::admin::cluster::Cluster;
+
+const HOST: &str = "verify.example.cd";
+const GROUP: u64 = 1;
+const WAIT: Duration = Duration::from_secs(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// An outlet, its merchant, and the code in its fiscal numbers.
+struct SampleOutlet {
+    id: &'static str,
+    merchant_nif: &'static str,
+    code: &'static str,
+}
+
+const ORGANISATION: &str = "org-kivu-retail";
+const MERCHANTS: [(&str, &str); 2] =
+    [("A1234567B", "Alimentation Gombe SARL"), ("B7654321C", "Pharmacies du Fleuve SA")];
+const OUTLETS: [SampleOutlet; 4] = [
+    SampleOutlet { id: "outlet-gombe", merchant_nif: "A1234567B", code: "GOMBE" },
+    SampleOutlet { id: "outlet-limete", merchant_nif: "A1234567B", code: "LIMETE" },
+    SampleOutlet { id: "outlet-matete", merchant_nif: "B7654321C", code: "MATETE" },
+    SampleOutlet { id: "outlet-ngaliema", merchant_nif: "B7654321C", code: "NGALIEMA" },
+];
+const INVOICES: [(&str, &str); 6] = [
+    ("sale", include_str!("../../../docs/samples/sale.json")),
+    ("inclusive", include_str!("../../../docs/samples/inclusive.json")),
+    ("usd", include_str!("../../../docs/samples/usd.json")),
+    ("export", include_str!("../../../docs/samples/export.json")),
+    ("embassy", include_str!("../../../docs/samples/embassy.json")),
+    ("credit-note", include_str!("../../../docs/samples/credit_note.json")),
+];
+
+/// What there is now.
+pub(super) struct Sold {
+    pub(super) organisations: usize,
+    pub(super) merchants: usize,
+    pub(super) outlets: usize,
+    pub(super) invoices: usize,
+    /// The first receipt.
+    pub(super) receipt: PathBuf,
+}
+
+/// Fills the cluster, and writes the receipts and the published keys.
+pub(super) async fn fill(cluster: &Cluster, layout: &Layout) -> Result<Sold> {
+    let client = cluster.client().await?;
+    let organisation = Object::new().text("name", "Kivu Retail").finish();
+    put(&client, "organisation", ORGANISATION, organisation).await?;
+    for (nif, name) in MERCHANTS {
+        let merchant =
+            Object::new().text("nif", nif).text("name", name).text("organisation", ORGANISATION);
+        put(&client, "merchant", nif, merchant.finish()).await?;
+    }
+    for outlet in &OUTLETS {
+        register(&client, outlet).await?;
+    }
+    let receipts = layout.dir().join("receipts");
+    std::fs::create_dir_all(&receipts).with_context(|| receipts.display().to_string())?;
+    let mut first = None;
+    let mut invoices = 0;
+    for outlet in &OUTLETS {
+        for (name, text) in INVOICES {
+            let record = seal(&client, outlet, name, text).await?;
+            let (number, url) = receipt(&record)?;
+            let path = receipts.join(format!("{number}.txt"));
+            write(&path, &format!("{url}\n"))?;
+            first.get_or_insert(path);
+            invoices += 1;
+        }
+    }
+    write(&layout.dir().join("fiscal-keys.json"), &published_keys(&client).await?)?;
+    Ok(Sold {
+        organisations: 1,
+        merchants: MERCHANTS.len(),
+        outlets: OUTLETS.len(),
+        invoices,
+        receipt: first.context("there are invoices")?,
+    })
+}
+
+/// Sends a command until it has a clear answer.
+async fn submit(client: &ClusterClient, group: u64, kind: command::Command) -> Result<Answer> {
+    let command = Command { command: Some(kind) };
+    loop {
+        match client.submit(group, command.clone(), WAIT).await {
+            Ok(answer) => return Ok(answer),
+            // Everything that is sent here may be sent again.
+            Err(SubmitError::Unknown { .. } | SubmitError::Busy { .. }) => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn put(client: &ClusterClient, kind: &str, id: &str, json: String) -> Result<()> {
+    let put = proto::PutDocument {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        expected_version: 0,
+        bytes: json.into_bytes().into(),
+    };
+    match submit(client, 0, command::Command::PutDocument(put)).await? {
+        Answer::Done => Ok(()),
+        // It was there before.
+        Answer::Refused(refusal) if refusal.code == "VERSION_CONFLICT" => Ok(()),
+        answer => bail!("the {kind} {id} was not taken: {answer:?}"),
+    }
+}
+
+async fn register(client: &ClusterClient, outlet: &SampleOutlet) -> Result<()> {
+    let fact = proto::OutletFact {
+        outlet_id: outlet.id.to_owned(),
+        merchant_nif: outlet.merchant_nif.to_owned(),
+        prefix: "KIN".to_owned(),
+        code: outlet.code.to_owned(),
+        group: GROUP,
+        status: proto::OutletStatus::Active.into(),
+        environment: proto::Environment::Live.into(),
+        signing_mode: proto::SigningMode::Cluster.into(),
+    };
+    let register = proto::RegisterOutlet { fact: Some(fact) };
+    match submit(client, 0, command::Command::RegisterOutlet(register)).await? {
+        Answer::Recorded(_) => Ok(()),
+        Answer::Refused(refusal) if refusal.code == "OUTLET_EXISTS" => Ok(()),
+        answer => bail!("the outlet {} was not taken: {answer:?}", outlet.id),
+    }
+}
+
+/// Seals a sample for an outlet. An outlet that was registered just now takes a moment to be known to
+/// its group, and so does the manifest.
+async fn seal(
+    client: &ClusterClient,
+    outlet: &SampleOutlet,
+    name: &str,
+    sample: &str,
+) -> Result<JournalRecord> {
+    let text = sample
+        .replace("outlet-gombe", outlet.id)
+        .replace("KIN-GOMBE", &format!("KIN-{}", outlet.code))
+        .replace("A1234567B", outlet.merchant_nif);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let now = UnixMs::new(u64::try_from(now)?);
+    let parsed = parse_lenient(text.as_bytes(), &Manifest::builtin(), now)
+        .map_err(|problem| anyhow::anyhow!("the sample {name}: {problem}"))?;
+    let key = blake3::hash(format!("demo/{}/{name}", outlet.id).as_bytes());
+    let seal = proto::Seal {
+        submitted: Some(proto::Submitted {
+            outlet_id: outlet.id.to_owned(),
+            key: key.as_bytes()[..16].to_vec().into(),
+            fingerprint: parsed.fingerprint.to_vec().into(),
+        }),
+        terminal_id: "till-1".to_owned(),
+        device_id: None,
+        payload: parsed.invoice.canonical_bytes().to_vec().into(),
+    };
+    let until = tokio::time::Instant::now() + WAIT;
+    loop {
+        match submit(client, GROUP, command::Command::Seal(seal.clone())).await? {
+            Answer::Recorded(record) | Answer::AlreadyRecorded(record) => return Ok(record),
+            Answer::Refused(refusal)
+                if ["OUTLET_UNKNOWN", "NO_MANIFEST"].contains(&refusal.code.as_str()) =>
+            {
+                ensure!(tokio::time::Instant::now() < until, "{}: {}", refusal.code, refusal.detail);
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            answer => bail!("the sample {name} of {} was not sealed: {answer:?}", outlet.id),
+        }
+    }
+}
+
+/// A receipt's number and the text of its QR code.
+fn receipt(sealed: &JournalRecord) -> Result<(String, String)> {
+    let record = Record::decode(&sealed.record).context("the sealed record")?;
+    let signature = (&*sealed.signature).try_into().context("a signature has 64 bytes")?;
+    let payload = QrPayload::new(QrFields {
+        host: HOST.to_owned(),
+        fiscal_number: record.fiscal_number.to_owned(),
+        timestamp: record.timestamp,
+        kind: record.kind.as_str().to_owned(),
+        total: record.total.to_owned(),
+        currency: record.currency.to_owned(),
+        authority_id: record.authority_id.to_owned(),
+        hidden_hash: record.hidden_hash(),
+        signature,
+        credential: None,
+    })?;
+    Ok((record.fiscal_number.to_owned(), payload.to_url()))
+}
+
+/// The authorities of the data group, as they are published.
+async fn published_keys(client: &ClusterClient) -> Result<String> {
+    let group = client.read_group(GROUP, Consistency::Linearizable, WAIT).await?;
+    let keys = group.authorities.iter().filter(|known| known.status != "prepared").map(|known| {
+        let public_key = Hash32::try_from(&*known.public_key).context("a key has 32 bytes")?;
+        let retired = known.status == "retired";
+        Ok(AuthorityKey {
+            id: known.id.clone(),
+            public_key: ed25519_dalek::VerifyingKey::from_bytes(&public_key)
+                .context("the authority's key")?,
+            valid_from: UnixMs::new(known.valid_from_ms.unwrap_or(0)),
+            valid_until: known.valid_until_ms.map(UnixMs::new),
+            status: if retired { KeyStatus::Retired } else { KeyStatus::Active },
+        })
+    });
+    Ok(KeySet::new(keys.collect::<Result<Vec<_>>>()?)?.to_json())
+}
