@@ -55,7 +55,8 @@ fn default_region() -> String {
 }
 
 fn default_log() -> String {
-    "info".to_owned()
+    // Raft repeats itself about every peer that is away.
+    "info,openraft=error".to_owned()
 }
 
 /// The files of mutual TLS.

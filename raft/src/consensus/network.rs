@@ -29,6 +29,9 @@ use crate::disk::Disk;
 
 type Rpc = RPCError<TypeConfig>;
 
+/// A stream is set up within this time, the connection under it included.
+const STREAM_SETUP: Duration = Duration::from_secs(1);
+
 /// How other nodes are spoken to.
 #[derive(Debug, Clone)]
 pub struct NetworkOptions {
@@ -257,7 +260,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let mut client = self.client()?;
             let group = self.group;
             let requests = input.map(move |request| append_message(group, &request));
-            let limit = option.hard_ttl();
+            // A stream is made once and lives long: making it may take a new connection.
+            let limit = option.hard_ttl().max(STREAM_SETUP);
             let call = client.append(requests);
             let answers = self.within(RPCTypes::AppendEntries, limit, call).await?;
             let answers: BoxStream<'s, _> = Box::pin(answers.map(append_result));
