@@ -9,7 +9,8 @@
 //! as damage, and the index answers nothing else from then on.
 //!
 //! Invariant: what redb latched (a failed write or sync) stays an error until the index is opened again.
-//! Non-goal: shrinking the file; redb reuses the room.
+//! Non-goal: shrinking the file; redb reuses the room and trims
+//! it on closing.
 
 use std::fmt;
 use std::io;
