@@ -43,6 +43,9 @@ pub const RANGE_BYTES_MAX: usize = 8 << 20;
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Sees one row after the other, key and value, until it breaks.
+pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// When a batch has to survive what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -92,7 +95,7 @@ pub trait View: Debug + Send {
         &self,
         from: &[u8],
         to: Option<&[u8]>,
-        row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        row: &mut RowVisitor<'_>,
     ) -> Result<ControlFlow<()>, IndexError>;
 
     /// The rows with `from <= key < to` in key order, at most `limit` of them and at most

@@ -9,7 +9,8 @@
 //! as damage, and the index answers nothing else from then on.
 //!
 //! Invariant: what redb latched (a failed write or sync) stays an error until the index is opened again.
-//! Non-goal: shrinking the file; redb reuses the room.
+//! Non-goal: shrinking the file; redb reuses the room and trims
+//! it on closing.
 
 use std::fmt;
 use std::io;
@@ -25,7 +26,7 @@ use redb::{
 
 use super::batch::{Batch, Change};
 use super::pages::{self, DamageNote, OpenPagesError, PageFile};
-use super::{Durability, Index, IndexError, IndexStats, View, row};
+use super::{Durability, Index, IndexError, IndexStats, RowVisitor, View, row};
 use crate::disk::{Disk, OpenHow};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -177,7 +178,7 @@ impl RedbIndex {
         })
     }
 
-    /// Appends rows that follow every row there is, in order. Answers how many did before one did not.
+    /// Appends rows that follow every row there is, in order.
     pub(super) fn append(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
         self.commit(how, |table| {
             let mut buffer = Vec::new();
@@ -204,7 +205,7 @@ impl Index for RedbIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         let database = self.database();
         let transaction = self.place.run("read", || Ok(database.begin_read()?))?;
-        RedbView::new(&self.place, transaction)?.get(key)
+        RedbView::new(&self.place, &transaction)?.get(key)
     }
 
     fn write(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
@@ -234,7 +235,7 @@ impl Index for RedbIndex {
     fn view(&self) -> Result<Box<dyn View>, IndexError> {
         let database = self.database();
         let transaction = self.place.run("read", || Ok(database.begin_read()?))?;
-        Ok(Box::new(RedbView::new(&self.place, transaction)?))
+        Ok(Box::new(RedbView::new(&self.place, &transaction)?))
     }
 
     fn stats(&self) -> Result<IndexStats, IndexError> {
@@ -265,7 +266,7 @@ impl fmt::Debug for RedbView {
 }
 
 impl RedbView {
-    fn new(place: &Place, transaction: ReadTransaction) -> Result<Self, IndexError> {
+    fn new(place: &Place, transaction: &ReadTransaction) -> Result<Self, IndexError> {
         let table = place.run("read", || Ok(transaction.open_table(ROWS)?))?;
         Ok(Self { place: place.clone(), table })
     }
@@ -288,7 +289,7 @@ impl View for RedbView {
         &self,
         from: &[u8],
         to: Option<&[u8]>,
-        row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        row: &mut RowVisitor<'_>,
     ) -> Result<ControlFlow<()>, IndexError> {
         if to.is_some_and(|to| to <= from) {
             return Ok(ControlFlow::Continue(()));

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::batch::Batch;
-use super::{Durability, Index, IndexError, IndexStats, Row, View, key_after, row};
+use super::{Durability, Index, IndexError, IndexStats, Row, RowVisitor, View, key_after, row};
 use crate::disk::{Disk, OpenHow};
 
 /// A scan holds writers up for at most this many rows at a time.
@@ -288,7 +288,7 @@ impl View for SledView {
         &self,
         from: &[u8],
         to: Option<&[u8]>,
-        row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        row: &mut RowVisitor<'_>,
     ) -> Result<ControlFlow<()>, IndexError> {
         let mut from = from.to_vec();
         while to.is_none_or(|to| from.as_slice() < to) {
