@@ -27,7 +27,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(crate) fn code(self) -> u8 {
+    /// The code in stored rows and records.
+    #[must_use]
+    pub fn code(self) -> u8 {
         match self {
             Self::Seal => 1,
             Self::OpenShift => 2,

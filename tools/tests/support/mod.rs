@@ -1,0 +1,170 @@
+//! A real cluster of processes, a load of sales, and what must hold of everything that was answered.
+//!
+//! Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
+
+pub mod history;
+pub mod load;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fiscus_ledger::json::Value;
+use fiscus_proto::client::{ClientConfig, ClusterClient};
+use fiscus_proto::tls::{TlsFiles, TlsMaterial};
+
+pub fn fiscus() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fiscus"))
+}
+
+/// A directory of one test that does not exist yet. It stays when the test fails.
+pub fn fresh(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    dir
+}
+
+/// `fiscus demo`, running.
+pub struct Demo {
+    child: Child,
+    pub dir: PathBuf,
+    pub nodes: Vec<NodeAt>,
+    /// Its standard error, as it comes.
+    log: std::thread::JoinHandle<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NodeAt {
+    pub id: u64,
+    pub rpc: String,
+    pub admin: String,
+}
+
+impl Demo {
+    pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// Starts it and waits for its line.
+    pub fn start_with(dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = fiscus()
+            .args(["demo", "--json", "--dir"])
+            .arg(dir)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let errors = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let lines = BufReader::new(errors).lines().map_while(Result::ok);
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            child.wait().unwrap();
+            panic!("the demo did not start: {}", log.join().unwrap());
+        }
+        let said = Value::parse(&line).unwrap();
+        let Some(Value::Array(list)) = said.member("nodes") else { panic!("{line}") };
+        let nodes = list.iter().map(|node| NodeAt {
+            id: number(node, "id"),
+            rpc: text(node, "rpc"),
+            admin: text(node, "admin"),
+        });
+        let nodes = nodes.collect();
+        Self { child, dir: dir.to_owned(), nodes, log }
+    }
+
+    /// The process ids of the nodes that run now.
+    pub fn pids(&self) -> Vec<(u64, u32)> {
+        let listed = Command::new("pgrep")
+            .args(["-P", &self.child.id().to_string(), "-a"])
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let pid = |id: u64| {
+            let named = format!("/n{id}/node.toml");
+            let line = listed.lines().find(|line| line.contains(&named))?;
+            line.split(' ').next()?.parse().ok()
+        };
+        self.nodes.iter().filter_map(|node| Some((node.id, pid(node.id)?))).collect()
+    }
+
+    pub fn kill(&self, id: u64) {
+        if let Some((_, pid)) = self.pids().into_iter().find(|(known, _)| *known == id) {
+            signal("KILL", pid);
+        }
+    }
+
+    /// Ctrl-C; waits for the end and returns what was said on standard error.
+    pub fn stop(mut self) -> String {
+        signal("INT", self.child.id());
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the demo does not stop");
+            std::thread::yield_now();
+        }
+        let status = self.child.wait().unwrap();
+        let said = self.log.join().unwrap();
+        assert!(status.success(), "{status}: {said}");
+        said
+    }
+
+    pub fn tls(&self, name: &str) -> TlsMaterial {
+        let pki = self.dir.join("pki");
+        let (cert, key) = (pki.join(format!("{name}.pem")), pki.join(format!("{name}.key")));
+        TlsFiles { ca: pki.join("ca.pem"), cert, key }.load().unwrap()
+    }
+
+    pub async fn client(&self) -> ClusterClient {
+        let seeds = self.nodes.iter().map(|node| node.rpc.clone()).collect();
+        let config = ClientConfig::new(seeds, Some(self.tls("gateway")));
+        ClusterClient::connect(config).await.unwrap()
+    }
+
+    /// `fiscus admin status --json`, as a document.
+    pub fn status(&self) -> String {
+        let out = fiscus()
+            .args(["admin", "--dir"])
+            .arg(&self.dir)
+            .args(["status", "--json"])
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// The leader of a group; none when nobody knows one.
+    pub fn leader(&self, group: u64) -> Option<u64> {
+        let status = self.status();
+        let status = Value::parse(&status).ok()?;
+        let Some(Value::Array(groups)) = status.member("groups") else { return None };
+        let of = groups.iter().find(|known| number(known, "id") == group)?;
+        match of.member("leader") {
+            Some(Value::Number(id)) => id.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(sent.unwrap().success() || name == "KILL");
+}
+
+pub fn number(value: &Value<'_>, name: &str) -> u64 {
+    match value.member(name) {
+        Some(Value::Number(text)) => text.parse().unwrap(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+pub fn text(value: &Value<'_>, name: &str) -> String {
+    match value.member(name) {
+        Some(Value::String(text)) => text.to_string(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
