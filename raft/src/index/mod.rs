@@ -19,6 +19,7 @@
 mod batch;
 mod bulk;
 mod error;
+mod layered;
 mod pages;
 mod redb_backend;
 mod row;
@@ -33,6 +34,7 @@ use std::ops::ControlFlow;
 pub use batch::Batch;
 pub use bulk::{BulkLoad, bulk_load};
 pub use error::IndexError;
+pub use layered::LayeredIndex;
 pub use redb_backend::{RedbIndex, RedbOptions};
 #[cfg(feature = "sled")]
 pub use sled_backend::{SledIndex, SledOptions};

@@ -10,7 +10,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::{Changes, Model, changes, durability, keys};
 use crate::disk::RealDisk;
 use crate::index::{
-    Batch, BulkLoad, Durability, Index, IndexError, RedbIndex, RedbOptions, View, bulk_load,
+    Batch, BulkLoad, Durability, Index, IndexError, IndexStats, LayeredIndex, RedbIndex,
+    RedbOptions, View, bulk_load,
     key_after,
 };
 
@@ -42,6 +43,42 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn redb(path: &Path) -> Box<dyn Index> {
     let options = RedbOptions { cache_bytes: 1 << 20, ..RedbOptions::default() };
     Box::new(RedbIndex::open(Arc::new(RealDisk), path, options).unwrap())
+}
+
+/// Closed by making everything durable, as a replica does.
+#[derive(Debug)]
+struct Layered(LayeredIndex);
+
+impl Drop for Layered {
+    fn drop(&mut self) {
+        self.0.flush().unwrap();
+    }
+}
+
+impl Index for Layered {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.0.get(key)
+    }
+
+    fn write(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
+        self.0.write(batch, how)
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.0.flush()
+    }
+
+    fn view(&self) -> Result<Box<dyn View>, IndexError> {
+        self.0.view()
+    }
+
+    fn stats(&self) -> Result<IndexStats, IndexError> {
+        self.0.stats()
+    }
+}
+
+fn layered(path: &Path) -> Box<dyn Index> {
+    Box::new(Layered(LayeredIndex::over(redb(path).into())))
 }
 
 #[cfg(feature = "sled")]
@@ -188,6 +225,57 @@ fn redb_scans_stop_and_batches_end_in_their_last_word() {
 #[test]
 fn redb_takes_large_values() {
     a_mebibyte_is_a_value_like_any_other(redb);
+}
+
+#[test]
+fn layers_agree_with_a_sorted_map() {
+    random_lives(layered, 150);
+}
+
+#[test]
+fn layers_stop_scans_and_batches_end_in_their_last_word() {
+    scans_stop_and_batches_end_in_their_last_word(layered);
+}
+
+#[test]
+fn layers_take_large_values() {
+    a_mebibyte_is_a_value_like_any_other(layered);
+}
+
+/// What is frozen sinks while more is written, and a view stays what it was.
+#[test]
+fn writers_go_on_while_a_layer_sinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = LayeredIndex::over(redb(&dir.path().join("index")).into());
+    let put = |key: u8, value: u8| {
+        index.write(Batch::new().put([key], [value]), Durability::Eventual).unwrap();
+    };
+    for key in 0..50 {
+        put(key, 1);
+    }
+    index.freeze();
+    let view = index.view().unwrap();
+    for key in 25..75 {
+        put(key, 2);
+    }
+    index.freeze();
+    put(0, 3);
+    index.sink().unwrap();
+    put(1, 4);
+    assert_eq!(view.range(&[], None, 100).unwrap().len(), 50);
+    assert!(view.range(&[], None, 100).unwrap().iter().all(|(_, value)| value == &[1]));
+    let rows = index.view().unwrap().range(&[], None, 100).unwrap();
+    let expected = (0..75_u8).map(|key| match key {
+        0 => 3,
+        1 => 4,
+        25.. => 2,
+        _ => 1,
+    });
+    assert!(rows.iter().map(|(_, value)| value[0]).eq(expected));
+    assert!(index.fresh_bytes() > 0);
+    index.flush().unwrap();
+    assert_eq!(index.fresh_bytes(), 0);
+    assert_eq!(index.view().unwrap().range(&[], None, 100).unwrap(), rows);
 }
 
 #[cfg(feature = "sled")]

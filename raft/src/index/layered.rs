@@ -1,0 +1,261 @@
+//! An index whose latest rows are in memory until they are made durable, many at once.
+//!
+//! ```text
+//! write ─► layer ─┐
+//! write ─► layer ─┼─ freeze ─► one frozen layer ─ sink ─► the index below, one durable commit
+//! write ─► layer ─┘
+//! get: newest layer … oldest layer, frozen layer, the index below
+//! ```
+//!
+//! Writing costs no IO, and a durable commit of the index below does not stop writers: they only wait for
+//! the moment of freezing. Layers are sorted and never change; small ones are merged into larger ones, so
+//! that there are never many. A view is the layers that there are, and a view of the index below.
+//!
+//! Invariant: what is below is always a state that a whole number of writes led to.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::{Batch, Durability, Index, IndexError, IndexStats, RowVisitor, View};
+
+/// A change; without a value it is a delete.
+type Change = (Bytes, Option<Bytes>);
+
+/// Changes in the order of their keys, each key once.
+#[derive(Debug, Default)]
+struct Layer {
+    changes: Vec<Change>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Layers {
+    /// Newest last.
+    fresh: Vec<Arc<Layer>>,
+    /// On its way into the index below; older than all fresh ones.
+    frozen: Option<Arc<Layer>>,
+}
+
+/// An index with its latest rows in memory.
+#[derive(Debug)]
+pub struct LayeredIndex {
+    below: Arc<dyn Index>,
+    layers: RwLock<Layers>,
+    /// Held while a frozen layer is on its way, so that there is one.
+    sinking: Mutex<()>,
+}
+
+/// One moment of it.
+#[derive(Debug)]
+struct LayeredView {
+    /// Newest first.
+    layers: Vec<Arc<Layer>>,
+    below: Box<dyn View>,
+}
+
+impl Layer {
+    fn of(batch: &Batch) -> Self {
+        // The last word on a key wins.
+        let last: BTreeMap<&[u8], Option<&[u8]>> = batch
+            .changes()
+            .iter()
+            .map(|change| (change.key.as_slice(), change.value.as_deref()))
+            .collect();
+        let changes = last.into_iter().map(|(key, value)| {
+            (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice))
+        });
+        Self { changes: changes.collect(), bytes: batch.len_bytes() }
+    }
+
+    /// What both say; where they differ, the newer.
+    fn merge(newer: &Self, older: &Self) -> Self {
+        let mut changes = Vec::with_capacity(newer.changes.len() + older.changes.len());
+        let (mut new, mut old) = (newer.changes.iter().peekable(), older.changes.iter().peekable());
+        loop {
+            let order = match (new.peek(), old.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+            };
+            if order == Ordering::Equal {
+                old.next();
+            }
+            let next = if order == Ordering::Greater { old.next() } else { new.next() };
+            changes.extend(next.cloned());
+        }
+        let bytes = changes.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Bytes::len)).sum();
+        Self { changes, bytes }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Option<&Bytes>> {
+        let at = self.changes.binary_search_by(|(known, _)| known.as_ref().cmp(key)).ok()?;
+        Some(self.changes[at].1.as_ref())
+    }
+
+    fn range(&self, from: &[u8], to: Option<&[u8]>) -> &[Change] {
+        let start = self.changes.partition_point(|(key, _)| key.as_ref() < from);
+        let end = to.map_or(self.changes.len(), |to| {
+            self.changes.partition_point(|(key, _)| key.as_ref() < to)
+        });
+        self.changes.get(start..end).unwrap_or(&[])
+    }
+}
+
+impl LayeredIndex {
+    /// Over an index that nobody else writes to.
+    #[must_use]
+    pub fn over(below: Arc<dyn Index>) -> Self {
+        Self { below, layers: RwLock::default(), sinking: Mutex::default() }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().expect("no holder panics")
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.layers.write().expect("no holder panics")
+    }
+
+    /// Bytes that are only in memory.
+    pub fn fresh_bytes(&self) -> usize {
+        let layers = self.read();
+        layers.fresh.iter().chain(&layers.frozen).map(|layer| layer.bytes).sum()
+    }
+
+    /// Fixes what the next [`Self::sink`] makes durable: everything written so far.
+    pub fn freeze(&self) {
+        let mut layers = self.change();
+        let fresh = std::mem::take(&mut layers.fresh);
+        let older = layers.frozen.take().into_iter().chain(fresh);
+        layers.frozen = older.reduce(|older, newer| Arc::new(Layer::merge(&newer, &older)));
+    }
+
+    /// Makes what is frozen durable. Writers go on meanwhile.
+    pub fn sink(&self) -> Result<(), IndexError> {
+        let _one = self.sinking.lock().expect("no holder panics");
+        let Some(frozen) = self.read().frozen.clone() else { return self.below.flush() };
+        let mut batch = Batch::with_capacity(frozen.changes.len());
+        for (key, value) in &frozen.changes {
+            match value {
+                Some(value) => batch.put(key.as_ref(), value.as_ref()),
+                None => batch.delete(key.as_ref()),
+            };
+        }
+        self.below.write(&batch, Durability::Durable)?;
+        let mut layers = self.change();
+        // More may have been frozen into it since; what sank is below it now, and the same.
+        if layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &frozen)) {
+            layers.frozen = None;
+        }
+        Ok(())
+    }
+}
+
+impl Index for LayeredIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        {
+            let layers = self.read();
+            for layer in layers.fresh.iter().rev().chain(&layers.frozen) {
+                if let Some(found) = layer.find(key) {
+                    return Ok(found.map(|value| value.to_vec()));
+                }
+            }
+        }
+        self.below.get(key)
+    }
+
+    fn write(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
+        let mut newest = Layer::of(batch);
+        let mut layers = self.change();
+        // As digits are carried: a layer swallows those before it that are no larger, so their number
+        // stays logarithmic and each row is merged as often.
+        while let Some(before) = layers.fresh.pop() {
+            if before.changes.len() > newest.changes.len() {
+                layers.fresh.push(before);
+                break;
+            }
+            newest = Layer::merge(&newest, &before);
+        }
+        layers.fresh.push(Arc::new(newest));
+        drop(layers);
+        match how {
+            Durability::Eventual => Ok(()),
+            Durability::Durable => self.flush(),
+        }
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.freeze();
+        self.sink()
+    }
+
+    fn view(&self) -> Result<Box<dyn View>, IndexError> {
+        // The layers are held while the view below is made: nothing sinks in between unseen.
+        let layers = self.read();
+        let newest_first = layers.fresh.iter().rev().chain(&layers.frozen);
+        let above = newest_first.cloned().collect();
+        let below = self.below.view()?;
+        Ok(Box::new(LayeredView { layers: above, below }))
+    }
+
+    fn stats(&self) -> Result<IndexStats, IndexError> {
+        let below = self.below.stats()?;
+        // What is above may be there below as well.
+        let rows = if self.read().fresh.is_empty() { below.rows } else { None };
+        Ok(IndexStats { disk_bytes: below.disk_bytes, rows })
+    }
+}
+
+impl View for LayeredView {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        for layer in &self.layers {
+            if let Some(found) = layer.find(key) {
+                return Ok(found.map(|value| value.to_vec()));
+            }
+        }
+        self.below.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        row: &mut RowVisitor<'_>,
+    ) -> Result<ControlFlow<()>, IndexError> {
+        let mut above: BTreeMap<&Bytes, Option<&Bytes>> = BTreeMap::new();
+        for layer in self.layers.iter().rev() {
+            above.extend(layer.range(from, to).iter().map(|(key, value)| (key, value.as_ref())));
+        }
+        let mut above = above.into_iter().peekable();
+        let below = self.below.scan(from, to, &mut |key, value| {
+            while let Some((known, change)) = above.next_if(|(known, _)| known.as_ref() <= key) {
+                let same = known.as_ref() == key;
+                if let Some(changed) = change
+                    && row(known, changed).is_break()
+                {
+                    return ControlFlow::Break(());
+                }
+                if same {
+                    return ControlFlow::Continue(());
+                }
+            }
+            row(key, value)
+        })?;
+        if below.is_break() {
+            return Ok(below);
+        }
+        for (key, change) in above {
+            if let Some(value) = change
+                && row(key, value).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
