@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fiscus_ledger::apply::Effects;
-use fiscus_ledger::hash::Hash32;
+use fiscus_ledger::hash::{Hash32, Tagged};
 use fiscus_ledger::record::Record;
 
 use crate::disk::Disk;
@@ -100,12 +100,7 @@ impl Journal {
         lengths: Lengths,
     ) -> Result<Self, SeriesError> {
         let open = |name: &'static str, file_bytes: u64, end: u64| {
-            let identity = *blake3::Hasher::new()
-                .update(b"fiscus/series/v1")
-                .update(name.as_bytes())
-                .update(identity)
-                .finalize()
-                .as_bytes();
+            let identity = Tagged::new("fiscus/series/v1").str(name).bytes(identity).finish();
             Series::open(disk.clone(), dir, SeriesKind { name, file_bytes, identity }, end)
         };
         let level = |at: usize| {
