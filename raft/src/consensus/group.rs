@@ -298,10 +298,8 @@ impl GroupHandle {
         request: peer::TransferLeaderRequest,
     ) -> Result<peer::TransferLeaderResponse, Status> {
         let last = request.last_log_id.map(log_id_from_proto);
-        let request =
-            TransferLeaderRequest::new(vote_from_proto(request.from), request.to, last);
-        let answer =
-            self.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
+        let request = TransferLeaderRequest::new(vote_from_proto(request.from), request.to, last);
+        let answer = self.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
         let refused = answer.err().map_or_else(String::new, |error| error.to_string());
         Ok(peer::TransferLeaderResponse { refused })
     }
@@ -322,7 +320,9 @@ impl GroupHandle {
     pub async fn take_part(&self, part: &peer::SnapshotPart) -> Result<u64, Status> {
         let incoming = self.incoming.lock().await;
         let Some(begun) = incoming.as_ref().filter(|i| i.manifest().log_id == part.log_id) else {
-            return Err(Status::failed_precondition("this snapshot was not offered; offer it first"));
+            return Err(Status::failed_precondition(
+                "this snapshot was not offered; offer it first",
+            ));
         };
         blocking(|| begun.write(&part.name, part.offset, &part.data))
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
@@ -336,7 +336,9 @@ impl GroupHandle {
     ) -> Result<peer::InstallSnapshotResponse, Status> {
         let mut incoming = self.incoming.lock().await;
         let Some(begun) = incoming.take().filter(|i| i.manifest().log_id == request.log_id) else {
-            return Err(Status::failed_precondition("this snapshot was not offered; offer it first"));
+            return Err(Status::failed_precondition(
+                "this snapshot was not offered; offer it first",
+            ));
         };
         let failed = |error: &dyn std::error::Error| Status::data_loss(error.to_string());
         let dir = blocking(|| begun.finish()).map_err(|error| failed(&error))?;
@@ -378,9 +380,10 @@ impl GroupHandle {
         bytes: Bytes,
     ) -> Result<impl Future<Output = Result<ApplyReply, ProposeError>> + Send + use<>, ProposeError>
     {
-        let leader = self.raft.as_leader().map_err(|forward| ProposeError::NotLeader {
-            leader: forward.leader_id,
-        })?;
+        let leader = self
+            .raft
+            .as_leader()
+            .map_err(|forward| ProposeError::NotLeader { leader: forward.leader_id })?;
         if leader.term() != term {
             return Err(ProposeError::NotLeader { leader: None });
         }
@@ -484,7 +487,8 @@ impl GroupHandle {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
-        let stopped = self.replica.progress().borrow().stopped.as_deref().map(str::to_owned).or(stopped);
+        let stopped =
+            self.replica.progress().borrow().stopped.as_deref().map(str::to_owned).or(stopped);
         let membership = metrics.membership_config.membership();
         let role = match metrics.state {
             _ if stopped.is_some() => Role::Stopped,
@@ -583,9 +587,7 @@ fn refused(error: &dyn std::error::Error) -> ClusterChange {
     ClusterChange::Refused(error.to_string())
 }
 
-fn change_failed(
-    error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
-) -> ClusterChange {
+fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ClusterChange {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
             ClusterChange::NotLeader { leader: forward.leader_id }
@@ -640,4 +642,3 @@ fn append_response(
     };
     peer::AppendResponse { result: Some(result) }
 }
-

@@ -12,7 +12,7 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
 };
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, RPCTypes};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -199,9 +199,10 @@ impl Connection {
                 let bytes = usize::try_from(end - at)
                     .unwrap_or(usize::MAX)
                     .min(options.snapshot_part_bytes);
-                if options.snapshot_bytes_per_s > 0 {
-                    let micros = bytes as u64 * 1_000_000 / options.snapshot_bytes_per_s;
-                    tokio::time::sleep(Duration::from_micros(micros)).await;
+                let micros = bytes as u64 * 1_000_000;
+                // No limit, no pause.
+                if let Some(pause) = micros.checked_div(options.snapshot_bytes_per_s) {
+                    tokio::time::sleep(Duration::from_micros(pause)).await;
                 }
                 let read = super::state_machine::blocking(|| dir.read(&*disk, &name, at, bytes));
                 let data = match read {

@@ -127,7 +127,8 @@ impl PeerPool {
             (metadata::TO, to.to_string()),
             (metadata::TO_INCARNATION, to_incarnation.to_owned()),
         ];
-        let client = PeerClient::with_interceptor(channel, Introduce { headers: Arc::new(headers) });
+        let client =
+            PeerClient::with_interceptor(channel, Introduce { headers: Arc::new(headers) });
         Ok(client
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))

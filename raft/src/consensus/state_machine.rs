@@ -96,12 +96,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = SnapshotBuilder;
 
-    async fn applied_state(
-        &mut self,
-    ) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
         let applied = self.replica.applied_state();
-        let membership =
-            stored_membership(applied.membership_log_id, applied.membership.as_ref())?;
+        let membership = stored_membership(applied.membership_log_id, applied.membership.as_ref())?;
         Ok((applied.applied.map(log_id_from_proto), membership))
     }
 

@@ -65,9 +65,9 @@ impl Layer {
             .iter()
             .map(|change| (change.key.as_slice(), change.value.as_deref()))
             .collect();
-        let changes = last.into_iter().map(|(key, value)| {
-            (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice))
-        });
+        let changes = last
+            .into_iter()
+            .map(|(key, value)| (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
         Self { changes: changes.collect(), bytes: batch.len_bytes() }
     }
 

@@ -62,8 +62,7 @@ impl Replica {
             disk.create_dir_all(&dir).map_err(io_error("make", &dir))?;
             write_manifest(&**disk, &dir, &manifest)?;
         }
-        let incoming =
-            Incoming { disk: disk.clone(), group_dir: self.dir.clone(), dir, manifest };
+        let incoming = Incoming { disk: disk.clone(), group_dir: self.dir.clone(), dir, manifest };
         let wanted = incoming.missing(&self.open_state().dir)?;
         Ok((incoming, wanted))
     }

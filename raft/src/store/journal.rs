@@ -221,12 +221,21 @@ impl Journal {
     }
 
     /// Puts a signature right.
-    pub(crate) fn mend_signature(&self, leaf: u64, signature: &[u8; 64]) -> Result<(), SeriesError> {
+    pub(crate) fn mend_signature(
+        &self,
+        leaf: u64,
+        signature: &[u8; 64],
+    ) -> Result<(), SeriesError> {
         self.signatures.mend(leaf * SIGNATURE_BYTES, signature)
     }
 
     /// Puts a node of the tree right.
-    pub(crate) fn mend_node(&self, height: u32, index: u64, node: &Hash32) -> Result<(), SeriesError> {
+    pub(crate) fn mend_node(
+        &self,
+        height: u32,
+        index: u64,
+        node: &Hash32,
+    ) -> Result<(), SeriesError> {
         let at = TREE_HEIGHTS.iter().position(|kept| *kept == height);
         self.tree[at.expect("only kept heights are mended")].mend(index * 32, node)
     }

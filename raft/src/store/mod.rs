@@ -21,6 +21,8 @@ mod snapshot;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};
 pub use read::{AsOf, FoundRecord, Reading};
-pub use replica::{AppliedEntry, ApplyReply, DocumentChange, Progress, Replica, ReplicaOptions, StoreError};
+pub use replica::{
+    AppliedEntry, ApplyReply, DocumentChange, Progress, Replica, ReplicaOptions, StoreError,
+};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};

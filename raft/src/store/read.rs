@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 use crate::index::View;
 use crate::store::journal::LeafEntry;
-use crate::store::replica::{
-    APPLIED_KEY, OpenState, Replica, StoreError, position_key, to_log_id,
-};
+use crate::store::replica::{APPLIED_KEY, OpenState, Replica, StoreError, position_key, to_log_id};
 
 /// The moment that an answer is as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,11 +187,8 @@ impl Reading {
             return Ok(None);
         }
         let Some(record) = self.open.journal.record(leaf)? else { return Ok(None) };
-        let signature = if leaf < self.as_of.signatures {
-            self.open.journal.signature(leaf)?
-        } else {
-            None
-        };
+        let signature =
+            if leaf < self.as_of.signatures { self.open.journal.signature(leaf)? } else { None };
         Ok(Some(FoundRecord { leaf, record, signature }))
     }
 

@@ -228,7 +228,11 @@ pub(crate) fn position_key(outlet_id: &str, position: u64) -> Vec<u8> {
 impl Replica {
     /// Opens what is there, or begins an empty state. A state whose index is damaged is rebuilt from the
     /// local snapshot; the log after it is replayed by Raft.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: ReplicaOptions) -> Result<Self, StoreError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: ReplicaOptions,
+    ) -> Result<Self, StoreError> {
         disk.create_dir_all(dir).map_err(io_error("make", dir))?;
         let name = read_current(&*disk, dir)?.unwrap_or_else(|| "state-1".to_owned());
         let opened = open_state(&disk, &dir.join(&name), &options);
@@ -305,8 +309,11 @@ impl Replica {
         let mut working = self.working();
         self.check_in_service()?;
         let (group, index) = (self.group(), id.index);
-        let decoded = decode_entry(group, index, bytes)
-            .map_err(|source| StoreError::Entry { group, index, source })?;
+        let decoded = decode_entry(group, index, bytes).map_err(|source| StoreError::Entry {
+            group,
+            index,
+            source,
+        })?;
         let version = match &decoded {
             GroupEntry::Data(entry) => entry.apply_version,
             GroupEntry::Directory(entry) => entry.apply_version,
@@ -402,7 +409,9 @@ impl Replica {
         let diverged = effects.events.iter().any(|e| matches!(e, Event::ReplicaDiverged { .. }));
         self.publish(working);
         if diverged {
-            self.stop("its state differs from the one that a majority agreed on; replace the replica");
+            self.stop(
+                "its state differs from the one that a majority agreed on; replace the replica",
+            );
         }
         Ok(ApplyReply::Applied(Arc::new(AppliedEntry {
             outcomes,
@@ -451,10 +460,8 @@ impl Replica {
         let mut working = self.working();
         let (open, opened) = open_state(&self.disk, &self.dir.join(name), &self.options)?;
         write_current(&*self.disk, &self.dir, name)?;
-        let old = std::mem::replace(
-            &mut *self.open.write().expect("no holder panics"),
-            Arc::new(open),
-        );
+        let old =
+            std::mem::replace(&mut *self.open.write().expect("no holder panics"), Arc::new(open));
         *working = opened;
         tracing::info!(
             group = self.group(),
@@ -533,10 +540,7 @@ fn open_state(
     options: &ReplicaOptions,
 ) -> Result<(OpenState, Working), StoreError> {
     disk.create_dir_all(dir).map_err(io_error("make", dir))?;
-    let redb = RedbOptions {
-        cache_bytes: options.index_cache_bytes,
-        ..RedbOptions::default()
-    };
+    let redb = RedbOptions { cache_bytes: options.index_cache_bytes, ..RedbOptions::default() };
     let index: Arc<dyn Index> =
         Arc::new(RedbIndex::open(disk.clone(), dir.join(INDEX_FILE), redb)?);
     let damaged = |what, detail: String| StoreError::Row {
@@ -593,17 +597,18 @@ type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
 fn read_heads(index: &dyn Index) -> Result<Result<Heads, DecodeError>, IndexError> {
     let mut heads = Vec::new();
     let mut problem = None;
-    let _end = index.view()?.scan(&[Outlet::TABLE], Some(&[Outlet::TABLE + 1]), &mut |_, row| {
-        match Outlet::from_stored(row) {
-            Ok(outlet) => heads.push((outlet.fact.outlet_id.clone(), outlet.head_entry())),
-            Err(error) => problem = Some(error),
-        }
-        if problem.is_some() {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    })?;
+    let _end =
+        index.view()?.scan(&[Outlet::TABLE], Some(&[Outlet::TABLE + 1]), &mut |_, row| {
+            match Outlet::from_stored(row) {
+                Ok(outlet) => heads.push((outlet.fact.outlet_id.clone(), outlet.head_entry())),
+                Err(error) => problem = Some(error),
+            }
+            if problem.is_some() {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        })?;
     Ok(problem.map_or(Ok(heads), Err))
 }
 

@@ -204,11 +204,8 @@ impl Series {
             .write_all_at(data, HEADER_BYTES + piece.bytes)
             .map_err(io_error("append to", &path))?;
         let mut pieces = self.pieces.write().expect("no holder panics");
-        let grown = Piece {
-            file: piece.file,
-            bytes: piece.bytes + data.len() as u64,
-            synced: false,
-        };
+        let grown =
+            Piece { file: piece.file, bytes: piece.bytes + data.len() as u64, synced: false };
         pieces.by_start.insert(start, grown);
         pieces.end = end + data.len() as u64;
         Ok(end)

@@ -22,7 +22,9 @@ use prost::Message;
 
 use crate::disk::{Disk, DiskFile, OpenHow};
 use crate::index::{Index, IndexError, RedbOptions, Row, View, bulk_load};
-use crate::store::replica::{INDEX_FILE, OpenState, Replica, ReplicaOptions, StoreError, to_log_id};
+use crate::store::replica::{
+    INDEX_FILE, OpenState, Replica, ReplicaOptions, StoreError, to_log_id,
+};
 use crate::store::series::PieceName;
 use crate::wal::LogId;
 
@@ -61,7 +63,10 @@ pub enum SnapshotError {
     },
 }
 
-pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(crate) fn io_error(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_owned();
     move |source| SnapshotError::Io { doing, path, source }
 }
@@ -304,10 +309,7 @@ impl SnapshotDir {
             }
         }
         let rows = RowFiles::new(self, &**disk);
-        let redb = RedbOptions {
-        cache_bytes: options.index_cache_bytes,
-        ..RedbOptions::default()
-    };
+        let redb = RedbOptions { cache_bytes: options.index_cache_bytes, ..RedbOptions::default() };
         let index = bulk_load(disk.clone(), &target.join(INDEX_FILE), redb, rows)?;
         index.flush()?;
         drop(index);
@@ -338,11 +340,7 @@ fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
 }
 
 /// Hashes the first `bytes` of a file.
-pub(crate) fn hash_file(
-    disk: &dyn Disk,
-    path: &Path,
-    bytes: u64,
-) -> Result<Hash32, SnapshotError> {
+pub(crate) fn hash_file(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Hash32, SnapshotError> {
     let file = disk.open(path, OpenHow::Read).map_err(io_error("open", path))?;
     let mut hasher = blake3::Hasher::new();
     read_parts(&*file, path, bytes, |_, part| {
@@ -506,7 +504,10 @@ pub(crate) fn write_manifest(
     file.sync_data().map_err(io_error("sync", &path))
 }
 
-pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<SnapshotManifest, SnapshotError> {
+pub(crate) fn read_manifest(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<SnapshotManifest, SnapshotError> {
     let path = dir.join(MANIFEST);
     let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
     let size = file.size().map_err(io_error("measure", &path))?;

@@ -96,8 +96,7 @@ impl Connection {
 fn read_profile(dir: &Path) -> Result<Profile> {
     let path = dir.join(PROFILE);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut profile: Profile =
-        toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let mut profile: Profile = toml::from_str(&text).with_context(|| path.display().to_string())?;
     for file in [&mut profile.ca, &mut profile.cert, &mut profile.key].into_iter().flatten() {
         *file = dir.join(&*file);
     }
@@ -182,13 +181,14 @@ impl Cluster {
                 let leads = |replica: &&fiscus_proto::admin::ReplicaStatus| {
                     replica.group == group && replica.role == "leader"
                 };
-                if let (Some(node), Some(_)) =
-                    (&status.node, status.replicas.iter().find(leads))
-                {
+                if let (Some(node), Some(_)) = (&status.node, status.replicas.iter().find(leads)) {
                     return Ok((node.id, self.node(&view.address)?));
                 }
             }
-            ensure!(Instant::now() < until, "group {group} has no leader; see `fiscus admin status`");
+            ensure!(
+                Instant::now() < until,
+                "group {group} has no leader; see `fiscus admin status`"
+            );
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
@@ -201,7 +201,8 @@ impl Cluster {
             let (_, mut leader) = self.leader(group).await?;
             let request =
                 ExecuteRequest { group, command: Some(command.clone()), timeout_ms: 10_000 };
-            let answer = leader.execute(request).await.map_err(|status| anyhow!(explain(&status)))?;
+            let answer =
+                leader.execute(request).await.map_err(|status| anyhow!(explain(&status)))?;
             match answer.into_inner().result.context("the node gives no answer")? {
                 Answer::NotLeader(_) | Answer::Busy(_) if Instant::now() < until => {
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -209,7 +210,10 @@ impl Cluster {
                 Answer::Busy(busy) => bail!("{}: {}", busy.code, busy.detail),
                 Answer::NotLeader(_) => bail!("group {group} has no leader"),
                 Answer::Unknown(unknown) => {
-                    bail!("whether it happened is not known: {}; look before you try again", unknown.detail)
+                    bail!(
+                        "whether it happened is not known: {}; look before you try again",
+                        unknown.detail
+                    )
                 }
                 Answer::Malformed(malformed) => bail!("{}", malformed.detail),
                 Answer::Refused(refusal) => bail!("{}: {}", refusal.code, refusal.detail),

@@ -47,8 +47,9 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
         let cluster = connection.open()?;
         let manifest = match &arguments.manifest {
             None => Manifest::builtin().to_json(),
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| path.display().to_string())?,
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+            }
         };
         let founded = found(&cluster, &arguments.nodes, arguments.data_groups, &manifest).await?;
         Ok(report(&arguments.nodes, arguments.data_groups, &founded))
@@ -130,7 +131,8 @@ async fn activate(
     let mut held: BTreeMap<String, (Candidate, usize)> = BTreeMap::new();
     for node in nodes {
         let keys = cluster.node(node)?.keys(KeysRequest {}).await;
-        let keys = keys.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner().keys;
+        let keys =
+            keys.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner().keys;
         for key in keys {
             let fits = key.environment == i32::from(environment)
                 && key.group.is_none_or(|own| own == group);

@@ -89,14 +89,19 @@ fn check_order(sales: &[Sale]) {
             if let Some(end) = earliest_end {
                 assert!(end > sale.began, "a later number was answered before this sale began");
             }
-            earliest_end =
-                Some(earliest_end.map_or(sale.ended, |end: std::time::Instant| end.min(sale.ended)));
+            earliest_end = Some(
+                earliest_end.map_or(sale.ended, |end: std::time::Instant| end.min(sale.ended)),
+            );
         }
     }
 }
 
 /// Every replica that answers holds the same record at a position.
-pub async fn record_at(client: &ClusterClient, outlet: &str, position: u64) -> Option<JournalRecord> {
+pub async fn record_at(
+    client: &ClusterClient,
+    outlet: &str,
+    position: u64,
+) -> Option<JournalRecord> {
     let which = OutletPosition { outlet_id: outlet.to_owned(), position };
     let request = ReadRecordRequest {
         group: 1,

@@ -44,7 +44,8 @@ pub fn sale(outlet: usize, key: &str) -> Command {
         .replace("A1234567B", nif)
         .replace("RIZ-25", &format!("R-{key}"));
     let parsed =
-        parse_lenient(text.as_bytes(), &Manifest::builtin(), UnixMs::new(1_800_000_000_000)).unwrap();
+        parse_lenient(text.as_bytes(), &Manifest::builtin(), UnixMs::new(1_800_000_000_000))
+            .unwrap();
     let seal = proto::Seal {
         submitted: Some(proto::Submitted {
             outlet_id: outlet_id.to_owned(),

@@ -41,7 +41,6 @@ impl Files {
         // Canonical bytes end where the invoice ends: a line end would not be canonical.
         write(&self.path("invoice.json"), &day.invoice)
     }
-
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

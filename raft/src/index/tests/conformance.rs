@@ -11,8 +11,7 @@ use super::{Changes, Model, changes, durability, keys};
 use crate::disk::RealDisk;
 use crate::index::{
     Batch, BulkLoad, Durability, Index, IndexError, IndexStats, LayeredIndex, RedbIndex,
-    RedbOptions, View, bulk_load,
-    key_after,
+    RedbOptions, View, bulk_load, key_after,
 };
 
 #[derive(Debug, Clone)]
