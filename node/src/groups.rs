@@ -275,10 +275,10 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
                 let status = hosted.handle.status();
                 let fresh = status.applied.saturating_sub(status.snapshot);
                 let much = wal.bytes_on_disk() >= raft.snapshot_log_bytes;
-                if much && fresh >= SNAPSHOT_ENTRIES_MIN {
-                    if let Err(error) = hosted.handle.trigger_snapshot().await {
-                        tracing::warn!(group = hosted.handle.group(), %error, "no snapshot");
-                    }
+                if much && fresh >= SNAPSHOT_ENTRIES_MIN
+                    && let Err(error) = hosted.handle.trigger_snapshot().await
+                {
+                    tracing::warn!(group = hosted.handle.group(), %error, "no snapshot");
                 }
             }
         }
