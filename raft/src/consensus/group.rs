@@ -211,9 +211,8 @@ impl GroupHandle {
         let group = options.group;
         let log = wal.group(group);
         let replica_options = ReplicaOptions {
-            cluster: options.cluster.clone(),
-            group,
-            index_cache_bytes: options.index_cache_bytes,
+            log_purged: log.purged().map_or(0, |id| id.index),
+            ..ReplicaOptions::new(&options.cluster, group, options.index_cache_bytes)
         };
         let opened = blocking(|| Replica::open(disk.clone(), dir, replica_options));
         let replica = Arc::new(opened?);

@@ -121,6 +121,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if let Some(responder) = responder {
                 responder.send(reply);
             }
+            if self.replica.is_full() {
+                blocking(|| self.replica.flush(self.log.flushed()))?;
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use fiscus_ledger::hash::{Hash32, Tagged};
 use fiscus_ledger::record::Record;
 
 use crate::disk::Disk;
+use crate::store::replica::ReplicaOptions;
 use crate::store::series::{PieceName, Series, SeriesError, SeriesKind};
 
 /// Bytes before a record: length, checksum, leaf.
@@ -29,8 +30,10 @@ const SIGNATURE_BYTES: u64 = 64;
 /// The heights of the tree whose nodes are kept; those between are made from them.
 pub(crate) const TREE_HEIGHTS: [u32; 3] = [8, 16, 24];
 const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
-const JOURNAL_FILE_BYTES: u64 = 64 << 20;
-const SIDE_FILE_ENTRIES: u64 = 1 << 16;
+/// A file of records is sealed at this length.
+pub(crate) const JOURNAL_FILE_BYTES: u64 = 64 << 20;
+/// A file of leaves, nodes or signatures is sealed at so many of them.
+pub(crate) const SIDE_FILE_ENTRIES: u64 = 1 << 16;
 
 /// How far each run reaches; stored with the state that it belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,24 +99,29 @@ impl Journal {
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
-        identity: &[u8],
+        options: &ReplicaOptions,
         lengths: Lengths,
     ) -> Result<Self, SeriesError> {
+        let entries = options.side_file_entries;
         let open = |name: &'static str, file_bytes: u64, end: u64| {
-            let identity = Tagged::new("fiscus/series/v1").str(name).bytes(identity).finish();
+            let identity = Tagged::new("fiscus/series/v1")
+                .str(name)
+                .str(&options.cluster)
+                .u64(options.group)
+                .finish();
             Series::open(disk.clone(), dir, SeriesKind { name, file_bytes, identity }, end)
         };
         let level = |at: usize| {
             let nodes = lengths.leaves >> TREE_HEIGHTS[at];
-            open(TREE_NAMES[at], SIDE_FILE_ENTRIES * 32, nodes * 32)
+            open(TREE_NAMES[at], entries * 32, nodes * 32)
         };
         Ok(Self {
-            records: open("journal", JOURNAL_FILE_BYTES, lengths.journal)?,
-            leaves: open("leaves", SIDE_FILE_ENTRIES * LEAF_BYTES, lengths.leaves * LEAF_BYTES)?,
+            records: open("journal", options.journal_file_bytes, lengths.journal)?,
+            leaves: open("leaves", entries * LEAF_BYTES, lengths.leaves * LEAF_BYTES)?,
             tree: [level(0)?, level(1)?, level(2)?],
             signatures: open(
                 "signatures",
-                SIDE_FILE_ENTRIES * SIGNATURE_BYTES,
+                entries * SIGNATURE_BYTES,
                 lengths.signatures * SIGNATURE_BYTES,
             )?,
         })

@@ -17,6 +17,9 @@ mod read;
 mod replica;
 mod series;
 mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
 
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};

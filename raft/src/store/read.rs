@@ -11,9 +11,10 @@ use fiscus_proto::stored;
 use prost::Message;
 use std::sync::Arc;
 
-use crate::index::View;
+use crate::index::{Index, View};
 use crate::store::journal::LeafEntry;
-use crate::store::replica::{APPLIED_KEY, OpenState, Replica, StoreError, position_key, to_log_id};
+use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_log_id};
+use crate::store::state::OpenState;
 
 /// The moment that an answer is as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
 use fiscus_ledger::apply::{Applied, ApplyError, Effects, Entry, Prepared};
-use fiscus_ledger::codec::{DecodeError, Reader};
+use fiscus_ledger::codec::Reader;
 use fiscus_ledger::commands::Command;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::outcome::{Event, Outcome};
 use fiscus_ledger::record::Record;
-use fiscus_ledger::state::group::{APPLY_VERSION_MAX, CheckpointTuple, Group};
-use fiscus_ledger::state::outlet::Outlet;
+use fiscus_ledger::state::group::{CheckpointTuple, Group};
 use fiscus_ledger::state::registry::Document;
 use fiscus_ledger::state::table::Row;
 use fiscus_ledger::state::working::WorkingSet;
@@ -20,18 +19,23 @@ use fiscus_proto::{peer, stored};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
 
-use crate::disk::{Disk, OpenHow};
+use crate::disk::Disk;
 use crate::entry::{EntryError, GroupEntry, decode_entry};
-use crate::index::{Batch, Durability, Index, IndexError, RedbIndex, RedbOptions};
-use crate::store::journal::{Journal, Lengths};
+use crate::index::{Batch, Durability, Index, IndexError};
+use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
 use crate::store::series::SeriesError;
 use crate::store::snapshot::SnapshotDir;
+use crate::store::state::{
+    OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
+};
 use crate::wal::LogId;
 
 /// The row that says what was applied.
 pub(crate) const APPLIED_KEY: [u8; 1] = [0];
 /// The index's file in a state's directory.
 pub(crate) const INDEX_FILE: &str = "index.redb";
+/// Bytes of rows that may wait in memory.
+const FRESH_BYTES_MAX: usize = 64 << 20;
 /// First byte of the rows that lead from an outlet's positions to leaves.
 const POSITION_TABLE: u8 = 0xC0;
 
@@ -44,6 +48,33 @@ pub struct ReplicaOptions {
     pub group: u64,
     /// Bytes of index pages kept in memory.
     pub index_cache_bytes: usize,
+    /// A file of records is sealed at this length.
+    pub journal_file_bytes: u64,
+    /// A file of leaves, nodes or signatures is sealed at so many of them.
+    pub side_file_entries: u64,
+    /// The last entry that this node's log has forgotten; 0 when it still has all of them. A damaged
+    /// state can be rebuilt only from what reaches this far.
+    pub log_purged: u64,
+    /// A bug on purpose, to show that the tests see it: the journal is not synced before the index.
+    #[cfg(test)]
+    pub(crate) without_journal_sync: bool,
+}
+
+impl ReplicaOptions {
+    /// As in production, with a log that goes back to the beginning.
+    #[must_use]
+    pub fn new(cluster: &str, group: u64, index_cache_bytes: usize) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            group,
+            index_cache_bytes,
+            journal_file_bytes: JOURNAL_FILE_BYTES,
+            side_file_entries: SIDE_FILE_ENTRIES,
+            log_purged: 0,
+            #[cfg(test)]
+            without_journal_sync: false,
+        }
+    }
 }
 
 /// Why a replica cannot go on.
@@ -96,6 +127,22 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// The state is damaged and nothing on this node leads back to it.
+    #[error(
+        "the state of group {group} in {dir} is lost: {damage}; no local snapshot is usable ({tried}) \
+         and the log no longer goes back to the first entry; remove the directory and let the replica \
+         join again, or replace the replica"
+    )]
+    Lost {
+        /// The group.
+        group: u64,
+        /// Where.
+        dir: PathBuf,
+        /// What is wrong with the state.
+        damage: String,
+        /// What was tried, and why it did not help.
+        tried: String,
     },
     /// The replica stopped because it would have been wrong.
     #[error("group {group} is out of service on this node: {why}")]
@@ -177,14 +224,6 @@ pub enum DocumentChange {
 /// Changes that a slow follower may lag behind before it has to look at all documents again.
 const DOCUMENT_CHANGES: usize = 4_096;
 
-/// The files of a state, shared with readers.
-#[derive(Debug)]
-pub(crate) struct OpenState {
-    pub(crate) dir: PathBuf,
-    pub(crate) index: Arc<dyn Index>,
-    pub(crate) journal: Arc<Journal>,
-}
-
 /// What only the apply worker changes.
 #[derive(Debug)]
 pub(crate) struct Working {
@@ -202,6 +241,8 @@ pub struct Replica {
     pub(crate) options: ReplicaOptions,
     open: RwLock<Arc<OpenState>>,
     working: Mutex<Working>,
+    /// Held while a state is made durable, or replaced; taken before `working`.
+    flushing: Mutex<()>,
     progress: watch::Sender<Progress>,
     documents: broadcast::Sender<DocumentChange>,
 }
@@ -233,20 +274,9 @@ impl Replica {
         dir: &Path,
         options: ReplicaOptions,
     ) -> Result<Self, StoreError> {
-        disk.create_dir_all(dir).map_err(io_error("make", dir))?;
-        let name = read_current(&*disk, dir)?.unwrap_or_else(|| "state-1".to_owned());
-        let opened = open_state(&disk, &dir.join(&name), &options);
-        let (open, working) = match opened {
-            Ok(opened) => opened,
-            Err(error) if is_damage(&error) => {
-                tracing::error!(group = options.group, %error, "the state is damaged: rebuilding it");
-                rebuild(&disk, dir, &name, &options, error)?
-            }
-            Err(error) => return Err(error),
-        };
-        if read_current(&*disk, dir)?.is_none() {
-            write_current(&*disk, dir, &name)?;
-        }
+        make_group_dir(&*disk, dir)?;
+        let (open, working) = open_or_rebuild(&disk, dir, &options)?;
+        forget_incoming(&*disk, dir, &working.applied)?;
         let (progress, _) = watch::channel(progress_of(&working, None));
         Ok(Self {
             disk,
@@ -254,6 +284,7 @@ impl Replica {
             options,
             open: RwLock::new(Arc::new(open)),
             working: Mutex::new(working),
+            flushing: Mutex::new(()),
             progress,
             documents: broadcast::channel(DOCUMENT_CHANGES).0,
         })
@@ -341,10 +372,14 @@ impl Replica {
     ) -> Result<(), StoreError> {
         let mut working = self.working();
         self.check_in_service()?;
-        self.note(&mut working, id, membership)
+        let noted = self.note(&mut working, id, membership);
+        if let Err(error) = &noted {
+            self.stop(&error.to_string());
+        }
+        noted
     }
 
-    fn check_in_service(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_service(&self) -> Result<(), StoreError> {
         match &self.progress.borrow().stopped {
             Some(why) => Err(StoreError::Stopped { group: self.group(), why: why.to_string() }),
             None => Ok(()),
@@ -430,36 +465,82 @@ impl Replica {
     }
 
     /// Makes everything applied durable, unless the log is not: `log_flushed` is the last entry that
-    /// this node's own log holds durably. Says whether it did.
+    /// this node's own log holds durably. Says whether it did. Apply goes on meanwhile.
     pub fn flush(&self, log_flushed: Option<LogId>) -> Result<bool, StoreError> {
-        let mut working = self.working();
-        self.flush_locked(&mut working, log_flushed)
+        let _one = self.flushing();
+        let (open, applied) = {
+            let working = self.working();
+            self.check_in_service()?;
+            if let Some(done) = is_flushed(&working, log_flushed) {
+                return Ok(done);
+            }
+            let open = self.open_state();
+            open.index.freeze();
+            (open, working.applied.applied)
+        };
+        self.sync_state(&open)?;
+        self.working().durable = applied.map(to_log_id);
+        Ok(true)
     }
 
-    pub(crate) fn flush_locked(
+    /// As [`Self::flush`], while apply waits: afterwards the index below holds exactly what is applied.
+    pub(crate) fn flush_whole(
         &self,
         working: &mut Working,
         log_flushed: Option<LogId>,
     ) -> Result<bool, StoreError> {
-        let applied = working.applied.applied.map(to_log_id);
-        if applied == working.durable {
-            return Ok(true);
-        }
-        if applied.map(|id| id.index) > log_flushed.map(|id| id.index) {
-            return Ok(false);
+        if let Some(done) = is_flushed(working, log_flushed) {
+            return Ok(done);
         }
         let open = self.open_state();
-        open.journal.sync()?;
-        open.index.flush()?;
-        working.durable = applied;
+        open.index.freeze();
+        self.sync_state(&open)?;
+        working.durable = working.applied.applied.map(to_log_id);
         Ok(true)
+    }
+
+    /// Whether so much waits in memory that apply should make it durable before it goes on.
+    pub fn is_full(&self) -> bool {
+        self.open_state().index.fresh_bytes() > FRESH_BYTES_MAX
+    }
+
+    /// Held by whoever makes a state durable or replaces it; taken before `working`.
+    pub(crate) fn flushing(&self) -> MutexGuard<'_, ()> {
+        self.flushing.lock().expect("flushing does not panic")
+    }
+
+    /// The journal first: the index never speaks of records that are not on the disk.
+    fn sync_state(&self, open: &OpenState) -> Result<(), StoreError> {
+        let synced = self.sync_journal(open).and_then(|()| Ok(open.index.sink()?));
+        if let Err(error) = &synced {
+            // A second sync would succeed without the writes that the first one lost.
+            self.stop(&error.to_string());
+        }
+        synced
+    }
+
+    fn sync_journal(&self, open: &OpenState) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if self.options.without_journal_sync {
+            return Ok(());
+        }
+        Ok(open.journal.sync()?)
     }
 
     /// Replaces the state by a received snapshot's, in one step.
     pub(crate) fn switch(&self, name: &str, snapshot: &SnapshotDir) -> Result<(), StoreError> {
+        let _one = self.flushing();
         let mut working = self.working();
-        let (open, opened) = open_state(&self.disk, &self.dir.join(name), &self.options)?;
-        write_current(&*self.disk, &self.dir, name)?;
+        let state = self.dir.join(name);
+        let (open, opened) = open_state(&self.disk, &state, &self.options)?;
+        if let Some(what) = differs(&opened, snapshot) {
+            return Err(self.unreadable("received snapshot", what));
+        }
+        if let Err(error) = write_current(&*self.disk, &self.dir, name) {
+            // Which of the two states is found after a restart is not known: neither may change.
+            self.stop(&error.to_string());
+            return Err(error);
+        }
         let old =
             std::mem::replace(&mut *self.open.write().expect("no holder panics"), Arc::new(open));
         *working = opened;
@@ -471,7 +552,10 @@ impl Replica {
         self.progress.send_modify(|progress| *progress = progress_of(&working, None));
         // Nobody may be listening.
         let _ = self.documents.send(DocumentChange::All);
-        let _ = self.disk.remove_dir_all(&old.dir);
+        if let Err(error) = self.disk.remove_dir_all(&old.dir) {
+            // The next opening removes it.
+            tracing::warn!(dir = %old.dir.display(), %error, "the old state is still there");
+        }
         Ok(())
     }
 
@@ -485,6 +569,15 @@ impl Replica {
             }
         }
     }
+}
+
+/// Whether there is nothing to make durable, or it cannot be made so yet; `None` when it is to be done.
+fn is_flushed(working: &Working, log_flushed: Option<LogId>) -> Option<bool> {
+    let applied = working.applied.applied.map(to_log_id);
+    if applied == working.durable {
+        return Some(true);
+    }
+    (applied.map(|id| id.index) > log_flushed.map(|id| id.index)).then_some(false)
 }
 
 fn progress_of(working: &Working, stopped: Option<Arc<str>>) -> Progress {
@@ -524,156 +617,4 @@ fn effects_batch(effects: &Effects, applied: &stored::AppliedState) -> Batch {
 pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { doing, path, source }
-}
-
-fn is_damage(error: &StoreError) -> bool {
-    match error {
-        StoreError::Index(IndexError::Damaged { .. } | IndexError::Unclean { .. }) => true,
-        StoreError::Series(SeriesError::Damaged { .. }) | StoreError::Row { .. } => true,
-        _ => false,
-    }
-}
-
-fn open_state(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    options: &ReplicaOptions,
-) -> Result<(OpenState, Working), StoreError> {
-    disk.create_dir_all(dir).map_err(io_error("make", dir))?;
-    let redb = RedbOptions { cache_bytes: options.index_cache_bytes, ..RedbOptions::default() };
-    let index: Arc<dyn Index> =
-        Arc::new(RedbIndex::open(disk.clone(), dir.join(INDEX_FILE), redb)?);
-    let damaged = |what, detail: String| StoreError::Row {
-        group: options.group,
-        what,
-        dir: dir.to_owned(),
-        detail,
-    };
-    let applied = match index.get(&APPLIED_KEY)? {
-        None => stored::AppliedState::default(),
-        Some(row) => stored::AppliedState::decode(&*row)
-            .map_err(|error| damaged("applied row", error.to_string()))?,
-    };
-    let group = match index.get(&Group::stored_key())? {
-        None => Group::new(&options.cluster, options.group),
-        Some(row) => {
-            let heads = read_heads(&*index)?;
-            let unreadable = |error: DecodeError| damaged("group row", error.to_string());
-            let heads = heads.map_err(unreadable)?;
-            Group::from_stored(&row, heads).map_err(unreadable)?
-        }
-    };
-    if group.apply_version > APPLY_VERSION_MAX {
-        let known = APPLY_VERSION_MAX;
-        let source = ApplyError::UnknownVersion { version: group.apply_version, known };
-        return Err(StoreError::Apply { group: options.group, index: group.log_index, source });
-    }
-    if group.tree.size() != applied.leaves || *group.cluster != *options.cluster {
-        let detail = format!(
-            "it has {} leaves of {} in cluster {}",
-            group.tree.size(),
-            applied.leaves,
-            group.cluster
-        );
-        return Err(damaged("group row", detail));
-    }
-    let lengths = Lengths {
-        journal: applied.journal_bytes,
-        leaves: applied.leaves,
-        signatures: applied.signatures,
-    };
-    let journal = Arc::new(Journal::open(disk, dir, &identity(options), lengths)?);
-    let durable = applied.applied.map(to_log_id);
-    Ok((OpenState { dir: dir.to_owned(), index, journal }, Working { group, applied, durable }))
-}
-
-/// What every file of the group's journal names in its header.
-fn identity(options: &ReplicaOptions) -> Vec<u8> {
-    format!("{}\n{}", options.cluster, options.group).into_bytes()
-}
-
-type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
-
-fn read_heads(index: &dyn Index) -> Result<Result<Heads, DecodeError>, IndexError> {
-    let mut heads = Vec::new();
-    let mut problem = None;
-    let _end =
-        index.view()?.scan(&[Outlet::TABLE], Some(&[Outlet::TABLE + 1]), &mut |_, row| {
-            match Outlet::from_stored(row) {
-                Ok(outlet) => heads.push((outlet.fact.outlet_id.clone(), outlet.head_entry())),
-                Err(error) => problem = Some(error),
-            }
-            if problem.is_some() {
-                std::ops::ControlFlow::Break(())
-            } else {
-                std::ops::ControlFlow::Continue(())
-            }
-        })?;
-    Ok(problem.map_or(Ok(heads), Err))
-}
-
-/// Builds the state again from the newest local snapshot; without one, from nothing, when the log still
-/// goes back to the beginning.
-fn rebuild(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    damaged: &str,
-    options: &ReplicaOptions,
-    error: StoreError,
-) -> Result<(OpenState, Working), StoreError> {
-    let number = damaged.strip_prefix("state-").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
-    let name = format!("state-{}", number + 1);
-    let target = dir.join(&name);
-    if disk.exists(&target).map_err(io_error("look for", &target))? {
-        disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
-    }
-    match SnapshotDir::newest(disk, dir) {
-        Ok(Some(snapshot)) => {
-            snapshot.build_state(disk, &target, options).map_err(|failed| StoreError::Row {
-                group: options.group,
-                what: "local snapshot",
-                dir: snapshot.path.clone(),
-                detail: format!("{failed} (it was needed because: {error})"),
-            })?;
-        }
-        Ok(None) => tracing::warn!(group = options.group, "there is no local snapshot"),
-        Err(failed) => {
-            tracing::error!(group = options.group, %failed, "the local snapshot is unusable");
-        }
-    }
-    let opened = open_state(disk, &target, options)?;
-    write_current(&**disk, dir, &name)?;
-    Ok(opened)
-}
-
-fn read_current(disk: &dyn Disk, dir: &Path) -> Result<Option<String>, StoreError> {
-    let path = dir.join("CURRENT");
-    if !disk.exists(&path).map_err(io_error("look for", &path))? {
-        return Ok(None);
-    }
-    let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
-    let size = file.size().map_err(io_error("measure", &path))?;
-    let mut text = vec![0; usize::try_from(size.min(64)).expect("64 fits")];
-    file.read_exact_at(&mut text, 0).map_err(io_error("read", &path))?;
-    let name = String::from_utf8(text).ok().map(|name| name.trim_end().to_owned());
-    match name.filter(|name| name.starts_with("state-") && !name.contains(['/', '.'])) {
-        Some(name) => Ok(Some(name)),
-        None => Err(StoreError::Io {
-            doing: "read",
-            path,
-            source: io::Error::other("it does not name a state"),
-        }),
-    }
-}
-
-fn write_current(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {
-    let (path, fresh) = (dir.join("CURRENT"), dir.join("CURRENT.new"));
-    if disk.exists(&fresh).map_err(io_error("look for", &fresh))? {
-        disk.remove_file(&fresh).map_err(io_error("remove", &fresh))?;
-    }
-    let file = disk.open(&fresh, OpenHow::Create).map_err(io_error("make", &fresh))?;
-    file.write_all_at(format!("{name}\n").as_bytes(), 0).map_err(io_error("write", &fresh))?;
-    file.sync_data().map_err(io_error("sync", &fresh))?;
-    disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
-    disk.sync_dir(dir).map_err(io_error("sync", dir))
 }

@@ -10,9 +10,10 @@
 //! list of files with their lengths. Everything slow happens afterwards, beside apply. A directory
 //! appears under its name only when it is complete and synced.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,15 +22,14 @@ use fiscus_proto::peer::{SnapshotFile, SnapshotManifest};
 use prost::Message;
 
 use crate::disk::{Disk, DiskFile, OpenHow};
-use crate::index::{Index, IndexError, RedbOptions, Row, View, bulk_load};
-use crate::store::replica::{
-    INDEX_FILE, OpenState, Replica, ReplicaOptions, StoreError, to_log_id,
-};
+use crate::index::{Index, IndexError, RedbOptions, View, bulk_load};
+use crate::store::replica::{INDEX_FILE, Replica, ReplicaOptions, StoreError, to_log_id};
 use crate::store::series::PieceName;
+use crate::store::snapshot::rows::{RowFiles, write_rows};
+use crate::store::state::OpenState;
 use crate::wal::LogId;
 
 const MANIFEST: &str = "MANIFEST";
-const ROWS_FILE_BYTES: usize = 16 << 20;
 const COPY_BYTES: usize = 1 << 20;
 /// How many snapshots are kept: the newest, and the one that a slow receiver may still be reading.
 const KEPT: usize = 2;
@@ -97,8 +97,10 @@ impl Replica {
         &self,
         log_flushed: Option<LogId>,
     ) -> Result<Option<SnapshotBuild>, StoreError> {
+        let _one = self.flushing();
         let mut working = self.working();
-        if !self.flush_locked(&mut working, log_flushed)? {
+        self.check_in_service()?;
+        if !self.flush_whole(&mut working, log_flushed)? {
             return Ok(None);
         }
         let open = self.open_state();
@@ -139,7 +141,8 @@ impl Replica {
         if self.disk.exists(&target).map_err(io_error("look for", &target))? {
             self.disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
         }
-        snapshot.build_state(&self.disk, &target, &self.options)?;
+        let built = snapshot.build_state(&self.disk, &target, &self.options);
+        built.inspect_err(|_| forget_unfinished(&*self.disk, &target))?;
         Ok(name)
     }
 
@@ -175,7 +178,15 @@ impl SnapshotBuild {
     }
 
     /// Writes it. Takes long; apply goes on meanwhile.
-    pub fn run(mut self) -> Result<SnapshotDir, SnapshotError> {
+    pub fn run(self) -> Result<SnapshotDir, SnapshotError> {
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let index = self.manifest.log_id.map_or(0, |id| id.index);
+        let written = self.write();
+        let fresh = dir.join(format!("{index:016x}.new"));
+        written.inspect_err(|_| forget_unfinished(&*disk, &fresh))
+    }
+
+    fn write(mut self) -> Result<SnapshotDir, SnapshotError> {
         let disk = self.disk.clone();
         let known = SnapshotDir::newest_in(&disk, &self.dir).ok().flatten();
         let index = self.manifest.log_id.map_or(0, |id| id.index);
@@ -214,7 +225,7 @@ impl SnapshotBuild {
         write_manifest(&*disk, &fresh, &self.manifest)?;
         sync_dirs(&*disk, &fresh, &self.manifest)?;
         disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
-        disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
+        sync_snapshots(&*disk, &self.dir)?;
         forget_old(&*disk, &self.dir)?;
         Ok(SnapshotDir { path, manifest: self.manifest })
     }
@@ -231,6 +242,17 @@ impl SnapshotDir {
         let names = disk.list(dir).map_err(io_error("list", dir))?;
         let complete = names.into_iter().rev().find(|name| name.len() == 16);
         complete.map(|name| Self::open(disk, &dir.join(name))).transpose()
+    }
+
+    /// The directories of a group's complete snapshots, newest first.
+    pub(crate) fn paths(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
+        let dir = dir.join("snapshots");
+        if !disk.exists(&dir).map_err(io_error("look for", &dir))? {
+            return Ok(Vec::new());
+        }
+        let names = disk.list(&dir).map_err(io_error("list", &dir))?;
+        let complete = names.into_iter().rev().filter(|name| name.len() == 16);
+        Ok(complete.map(|name| dir.join(name)).collect())
     }
 
     /// Reads a snapshot's manifest.
@@ -385,109 +407,6 @@ fn read_parts(
     Ok(())
 }
 
-/// Spools the rows into files in key order.
-fn write_rows(
-    disk: &dyn Disk,
-    dir: &Path,
-    view: &dyn View,
-) -> Result<Vec<SnapshotFile>, SnapshotError> {
-    disk.create_dir_all(&dir.join("rows")).map_err(io_error("make", dir))?;
-    let mut files = Vec::new();
-    let mut buffer = Vec::with_capacity(ROWS_FILE_BYTES + 4096);
-    let mut failure = None;
-    let _end = view.scan(&[], None, &mut |key, row| {
-        for part in [key, row] {
-            let bytes = u32::try_from(part.len()).expect("rows are far below 4 GiB");
-            buffer.extend_from_slice(&bytes.to_le_bytes());
-            buffer.extend_from_slice(part);
-        }
-        if buffer.len() < ROWS_FILE_BYTES {
-            return ControlFlow::Continue(());
-        }
-        match write_rows_file(disk, dir, files.len(), &buffer) {
-            Ok(file) => files.push(file),
-            Err(error) => {
-                failure = Some(error);
-                return ControlFlow::Break(());
-            }
-        }
-        buffer.clear();
-        ControlFlow::Continue(())
-    })?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    files.push(write_rows_file(disk, dir, files.len(), &buffer)?);
-    Ok(files)
-}
-
-fn write_rows_file(
-    disk: &dyn Disk,
-    dir: &Path,
-    number: usize,
-    content: &[u8],
-) -> Result<SnapshotFile, SnapshotError> {
-    let name = format!("rows/{number:06}");
-    let path = dir.join(&name);
-    let file = disk.open(&path, OpenHow::Create).map_err(io_error("make", &path))?;
-    file.write_all_at(content, 0).map_err(io_error("write", &path))?;
-    file.sync_data().map_err(io_error("sync", &path))?;
-    let hash = blake3::hash(content).as_bytes().to_vec().into();
-    Ok(SnapshotFile { name, bytes: content.len() as u64, hash })
-}
-
-/// The rows of a snapshot, file after file.
-struct RowFiles<'a> {
-    snapshot: &'a SnapshotDir,
-    disk: &'a dyn Disk,
-    next_file: usize,
-    content: Vec<u8>,
-    at: usize,
-}
-
-impl<'a> RowFiles<'a> {
-    fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
-        Self { snapshot, disk, next_file: 0, content: Vec::new(), at: 0 }
-    }
-
-    fn next_part(&mut self) -> Option<Vec<u8>> {
-        let head = self.content.get(self.at..self.at + 4)?;
-        let bytes = u32::from_le_bytes(head.try_into().ok()?) as usize;
-        let part = self.content.get(self.at + 4..self.at + 4 + bytes)?.to_vec();
-        self.at += 4 + bytes;
-        Some(part)
-    }
-
-    fn load(&mut self) -> Result<bool, SnapshotError> {
-        let mut rows = self.snapshot.manifest.files.iter().filter(|f| f.name.starts_with("rows/"));
-        let Some(file) = rows.nth(self.next_file) else { return Ok(false) };
-        let bytes = usize::try_from(file.bytes).unwrap_or(usize::MAX);
-        self.content = self.snapshot.read(self.disk, &file.name, 0, bytes)?;
-        self.at = 0;
-        self.next_file += 1;
-        Ok(true)
-    }
-}
-
-impl Iterator for RowFiles<'_> {
-    type Item = Result<Row, SnapshotError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.at >= self.content.len() {
-            match self.load() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        let row = self.next_part().and_then(|key| Some((key, self.next_part()?)));
-        Some(row.ok_or_else(|| SnapshotError::Unusable {
-            path: self.snapshot.path.clone(),
-            what: "one of its files of rows ends inside a row".to_owned(),
-        }))
-    }
-}
-
 pub(crate) fn write_manifest(
     disk: &dyn Disk,
     dir: &Path,
@@ -555,7 +474,25 @@ pub(crate) fn sync_dirs(
     disk.sync_dir(parent).map_err(io_error("sync", parent))
 }
 
-/// Removes all but the newest ones, and what was never finished.
+/// Makes the names of the snapshots durable, and that of their folder.
+fn sync_snapshots(disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
+    disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+    let group = dir.parent().expect("the snapshots are in the group's folder");
+    disk.sync_dir(group).map_err(io_error("sync", group))
+}
+
+/// Gives back the room of what could not be finished; the next opening removes it in any case.
+fn forget_unfinished(disk: &dyn Disk, path: &Path) {
+    let gone = disk.exists(path).and_then(|there| match there {
+        true => disk.remove_dir_all(path),
+        false => Ok(()),
+    });
+    if let Err(error) = gone {
+        tracing::warn!(path = %path.display(), %error, "an unfinished directory is still there");
+    }
+}
+
+/// Removes all but the newest ones.
 fn forget_old(disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
     let names = disk.list(dir).map_err(io_error("list", dir))?;
     let complete = names.iter().rev().filter(|name| name.len() == 16).skip(KEPT);
@@ -577,10 +514,16 @@ pub(crate) fn adopt(
     let name = received.file_name().expect("a snapshot has a name");
     let path = snapshots.join(name);
     if disk.exists(&path).map_err(io_error("look for", &path))? {
+        let own = SnapshotDir::open(disk, &path);
+        if let Some(own) = own.ok().filter(|own| own.verify(&**disk).is_ok()) {
+            // It is of the same entry; there is no moment without it.
+            disk.remove_dir_all(received).map_err(io_error("remove", received))?;
+            return Ok(own);
+        }
         disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
     }
     disk.rename(received, &path).map_err(io_error("rename to", &path))?;
-    disk.sync_dir(&snapshots).map_err(io_error("sync", &snapshots))?;
+    sync_snapshots(&**disk, &snapshots)?;
     forget_old(&**disk, &snapshots)?;
     SnapshotDir::open(disk, &path)
 }

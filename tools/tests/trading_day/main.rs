@@ -38,7 +38,7 @@ fn play(name: &str) -> PathBuf {
     let dir = fresh(name);
     fs::create_dir_all(&dir).unwrap();
     let day = day::play().unwrap();
-    assert!(day.story.len() > 10);
+    assert!(day.story.len() > 10 && day.receipts.iter().all(|receipt| !receipt.total.is_empty()));
     files::Files::new(dir.clone()).write(&day).unwrap();
     let invoice = fs::read(dir.join("invoice.json")).unwrap();
     assert!(parse_strict(&invoice, &Manifest::builtin()).is_ok());
