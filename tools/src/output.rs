@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 /// Prints an answer as it is and ends with `exit`. A reader that has gone away (`| head`) is no failure
 /// of ours; any other failure to write is told.
 pub(crate) fn answer(command: &str, text: &str, exit: u8) -> ExitCode {
@@ -13,5 +15,14 @@ pub(crate) fn answer(command: &str, text: &str, exit: u8) -> ExitCode {
             ExitCode::from(2)
         }
         _ => ExitCode::from(exit),
+    }
+}
+
+/// Prints one line of many. A reader that has gone away ends the program, as it ends `yes | head`.
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("standard output"),
     }
 }

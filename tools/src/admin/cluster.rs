@@ -96,12 +96,26 @@ impl Connection {
 fn read_profile(dir: &Path) -> Result<Profile> {
     let path = dir.join(PROFILE);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut profile: Profile =
-        toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let mut profile: Profile = toml::from_str(&text).with_context(|| path.display().to_string())?;
     for file in [&mut profile.ca, &mut profile.cert, &mut profile.key].into_iter().flatten() {
         *file = dir.join(&*file);
     }
     Ok(profile)
+}
+
+/// A command that the rules refuse; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    detail: String,
+}
+
+/// A command that may have happened.
+#[derive(Debug, thiserror::Error)]
+#[error("whether it happened is not known: {detail}; look before you try again")]
+pub(crate) struct OutcomeUnknown {
+    detail: String,
 }
 
 /// A cluster to be operated.
@@ -173,22 +187,34 @@ impl Cluster {
         views
     }
 
+    /// The node that leads a group at this moment.
+    async fn leader_if_any(&self, group: u64) -> Option<(u64, AdminClient<Channel>)> {
+        // Two leaders are told of while the old one has not heard yet: the higher term is right.
+        let mut leads: Option<(u64, u64, String)> = None;
+        for view in self.views().await {
+            let Ok(status) = &view.status else { continue };
+            let own = status.replicas.iter().find(|r| r.group == group && r.role == "leader");
+            if let (Some(node), Some(replica)) = (&status.node, own)
+                && leads.as_ref().is_none_or(|(term, ..)| *term < replica.term)
+            {
+                leads = Some((replica.term, node.id, view.address.clone()));
+            }
+        }
+        let (_, id, address) = leads?;
+        Some((id, self.node(&address).ok()?))
+    }
+
     /// The leader of a group, and where it is.
     pub(crate) async fn leader(&self, group: u64) -> Result<(u64, AdminClient<Channel>)> {
         let until = Instant::now() + LEADER_WAIT;
         loop {
-            for view in self.views().await {
-                let Ok(status) = &view.status else { continue };
-                let leads = |replica: &&fiscus_proto::admin::ReplicaStatus| {
-                    replica.group == group && replica.role == "leader"
-                };
-                if let (Some(node), Some(_)) =
-                    (&status.node, status.replicas.iter().find(leads))
-                {
-                    return Ok((node.id, self.node(&view.address)?));
-                }
+            if let Some(leader) = self.leader_if_any(group).await {
+                return Ok(leader);
             }
-            ensure!(Instant::now() < until, "group {group} has no leader; see `fiscus admin status`");
+            ensure!(
+                Instant::now() < until,
+                "group {group} has no leader; see `fiscus admin status`"
+            );
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
@@ -201,7 +227,8 @@ impl Cluster {
             let (_, mut leader) = self.leader(group).await?;
             let request =
                 ExecuteRequest { group, command: Some(command.clone()), timeout_ms: 10_000 };
-            let answer = leader.execute(request).await.map_err(|status| anyhow!(explain(&status)))?;
+            let answer =
+                leader.execute(request).await.map_err(|status| anyhow!(explain(&status)))?;
             match answer.into_inner().result.context("the node gives no answer")? {
                 Answer::NotLeader(_) | Answer::Busy(_) if Instant::now() < until => {
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -209,10 +236,12 @@ impl Cluster {
                 Answer::Busy(busy) => bail!("{}: {}", busy.code, busy.detail),
                 Answer::NotLeader(_) => bail!("group {group} has no leader"),
                 Answer::Unknown(unknown) => {
-                    bail!("whether it happened is not known: {}; look before you try again", unknown.detail)
+                    return Err(OutcomeUnknown { detail: unknown.detail }.into());
                 }
                 Answer::Malformed(malformed) => bail!("{}", malformed.detail),
-                Answer::Refused(refusal) => bail!("{}: {}", refusal.code, refusal.detail),
+                Answer::Refused(refusal) => {
+                    return Err(Refusal { code: refusal.code, detail: refusal.detail }.into());
+                }
                 answer => return Ok(answer),
             }
         }

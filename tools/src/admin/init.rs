@@ -47,8 +47,9 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
         let cluster = connection.open()?;
         let manifest = match &arguments.manifest {
             None => Manifest::builtin().to_json(),
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| path.display().to_string())?,
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+            }
         };
         let founded = found(&cluster, &arguments.nodes, arguments.data_groups, &manifest).await?;
         Ok(report(&arguments.nodes, arguments.data_groups, &founded))
@@ -114,10 +115,10 @@ pub(crate) async fn found(
 
 /// A key that can be an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
-    id: String,
-    name: String,
-    public_key: Vec<u8>,
+pub(super) struct Candidate {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) public_key: Vec<u8>,
 }
 
 /// Activates the first key for the group and environment that every node holds.
@@ -130,7 +131,8 @@ async fn activate(
     let mut held: BTreeMap<String, (Candidate, usize)> = BTreeMap::new();
     for node in nodes {
         let keys = cluster.node(node)?.keys(KeysRequest {}).await;
-        let keys = keys.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner().keys;
+        let keys =
+            keys.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner().keys;
         for key in keys {
             let fits = key.environment == i32::from(environment)
                 && key.group.is_none_or(|own| own == group);
@@ -152,25 +154,7 @@ async fn activate(
             environment.as_str_name()
         )
     })?;
-    let mut proofs = Vec::new();
-    for node in nodes {
-        let request = ProveAuthorityRequest {
-            group,
-            name: key.name.clone(),
-            public_key: key.public_key.clone().into(),
-        };
-        let proof = cluster.node(node)?.prove_authority(request).await;
-        let proof = proof.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner();
-        ensure!(!proof.signature.is_empty(), "{node} does not hold the key {}", key.id);
-        proofs.push(proto::VoterProof { voter: proof.node, signature: proof.signature });
-    }
-    proofs.sort_by_key(|proof| proof.voter);
-    let prepare = proto::PrepareAuthority {
-        name: key.name.clone(),
-        public_key: key.public_key.into(),
-        environment: environment.into(),
-        proofs,
-    };
+    let prepare = proven(cluster, nodes, group, &key, environment).await?;
     let prepare = Command { command: Some(command::Command::PrepareAuthority(prepare)) };
     if let Err(error) = cluster.execute(group, &prepare).await
         && !error.to_string().starts_with("AUTHORITY_INVALID")
@@ -185,4 +169,33 @@ async fn activate(
         bail!("activating {}: {error:#}", key.id);
     }
     Ok(key.id)
+}
+
+/// The announcement of a key, with every node's proof that it holds it.
+pub(super) async fn proven(
+    cluster: &Cluster,
+    nodes: &[String],
+    group: u64,
+    key: &Candidate,
+    environment: proto::Environment,
+) -> Result<proto::PrepareAuthority> {
+    let mut proofs = Vec::new();
+    for node in nodes {
+        let request = ProveAuthorityRequest {
+            group,
+            name: key.name.clone(),
+            public_key: key.public_key.clone().into(),
+        };
+        let proof = cluster.node(node)?.prove_authority(request).await;
+        let proof = proof.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner();
+        ensure!(!proof.signature.is_empty(), "{node} does not hold the key {}", key.id);
+        proofs.push(proto::VoterProof { voter: proof.node, signature: proof.signature });
+    }
+    proofs.sort_by_key(|proof| proof.voter);
+    Ok(proto::PrepareAuthority {
+        name: key.name.clone(),
+        public_key: key.public_key.clone().into(),
+        environment: environment.into(),
+        proofs,
+    })
 }

@@ -112,7 +112,8 @@ struct Picture {
 async fn picture(cluster: &Cluster) -> Result<Picture> {
     let views = cluster.views().await;
     let answers: Vec<_> = views.iter().filter_map(|view| view.status.as_ref().ok()).collect();
-    let silent = views.iter().find_map(|view| view.status.as_ref().err().map(|e| (&view.address, e)));
+    let silent =
+        views.iter().find_map(|view| view.status.as_ref().err().map(|e| (&view.address, e)));
     if let Some((address, error)) = silent {
         ensure!(!answers.is_empty(), "no node answers; {address}: {error}");
     }
@@ -121,8 +122,12 @@ async fn picture(cluster: &Cluster) -> Result<Picture> {
     for view in &views {
         let who = view.id.map_or_else(|| view.address.clone(), |id| format!("node {id}"));
         match &view.status {
-            Ok(answer) => alerts.extend(answer.alerts.iter().map(|alert| format!("{who}: {alert}"))),
-            Err(error) => alerts.push(format!("{who} at {} does not answer: {error}", view.address)),
+            Ok(answer) => {
+                alerts.extend(answer.alerts.iter().map(|alert| format!("{who}: {alert}")))
+            }
+            Err(error) => {
+                alerts.push(format!("{who} at {} does not answer: {error}", view.address))
+            }
         }
     }
     let mut replicas: BTreeMap<u64, Vec<(u64, &ReplicaStatus)>> = BTreeMap::new();

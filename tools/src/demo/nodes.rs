@@ -65,8 +65,7 @@ impl NodeCommand {
 
 impl Nodes {
     pub(super) fn start(layout: &Layout) -> Result<Self> {
-        let mut nodes =
-            Self { running: BTreeMap::new(), commands: BTreeMap::new(), ready: false };
+        let mut nodes = Self { running: BTreeMap::new(), commands: BTreeMap::new(), ready: false };
         for id in 1..=layout.nodes() {
             let command = NodeCommand {
                 config: layout.node_config_path(id),
@@ -126,11 +125,8 @@ impl Nodes {
                     again.insert(*id, Instant::now() + RESTART_AFTER);
                 }
             }
-            let due: Vec<u64> = again
-                .iter()
-                .filter(|(_, at)| **at <= Instant::now())
-                .map(|(id, _)| *id)
-                .collect();
+            let due: Vec<u64> =
+                again.iter().filter(|(_, at)| **at <= Instant::now()).map(|(id, _)| *id).collect();
             for id in due {
                 let started = self.commands[&id].spawn()?;
                 eprintln!("node {id} is back, pid {}", started.pid);

@@ -180,7 +180,12 @@ async fn seal(
             Answer::Refused(refusal)
                 if ["OUTLET_UNKNOWN", "NO_MANIFEST"].contains(&refusal.code.as_str()) =>
             {
-                ensure!(tokio::time::Instant::now() < until, "{}: {}", refusal.code, refusal.detail);
+                ensure!(
+                    tokio::time::Instant::now() < until,
+                    "{}: {}",
+                    refusal.code,
+                    refusal.detail
+                );
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
             answer => bail!("the sample {name} of {} was not sealed: {answer:?}", outlet.id),
