@@ -18,11 +18,15 @@ pub(crate) fn answer(command: &str, text: &str, exit: u8) -> ExitCode {
     }
 }
 
-/// Prints one line of many. A reader that has gone away ends the program, as it ends `yes | head`.
+/// Whoever read the lines has gone away (`| head`): there is nobody to print more for.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(crate) struct ReaderGone;
+
+/// Prints one line of many.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         written => written.context("standard output"),
     }
 }

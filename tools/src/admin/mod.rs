@@ -32,7 +32,7 @@ use clap::{Args, Subcommand};
 use fiscus_ledger::payload::Object;
 use fiscus_proto::client::{ClientError, ReadError};
 
-use crate::output::answer;
+use crate::output::{ReaderGone, answer};
 
 /// One read is answered within this time, or nobody can.
 const READ_WAIT: Duration = Duration::from_secs(15);
@@ -166,6 +166,9 @@ impl From<anyhow::Error> for Failure {
         if let Some(refusal) = error.downcast_ref::<cluster::Refusal>() {
             return Self { exit: 1, code: refusal.code.clone().into(), detail };
         }
+        if error.is::<ReaderGone>() {
+            return Self { exit: 0, code: "".into(), detail };
+        }
         if error.is::<cluster::OutcomeUnknown>() {
             return Self { exit: 1, code: "OUTCOME_UNKNOWN".into(), detail };
         }
@@ -212,6 +215,8 @@ fn tell(command: &str, result: Result<Report, Failure>, json: bool) -> ExitCode 
     match (result, json) {
         (Ok(report), true) => answer(command, &(report.json.finish() + "\n"), 0),
         (Ok(report), false) => answer(command, &report.text, 0),
+        // Whoever read the answer has gone away: that is no failure, and there is nobody to tell.
+        (Err(Failure { exit: 0, .. }), _) => ExitCode::SUCCESS,
         (Err(failure), json) => {
             eprintln!("fiscus {command}: {}", failure.detail);
             if !json {

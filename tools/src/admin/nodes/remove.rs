@@ -26,7 +26,7 @@ The id is never used again. The node still holds signing keys: when it, or its d
 rotate them with `fiscus admin keys rotate`.
 
 Exit codes:
-  0  removed, or it is no member
+  0  removed
   1  the cluster refuses, or it would lose its majority
   2  wrong usage, not agreed to, or no node answers")]
 pub(crate) struct Arguments {
