@@ -319,7 +319,8 @@ async fn a_log_is_inspected_and_never_changed(demo: &Demo) {
 /// The first segment that holds more than its header.
 fn first_segment(log: &Path) -> PathBuf {
     let entries = fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path());
-    let mut segments: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    let mut segments: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect();
     segments.sort();
     let used = |path: &&PathBuf| fs::read(path).unwrap().iter().skip(600).any(|byte| *byte != 0);
     segments.iter().find(used).unwrap().clone()
