@@ -20,6 +20,8 @@ use tonic::{Code, Status};
 /// The file in a directory that says how its cluster is reached.
 pub(crate) const PROFILE: &str = "admin.toml";
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// A node that hangs in the middle of a long call is noticed within twice this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STATUS_WAIT: Duration = Duration::from_secs(3);
 /// A leader is found, or there is none.
 const LEADER_WAIT: Duration = Duration::from_secs(15);
@@ -140,7 +142,9 @@ impl Cluster {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .with_context(|| format!("{address} is not an address"))?
-            .connect_timeout(CONNECT_WAIT);
+            .connect_timeout(CONNECT_WAIT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(client_config(tls))?;
         }

@@ -34,20 +34,14 @@ pub(crate) struct Arguments {
 pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
     let printed = operate(connection, async |cluster| {
         let roster = Roster::read(&cluster).await?;
-        let view = match arguments.node {
-            Some(id) => roster.node(id)?,
-            None => {
-                let mut answering = roster.views.iter().filter(|view| view.status.is_ok());
-                answering.next().ok_or_else(|| Failure::refused("no node answers"))?
-            }
-        };
-        if let Err(error) = &view.status {
-            return Err(Failure::refused(format!("{}: {error}", view.address)));
-        }
-        let asked = cluster.node(&view.address)?.config(ConfigRequest {}).await;
-        let asked = asked.map_err(|status| Failure::of_call(&view.address, &status))?;
+        let mut answering = roster.views.iter().filter(|view| view.status.is_ok());
+        let first = answering.next().and_then(|view| view.id);
+        let id = arguments.node.or(first).ok_or_else(|| Failure::refused("no node answers"))?;
+        let address = roster.answering(id)?;
+        let asked = cluster.node(address)?.config(ConfigRequest {}).await;
+        let asked = asked.map_err(|status| Failure::of_call(&address, &status))?;
         let text = asked.into_inner().toml;
-        let json = Report::ok().count("node", view.id.unwrap_or(0)).text("toml", &text);
+        let json = Report::ok().count("node", id).text("toml", &text);
         Ok(Report { text, json })
     });
     tell("admin config", printed, arguments.json)

@@ -96,6 +96,17 @@ impl Roster {
         })
     }
 
+    /// The address of a node that answers.
+    pub(super) fn answering(&self, node: u64) -> Result<&str, Failure> {
+        let view = self.node(node)?;
+        match &view.status {
+            Ok(_) => Ok(&view.address),
+            Err(error) => {
+                Err(Failure::refused(format!("node {node} at {}: {error}", view.address)))
+            }
+        }
+    }
+
     /// What a node says of itself, when it answers.
     pub(super) fn status_of(&self, node: u64) -> Option<&StatusResponse> {
         let view = self.views.iter().find(|view| view.id == Some(node))?;

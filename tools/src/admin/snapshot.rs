@@ -21,7 +21,7 @@ goes on working. It ends when the snapshot is complete.
 
 Exit codes:
   0  made
-  1  the node does not have the group
+  1  the node does not have the group, or does not answer
   2  wrong usage, or no node answers")]
 pub(crate) struct Arguments {
     /// The group.
@@ -44,9 +44,9 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
             Failure::refused(format!("group {group} has no leader; name a --node"))
         })?;
         eprintln!("node {id} makes a snapshot of group {group}");
-        let address = &roster.node(id)?.address;
+        let address = roster.answering(id)?;
         let made = cluster.node(address)?.snapshot(SnapshotRequest { group }).await;
-        let made = made.map_err(|status| Failure::of_call(address, &status))?.into_inner();
+        let made = made.map_err(|status| Failure::of_call(&address, &status))?.into_inner();
         let json = Report::ok()
             .count("node", id)
             .count("group", group)

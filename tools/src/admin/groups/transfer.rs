@@ -53,9 +53,7 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
                 "node {to} does not vote in group {group}; its voters are {voters}"
             )));
         }
-        if !roster.lives(to) {
-            return Err(Failure::refused(format!("node {to} does not answer")));
-        }
+        roster.answering(to)?;
         if view.leader != Some(to) {
             let from = view.leader.map_or("nobody".to_owned(), |id| format!("node {id}"));
             let what = format!("Group {group} is led by {from}; node {to} takes over.");

@@ -22,7 +22,7 @@ It ends when the node leads nothing. The node goes on voting and storing. A rest
 
 Exit codes:
   0  it leads nothing, or may lead again
-  1  it still leads: nobody else can
+  1  it does not answer, or still leads: nobody else can
   2  wrong usage, not agreed to, or no node answers")]
 pub(crate) struct Arguments {
     /// The node's id.
@@ -50,7 +50,7 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
 async fn drain(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failure> {
     let (id, resume) = (arguments.id, arguments.resume);
     let roster = Roster::read(cluster).await?;
-    let address = roster.node(id)?.address.clone();
+    let address = roster.answering(id)?.to_owned();
     if !resume {
         arguments.consent.ask(&format!(
             "Node {id} gives away what it leads ({}) and takes no lead until it is resumed or restarted.",

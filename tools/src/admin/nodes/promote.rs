@@ -40,14 +40,14 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
 async fn promote(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failure> {
     let id = arguments.id;
     let roster = Roster::read(cluster).await?;
-    let node = roster.node(id)?;
+    let address = roster.answering(id)?;
     let follows = roster.groups().iter().filter(|(_, view)| view.learners.contains(&id));
     let groups: Vec<u64> = follows.map(|(group, _)| *group).collect();
     let json = Report::ok().count("node", id).json("groups", &numbers(&groups));
     if groups.is_empty() {
         return Ok(Report::done(&format!("node {id} is nobody's learner"), json));
     }
-    add::require_keys(cluster, &groups, id, &node.address).await?;
+    add::require_keys(cluster, &groups, id, address).await?;
     arguments.consent.ask(&format!(
         "Node {id} becomes a voter of the groups {}: from then on it counts for the majority.",
         listed(&groups)
