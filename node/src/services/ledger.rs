@@ -27,7 +27,7 @@ use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::records::{self, SignedRecord};
-use crate::services::require;
+use crate::services::{outlets, require};
 
 const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
@@ -60,7 +60,7 @@ pub(crate) fn as_of(moment: AsOf) -> wire::AsOf {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> Status {
+pub(super) fn failed(error: &dyn std::error::Error) -> Status {
     Status::data_loss(error.to_string())
 }
 
@@ -449,6 +449,22 @@ impl Ledger for LedgerService {
             }
         });
         Ok(Response::new(Box::pin(pages.flat_map(futures_util::stream::iter))))
+    }
+
+    type ListOutletsStream = Answers<wire::OutletRow>;
+
+    async fn list_outlets(
+        &self,
+        request: Request<wire::ListOutletsRequest>,
+    ) -> Result<Response<Self::ListOutletsStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group)?;
+        if request.consistency != i32::from(Consistency::Local) {
+            self.catch_up(&hosted).await?;
+        }
+        let after = (!request.after.is_empty()).then_some(request.after);
+        Ok(Response::new(Box::pin(outlets::rows(hosted, after))))
     }
 
     async fn read_group(

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod http;
 pub(crate) mod ledger;
+mod outlets;
 pub(crate) mod peer;
 
 use fiscus_proto::tls::{Role, peer_roles};

@@ -13,10 +13,10 @@ use super::error::ReadError;
 use super::retry::Backoff;
 use crate::ledger::ledger_client::LedgerClient;
 use crate::ledger::{
-    Consistency, Document, JournalRecord, ListDocumentsRequest, ReadDocumentRequest,
-    ReadDocumentResponse, ReadGroupRequest, ReadGroupResponse, ReadOutletRequest,
-    ReadOutletResponse, ReadRecordRequest, ReadRecordResponse, ReadRecordsRequest,
-    ReadSubmissionRequest,
+    Consistency, Document, JournalRecord, ListDocumentsRequest, ListOutletsRequest, OutletRow,
+    ReadDocumentRequest, ReadDocumentResponse, ReadGroupRequest, ReadGroupResponse,
+    ReadOutletRequest, ReadOutletResponse, ReadRecordRequest, ReadRecordResponse,
+    ReadRecordsRequest, ReadSubmissionRequest,
 };
 
 /// The group that holds the documents.
@@ -144,6 +144,23 @@ impl ClusterClient {
             true
         };
         self.clone().stream(DIRECTORY, request, timeout, open, advance)
+    }
+
+    /// Lists a group's outlets. When a node is lost, another one goes on.
+    pub fn list_outlets(
+        &self,
+        request: ListOutletsRequest,
+        timeout: Duration,
+    ) -> impl Stream<Item = Result<OutletRow, ReadError>> + Send + use<> {
+        let group = request.group;
+        let open = |mut node: LedgerClient<Channel>, request: ListOutletsRequest| async move {
+            node.list_outlets(request).await
+        };
+        let advance = |request: &mut ListOutletsRequest, outlet: &OutletRow| {
+            request.after.clone_from(&outlet.outlet_id);
+            true
+        };
+        self.clone().stream(group, request, timeout, open, advance)
     }
 
     async fn read<T, F>(

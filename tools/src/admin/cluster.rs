@@ -20,6 +20,8 @@ use tonic::{Code, Status};
 /// The file in a directory that says how its cluster is reached.
 pub(crate) const PROFILE: &str = "admin.toml";
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// A node that hangs in the middle of a long call is noticed within twice this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STATUS_WAIT: Duration = Duration::from_secs(3);
 /// A leader is found, or there is none.
 const LEADER_WAIT: Duration = Duration::from_secs(15);
@@ -103,6 +105,21 @@ fn read_profile(dir: &Path) -> Result<Profile> {
     Ok(profile)
 }
 
+/// A command that the rules refuse; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    detail: String,
+}
+
+/// A command that may have happened.
+#[derive(Debug, thiserror::Error)]
+#[error("whether it happened is not known: {detail}; look before you try again")]
+pub(crate) struct OutcomeUnknown {
+    detail: String,
+}
+
 /// A cluster to be operated.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {
@@ -125,7 +142,9 @@ impl Cluster {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .with_context(|| format!("{address} is not an address"))?
-            .connect_timeout(CONNECT_WAIT);
+            .connect_timeout(CONNECT_WAIT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(client_config(tls))?;
         }
@@ -172,18 +191,29 @@ impl Cluster {
         views
     }
 
+    /// The node that leads a group at this moment.
+    async fn leader_if_any(&self, group: u64) -> Option<(u64, AdminClient<Channel>)> {
+        // Two leaders are told of while the old one has not heard yet: the higher term is right.
+        let mut leads: Option<(u64, u64, String)> = None;
+        for view in self.views().await {
+            let Ok(status) = &view.status else { continue };
+            let own = status.replicas.iter().find(|r| r.group == group && r.role == "leader");
+            if let (Some(node), Some(replica)) = (&status.node, own)
+                && leads.as_ref().is_none_or(|(term, ..)| *term < replica.term)
+            {
+                leads = Some((replica.term, node.id, view.address.clone()));
+            }
+        }
+        let (_, id, address) = leads?;
+        Some((id, self.node(&address).ok()?))
+    }
+
     /// The leader of a group, and where it is.
     pub(crate) async fn leader(&self, group: u64) -> Result<(u64, AdminClient<Channel>)> {
         let until = Instant::now() + LEADER_WAIT;
         loop {
-            for view in self.views().await {
-                let Ok(status) = &view.status else { continue };
-                let leads = |replica: &&fiscus_proto::admin::ReplicaStatus| {
-                    replica.group == group && replica.role == "leader"
-                };
-                if let (Some(node), Some(_)) = (&status.node, status.replicas.iter().find(leads)) {
-                    return Ok((node.id, self.node(&view.address)?));
-                }
+            if let Some(leader) = self.leader_if_any(group).await {
+                return Ok(leader);
             }
             ensure!(
                 Instant::now() < until,
@@ -210,13 +240,12 @@ impl Cluster {
                 Answer::Busy(busy) => bail!("{}: {}", busy.code, busy.detail),
                 Answer::NotLeader(_) => bail!("group {group} has no leader"),
                 Answer::Unknown(unknown) => {
-                    bail!(
-                        "whether it happened is not known: {}; look before you try again",
-                        unknown.detail
-                    )
+                    return Err(OutcomeUnknown { detail: unknown.detail }.into());
                 }
                 Answer::Malformed(malformed) => bail!("{}", malformed.detail),
-                Answer::Refused(refusal) => bail!("{}: {}", refusal.code, refusal.detail),
+                Answer::Refused(refusal) => {
+                    return Err(Refusal { code: refusal.code, detail: refusal.detail }.into());
+                }
                 answer => return Ok(answer),
             }
         }

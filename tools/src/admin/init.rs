@@ -115,10 +115,10 @@ pub(crate) async fn found(
 
 /// A key that can be an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
-    id: String,
-    name: String,
-    public_key: Vec<u8>,
+pub(super) struct Candidate {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) public_key: Vec<u8>,
 }
 
 /// Activates the first key for the group and environment that every node holds.
@@ -154,25 +154,7 @@ async fn activate(
             environment.as_str_name()
         )
     })?;
-    let mut proofs = Vec::new();
-    for node in nodes {
-        let request = ProveAuthorityRequest {
-            group,
-            name: key.name.clone(),
-            public_key: key.public_key.clone().into(),
-        };
-        let proof = cluster.node(node)?.prove_authority(request).await;
-        let proof = proof.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner();
-        ensure!(!proof.signature.is_empty(), "{node} does not hold the key {}", key.id);
-        proofs.push(proto::VoterProof { voter: proof.node, signature: proof.signature });
-    }
-    proofs.sort_by_key(|proof| proof.voter);
-    let prepare = proto::PrepareAuthority {
-        name: key.name.clone(),
-        public_key: key.public_key.into(),
-        environment: environment.into(),
-        proofs,
-    };
+    let prepare = proven(cluster, nodes, group, &key, environment).await?;
     let prepare = Command { command: Some(command::Command::PrepareAuthority(prepare)) };
     if let Err(error) = cluster.execute(group, &prepare).await
         && !error.to_string().starts_with("AUTHORITY_INVALID")
@@ -187,4 +169,33 @@ async fn activate(
         bail!("activating {}: {error:#}", key.id);
     }
     Ok(key.id)
+}
+
+/// The announcement of a key, with every node's proof that it holds it.
+pub(super) async fn proven(
+    cluster: &Cluster,
+    nodes: &[String],
+    group: u64,
+    key: &Candidate,
+    environment: proto::Environment,
+) -> Result<proto::PrepareAuthority> {
+    let mut proofs = Vec::new();
+    for node in nodes {
+        let request = ProveAuthorityRequest {
+            group,
+            name: key.name.clone(),
+            public_key: key.public_key.clone().into(),
+        };
+        let proof = cluster.node(node)?.prove_authority(request).await;
+        let proof = proof.map_err(|status| anyhow!("{node}: {}", explain(&status)))?.into_inner();
+        ensure!(!proof.signature.is_empty(), "{node} does not hold the key {}", key.id);
+        proofs.push(proto::VoterProof { voter: proof.node, signature: proof.signature });
+    }
+    proofs.sort_by_key(|proof| proof.voter);
+    Ok(proto::PrepareAuthority {
+        name: key.name.clone(),
+        public_key: key.public_key.clone().into(),
+        environment: environment.into(),
+        proofs,
+    })
 }

@@ -123,10 +123,10 @@ async fn picture(cluster: &Cluster) -> Result<Picture> {
         let who = view.id.map_or_else(|| view.address.clone(), |id| format!("node {id}"));
         match &view.status {
             Ok(answer) => {
-                alerts.extend(answer.alerts.iter().map(|alert| format!("{who}: {alert}")))
+                alerts.extend(answer.alerts.iter().map(|alert| format!("{who}: {alert}")));
             }
             Err(error) => {
-                alerts.push(format!("{who} at {} does not answer: {error}", view.address))
+                alerts.push(format!("{who} at {} does not answer: {error}", view.address));
             }
         }
     }

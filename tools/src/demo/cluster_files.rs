@@ -22,6 +22,8 @@ use crate::pki::{Subject, issue, make_ca};
 pub(super) const CLUSTER: &str = "demo.fiscus.example";
 const DATA_GROUPS: u64 = 1;
 const DAYS: u32 = 365;
+/// Longer than any certificate, so that more of them can be issued.
+const CA_DAYS: u32 = 3_650;
 /// A demonstration must also run where there is little room.
 const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
@@ -73,7 +75,7 @@ impl Layout {
     fn make(&self) -> Result<()> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let pki = self.dir.join("pki");
-        let ca = make_ca(CLUSTER, DAYS, now_s)?;
+        let ca = make_ca(CLUSTER, CA_DAYS, now_s)?;
         Pair::new(&pki, "ca").write(&ca)?;
         let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut names: Vec<(String, Role)> =

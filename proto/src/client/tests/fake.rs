@@ -167,6 +167,7 @@ impl Ledger for Node {
     type SubmitStream = Answers<ledger::SubmitResponse>;
     type ReadRecordsStream = Answers<ledger::JournalRecord>;
     type ListDocumentsStream = Answers<ledger::Document>;
+    type ListOutletsStream = Answers<ledger::OutletRow>;
     type FeedStream = Answers<ledger::FeedItem>;
 
     async fn topology(
@@ -258,6 +259,17 @@ impl Ledger for Node {
         let after = request.into_inner().after;
         let from = after.parse::<u64>().map_or(0, |after| after + 1);
         let item = |n: u64| ledger::Document { id: n.to_string(), ..ledger::Document::default() };
+        self.items(from, item)
+    }
+
+    async fn list_outlets(
+        &self,
+        request: Request<ledger::ListOutletsRequest>,
+    ) -> Result<Response<Self::ListOutletsStream>, Status> {
+        let after = request.into_inner().after;
+        let from = after.parse::<u64>().map_or(0, |after| after + 1);
+        let item =
+            |n: u64| ledger::OutletRow { outlet_id: n.to_string(), ..ledger::OutletRow::default() };
         self.items(from, item)
     }
 

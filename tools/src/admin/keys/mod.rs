@@ -1,7 +1,11 @@
-//! `fiscus admin keys`: the encrypted files with signing keys.
+//! `fiscus admin keys`: the encrypted files with signing keys, and the keys of a running cluster.
+
+mod add;
+mod held;
+pub(super) mod rotate;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,7 +15,8 @@ use fiscus_node::signer::{
     HeldKey, KeyFile, KeyFileError, KeyPurpose, KeyToStore, PassphraseSource, Signer,
 };
 
-use super::{Failure, Report, tell};
+use super::cluster::Connection;
+use super::{Failure, Report, operate, tell};
 
 /// Far more groups than a cluster has, and few enough for a key file.
 const GROUPS_MAX: u64 = 1_000;
@@ -21,7 +26,9 @@ const PREFIX_BYTES_MAX: usize = 19;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     Generate(Generate),
+    Add(add::Arguments),
     List(List),
+    Rotate(rotate::Arguments),
 }
 
 /// Make a file with the signing keys of a cluster.
@@ -57,30 +64,42 @@ pub(crate) struct Generate {
     json: bool,
 }
 
-/// List the keys of a file. Needs no passphrase, and shows nothing secret.
+/// List the keys of a file, or those that the nodes of a cluster hold. Shows nothing secret.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   fiscus admin keys list cd.keys --json
+  fiscus admin --dir DIR keys list
+
+A file is listed without its passphrase. Without a file every node is asked what it holds, and its group
+what each key is for it: prepared, active, retired, or unused.
 
 Exit codes:
   0  listed
-  2  wrong usage, or this is no key file")]
+  2  wrong usage, this is no key file, or no node answers")]
 pub(crate) struct List {
-    /// The key file.
-    file: PathBuf,
+    /// The key file; the nodes of the cluster are asked when absent.
+    file: Option<PathBuf>,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
 /// Runs the command and prints its answer.
-pub(super) fn run(command: &Keys) -> ExitCode {
+pub(super) fn run(connection: &Connection, command: &Keys) -> ExitCode {
     match command {
         Keys::Generate(arguments) => {
             tell("admin keys generate", generate(arguments), arguments.json)
         }
-        Keys::List(arguments) => tell("admin keys list", list(arguments), arguments.json),
+        Keys::Add(arguments) => add::run(arguments),
+        Keys::List(arguments) => {
+            let listed = match &arguments.file {
+                Some(file) => list(file),
+                None => operate(connection, async |cluster| held::list(&cluster).await),
+            };
+            tell("admin keys list", listed, arguments.json)
+        }
+        Keys::Rotate(arguments) => rotate::run(connection, arguments),
     }
 }
 
@@ -118,9 +137,9 @@ pub(crate) fn cluster_keys(prefix: &str, groups: u64) -> Result<Vec<KeyToStore>,
     Ok(keys)
 }
 
-fn list(arguments: &List) -> Result<Report, Failure> {
-    let keys = KeyFile::list(&arguments.file).map_err(|error| failed(&error))?;
-    Ok(report(&arguments.file.display().to_string(), &keys))
+fn list(file: &Path) -> Result<Report, Failure> {
+    let keys = KeyFile::list(file).map_err(|error| failed(&error))?;
+    Ok(report(&file.display().to_string(), &keys))
 }
 
 fn report(file: &str, keys: &[HeldKey]) -> Report {
