@@ -21,14 +21,14 @@ use crate::disk::Disk;
 use crate::store::series::{PieceName, Series, SeriesError, SeriesKind};
 
 /// Bytes before a record: length, checksum, leaf.
-const FRAME_BYTES: usize = 16;
+pub(crate) const FRAME_BYTES: usize = 16;
 /// Bytes of a leaf's entry.
-const LEAF_BYTES: u64 = 48;
+pub(crate) const LEAF_BYTES: u64 = 48;
 /// Bytes of a signature.
-const SIGNATURE_BYTES: u64 = 64;
+pub(crate) const SIGNATURE_BYTES: u64 = 64;
 /// The heights of the tree whose nodes are kept; those between are made from them.
 pub(crate) const TREE_HEIGHTS: [u32; 3] = [8, 16, 24];
-const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
+pub(crate) const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
 const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 const SIDE_FILE_ENTRIES: u64 = 1 << 16;
 
@@ -49,9 +49,9 @@ pub struct LeafEntry {
     /// The leaf's data.
     pub hash: Hash32,
     /// Where the record's frame begins; meaningless for a leaf that is not a record.
-    offset: u64,
+    pub(crate) offset: u64,
     /// The frame's length; 0 for a leaf that is not a record.
-    bytes: u32,
+    pub(crate) bytes: u32,
 }
 
 impl LeafEntry {
@@ -71,7 +71,7 @@ impl LeafEntry {
         entry
     }
 
-    fn decode(entry: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(entry: &[u8]) -> Option<Self> {
         let crc = u32::from_le_bytes(entry[44..48].try_into().ok()?);
         (crc32c::crc32c(&entry[..44]) == crc).then_some(())?;
         Some(Self {
@@ -100,12 +100,7 @@ impl Journal {
         lengths: Lengths,
     ) -> Result<Self, SeriesError> {
         let open = |name: &'static str, file_bytes: u64, end: u64| {
-            let identity = *blake3::Hasher::new()
-                .update(b"fiscus/series/v1")
-                .update(name.as_bytes())
-                .update(identity)
-                .finalize()
-                .as_bytes();
+            let identity = run_identity(name, identity);
             Series::open(disk.clone(), dir, SeriesKind { name, file_bytes, identity }, end)
         };
         let level = |at: usize| {
@@ -244,6 +239,16 @@ impl Journal {
     }
 }
 
+/// What the header of each file of a run names, so that files of another group are refused.
+pub(crate) fn run_identity(name: &str, identity: &[u8]) -> Hash32 {
+    *blake3::Hasher::new()
+        .update(b"fiscus/series/v1")
+        .update(name.as_bytes())
+        .update(identity)
+        .finalize()
+        .as_bytes()
+}
+
 fn push_frame(out: &mut Vec<u8>, leaf: u64, record: &[u8]) -> u32 {
     let bytes = u32::try_from(record.len()).expect("an entry's records are within its byte limit");
     let crc = crc32c::crc32c_append(crc32c::crc32c(&leaf.to_le_bytes()), record);
@@ -254,7 +259,7 @@ fn push_frame(out: &mut Vec<u8>, leaf: u64, record: &[u8]) -> u32 {
     bytes + FRAME_BYTES as u32
 }
 
-fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
+pub(crate) fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
     let (head, body) = frame.split_at_checked(FRAME_BYTES)?;
     let bytes = u32::from_le_bytes(head[..4].try_into().ok()?);
     let crc = u32::from_le_bytes(head[4..8].try_into().ok()?);

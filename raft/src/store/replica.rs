@@ -33,7 +33,7 @@ pub(crate) const APPLIED_KEY: [u8; 1] = [0];
 /// The index's file in a state's directory.
 pub(crate) const INDEX_FILE: &str = "index.redb";
 /// First byte of the rows that lead from an outlet's positions to leaves.
-const POSITION_TABLE: u8 = 0xC0;
+pub(crate) const POSITION_TABLE: u8 = 0xC0;
 
 /// What a replica is told.
 #[derive(Debug, Clone)]
@@ -578,14 +578,14 @@ fn open_state(
         leaves: applied.leaves,
         signatures: applied.signatures,
     };
-    let journal = Arc::new(Journal::open(disk, dir, &identity(options), lengths)?);
+    let journal = Arc::new(Journal::open(disk, dir, &journal_identity(&options.cluster, options.group), lengths)?);
     let durable = applied.applied.map(to_log_id);
     Ok((OpenState { dir: dir.to_owned(), index, journal }, Working { group, applied, durable }))
 }
 
 /// What every file of the group's journal names in its header.
-fn identity(options: &ReplicaOptions) -> Vec<u8> {
-    format!("{}\n{}", options.cluster, options.group).into_bytes()
+pub(crate) fn journal_identity(cluster: &str, group: u64) -> Vec<u8> {
+    format!("{cluster}\n{group}").into_bytes()
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
@@ -661,7 +661,7 @@ fn read_current(disk: &dyn Disk, dir: &Path) -> Result<Option<String>, StoreErro
     }
 }
 
-fn write_current(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {
+pub(crate) fn write_current(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {
     let (path, fresh) = (dir.join("CURRENT"), dir.join("CURRENT.new"));
     if disk.exists(&fresh).map_err(io_error("look for", &fresh))? {
         disk.remove_file(&fresh).map_err(io_error("remove", &fresh))?;

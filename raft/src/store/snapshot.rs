@@ -332,7 +332,7 @@ fn last_of_run<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     last.into_values().collect()
 }
 
-fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
+pub(crate) fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
     let parent = path.parent().expect("every file has a folder");
     disk.create_dir_all(parent).map_err(io_error("make", parent))
 }
@@ -439,7 +439,7 @@ fn write_rows_file(
 }
 
 /// The rows of a snapshot, file after file.
-struct RowFiles<'a> {
+pub(crate) struct RowFiles<'a> {
     snapshot: &'a SnapshotDir,
     disk: &'a dyn Disk,
     next_file: usize,
@@ -448,7 +448,7 @@ struct RowFiles<'a> {
 }
 
 impl<'a> RowFiles<'a> {
-    fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
+    pub(crate) fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
         Self { snapshot, disk, next_file: 0, content: Vec::new(), at: 0 }
     }
 
