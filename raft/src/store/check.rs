@@ -52,8 +52,8 @@ pub struct Checked {
     pub records: u64,
     /// Signatures, each checked with its authority's key.
     pub signatures: u64,
-    /// Outlets with their chains.
-    pub outlets: u64,
+    /// The outlets that the group seals for.
+    pub outlets: Vec<Id>,
     /// The group, with its authorities.
     pub group: Group,
     /// The registrations that the directory holds; none in a data group.
@@ -113,7 +113,7 @@ impl SnapshotDir {
             leaves: rows.applied.leaves,
             records: walk.positions.count,
             signatures: walk.signed,
-            outlets: rows.heads.len() as u64,
+            outlets: rows.heads.into_iter().map(|(id, _)| id).collect(),
             registered: rows.registered,
             group,
         })
@@ -217,7 +217,8 @@ impl Rows {
     fn take_document(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         let document =
             Document::from_stored(value).map_err(|error| format!("the document: {error}"))?;
-        let kind = Reader::new(&key[1..]).str("document kind").map_err(|e| e.to_string())?.to_owned();
+        let kind =
+            Reader::new(&key[1..]).str("document kind").map_err(|e| e.to_string())?.to_owned();
         if kind != FactKind::Outlet.as_str() {
             return Ok(());
         }

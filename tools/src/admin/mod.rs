@@ -1,10 +1,14 @@
 //! `fiscus admin`: what operators do.
 
+mod backup;
+mod backup_file;
 pub(crate) mod cluster;
 pub(crate) mod files;
 pub(crate) mod init;
 pub(crate) mod keys;
+mod outlets;
 mod pki;
+mod restore;
 mod status;
 
 use std::process::ExitCode;
@@ -34,6 +38,11 @@ enum Admin {
     /// Make and look at the files with signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
+    /// Work with outlets.
+    #[command(subcommand)]
+    Outlets(outlets::Outlets),
 }
 
 /// Runs the command and prints its answer.
@@ -44,6 +53,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Admin::Status(command) => status::run(connection, command),
         Admin::Pki(command) => pki::run(command),
         Admin::Keys(command) => keys::run(command),
+        Admin::Backup(command) => backup::run(connection, command),
+        Admin::Restore(command) => restore::run(command),
+        Admin::Outlets(command) => outlets::run(connection, command),
     }
 }
 
