@@ -1,7 +1,7 @@
 //! `fiscus admin restore`: makes the data directories of a new cluster of a backup.
 //!
 //! ```text
-//! DIR (checked) ──► OUT.new/n1, n2, …: IDENTITY, wal/, groups/*/ ──► OUT, in one step
+//! DIR (checked) ──► OUT.unfinished/n1, n2, …: IDENTITY, wal/, groups/*/ ──► OUT, in one step
 //! ```
 //!
 //! Invariants: nothing is made of a backup that is not sound; the new cluster has another name, so it has
@@ -25,6 +25,9 @@ use fiscus_raft::wal::{Wal, WalOptions};
 use super::backup::verified;
 use super::backup_file::{Verified, disk};
 use super::{Failure, Report, block_on, tell};
+
+/// The region of a node that names none, as in its configuration.
+const REGION: &str = "default";
 
 /// Make the data directories of a new cluster of a backup.
 #[derive(Debug, Args)]
@@ -89,7 +92,8 @@ impl<'a> Plan<'a> {
         let mut nodes = BTreeMap::new();
         for (id, address) in pairs("--nodes", &arguments.nodes)? {
             ensure!(address.contains(':'), "--nodes: {address} is not host:port");
-            nodes.insert(id, (address, regions.remove(&id).unwrap_or_default()));
+            let region = regions.remove(&id).unwrap_or_else(|| REGION.to_owned());
+            nodes.insert(id, (address, region));
         }
         let stray: Vec<u64> = regions.into_keys().collect();
         ensure!(stray.is_empty(), "--region names {stray:?}, which --nodes does not");
@@ -112,10 +116,13 @@ impl<'a> Plan<'a> {
             "the backup is of the cluster {old}; the new one must have another name, because its logs \
              are others"
         );
-        let fresh = self.out.with_extension("new");
-        if fresh.exists() {
-            fs::remove_dir_all(&fresh).with_context(|| fresh.display().to_string())?;
-        }
+        let name = self.out.file_name().context("--out names no directory")?.to_string_lossy();
+        let fresh = self.out.with_file_name(format!("{name}.unfinished"));
+        ensure!(
+            !fresh.exists(),
+            "{} is left of a restore that was interrupted; remove it",
+            fresh.display()
+        );
         let mut identities = BTreeMap::new();
         for id in self.nodes.keys() {
             let dir = fresh.join(format!("n{id}"));
@@ -209,7 +216,7 @@ fn report(arguments: &Arguments, backup: &Verified, held: u64) -> Report {
         backup.records
     );
     let steps = [
-        format!("Make the key file of the new cluster: `fiscus admin keys renew-log OLD --passphrase-file F --out NEW`. The authorities stay, the logs get new keys."),
+        "Make the key file of the new cluster: `fiscus admin keys renew-log OLD --passphrase-file F --out NEW`. The authorities stay, the logs get new keys.".to_owned(),
         format!("Put {out}/n1 in the place of node 1's data_dir, and so on; in each node.toml set cluster = \"{cluster}\" and the new key file. Never start a node of {old} again."),
         "Start all nodes, and look at `fiscus admin status`.".to_owned(),
         "For each outlet find the last number that it ever gave away, then `fiscus admin outlets release`. Until then its invoices are refused with OUTLET_HELD.".to_owned(),
