@@ -22,14 +22,14 @@ use crate::store::replica::ReplicaOptions;
 use crate::store::series::{PieceName, Series, SeriesError, SeriesKind};
 
 /// Bytes before a record: length, checksum, leaf.
-const FRAME_BYTES: usize = 16;
+pub(crate) const FRAME_BYTES: usize = 16;
 /// Bytes of a leaf's entry.
-const LEAF_BYTES: u64 = 48;
+pub(crate) const LEAF_BYTES: u64 = 48;
 /// Bytes of a signature.
-const SIGNATURE_BYTES: u64 = 64;
+pub(crate) const SIGNATURE_BYTES: u64 = 64;
 /// The heights of the tree whose nodes are kept; those between are made from them.
 pub(crate) const TREE_HEIGHTS: [u32; 3] = [8, 16, 24];
-const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
+pub(crate) const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
 /// A file of records is sealed at this length.
 pub(crate) const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 /// A file of leaves, nodes or signatures is sealed at so many of them.
@@ -52,9 +52,9 @@ pub struct LeafEntry {
     /// The leaf's data.
     pub hash: Hash32,
     /// Where the record's frame begins; meaningless for a leaf that is not a record.
-    offset: u64,
+    pub(crate) offset: u64,
     /// The frame's length; 0 for a leaf that is not a record.
-    bytes: u32,
+    pub(crate) bytes: u32,
 }
 
 impl LeafEntry {
@@ -74,7 +74,7 @@ impl LeafEntry {
         entry
     }
 
-    fn decode(entry: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(entry: &[u8]) -> Option<Self> {
         let crc = u32::from_le_bytes(entry[44..48].try_into().ok()?);
         (crc32c::crc32c(&entry[..44]) == crc).then_some(())?;
         Some(Self {
@@ -104,11 +104,7 @@ impl Journal {
     ) -> Result<Self, SeriesError> {
         let entries = options.side_file_entries;
         let open = |name: &'static str, file_bytes: u64, end: u64| {
-            let identity = Tagged::new("fiscus/series/v1")
-                .str(name)
-                .str(&options.cluster)
-                .u64(options.group)
-                .finish();
+            let identity = run_identity(name, &options.cluster, options.group);
             Series::open(disk.clone(), dir, SeriesKind { name, file_bytes, identity }, end)
         };
         let level = |at: usize| {
@@ -256,6 +252,11 @@ impl Journal {
     }
 }
 
+/// What the header of each file of a run names, so that files of another group are refused.
+pub(crate) fn run_identity(name: &str, cluster: &str, group: u64) -> Hash32 {
+    Tagged::new("fiscus/series/v1").str(name).str(cluster).u64(group).finish()
+}
+
 fn push_frame(out: &mut Vec<u8>, leaf: u64, record: &[u8]) -> u32 {
     let bytes = u32::try_from(record.len()).expect("an entry's records are within its byte limit");
     let crc = crc32c::crc32c_append(crc32c::crc32c(&leaf.to_le_bytes()), record);
@@ -266,7 +267,7 @@ fn push_frame(out: &mut Vec<u8>, leaf: u64, record: &[u8]) -> u32 {
     bytes + FRAME_BYTES as u32
 }
 
-fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
+pub(crate) fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
     let (head, body) = frame.split_at_checked(FRAME_BYTES)?;
     let bytes = u32::from_le_bytes(head[..4].try_into().ok()?);
     let crc = u32::from_le_bytes(head[4..8].try_into().ok()?);

@@ -11,21 +11,25 @@
 //! and the journal's lengths become visible in one batch, so that opening cuts the journal to what the
 //! rows say and the log is replayed from there.
 
+mod check;
 mod incoming;
 mod journal;
 mod read;
 mod replica;
+mod restore;
 mod series;
 mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use check::Checked;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};
 pub use read::{AsOf, FoundRecord, Reading};
 pub use replica::{
     AppliedEntry, ApplyReply, DocumentChange, Progress, Replica, ReplicaOptions, StoreError,
 };
+pub use restore::{Restoration, Restored, restore_log};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};

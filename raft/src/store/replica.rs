@@ -37,7 +37,7 @@ pub(crate) const INDEX_FILE: &str = "index.redb";
 /// Bytes of rows that may wait in memory.
 const FRESH_BYTES_MAX: usize = 64 << 20;
 /// First byte of the rows that lead from an outlet's positions to leaves.
-const POSITION_TABLE: u8 = 0xC0;
+pub(crate) const POSITION_TABLE: u8 = 0xC0;
 
 /// What a replica is told.
 #[derive(Debug, Clone)]

@@ -94,6 +94,18 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Serie
     move |source| SeriesError::Io { doing, path, source }
 }
 
+/// The first bytes of the piece that begins at `start`.
+pub(crate) fn header_of(identity: &[u8; 32], start: u64) -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    header[12..44].copy_from_slice(identity);
+    header[44..52].copy_from_slice(&start.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..60]);
+    header[60..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
 impl Series {
     /// Opens a run and cuts it to `end`, the last end that is known to be durable.
     pub(crate) fn open(
@@ -177,14 +189,7 @@ impl Series {
     }
 
     fn header(&self, start: u64) -> [u8; HEADER_BYTES as usize] {
-        let mut header = [0; HEADER_BYTES as usize];
-        header[..8].copy_from_slice(MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        header[12..44].copy_from_slice(&self.kind.identity);
-        header[44..52].copy_from_slice(&start.to_le_bytes());
-        let crc = crc32c::crc32c(&header[..60]);
-        header[60..].copy_from_slice(&crc.to_le_bytes());
-        header
+        header_of(&self.kind.identity, start)
     }
 
     /// The end of what was appended.

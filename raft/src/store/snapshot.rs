@@ -10,7 +10,7 @@
 //! list of files with their lengths. Everything slow happens afterwards, beside apply. A directory
 //! appears under its name only when it is complete and synced.
 
-mod rows;
+pub(crate) mod rows;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -356,7 +356,7 @@ fn last_of_run<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     last.into_values().collect()
 }
 
-fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
+pub(crate) fn make_parent(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
     let parent = path.parent().expect("every file has a folder");
     disk.create_dir_all(parent).map_err(io_error("make", parent))
 }

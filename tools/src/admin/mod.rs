@@ -5,6 +5,8 @@
 //! something was found, 2 wrong usage or nobody answers.
 
 mod apply_version;
+mod backup;
+mod backup_file;
 pub(crate) mod cluster;
 mod config;
 mod consent;
@@ -16,6 +18,7 @@ mod manifest;
 mod nodes;
 mod outlets;
 mod pki;
+mod restore;
 mod roster;
 mod scrub;
 mod snapshot;
@@ -80,6 +83,8 @@ enum Admin {
     /// Make, look at and change signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
 }
 
 /// Runs the command and prints its answer.
@@ -100,6 +105,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Admin::Wal(command) => wal::run(command),
         Admin::Pki(command) => pki::run(command),
         Admin::Keys(command) => keys::run(connection, command),
+        Admin::Backup(command) => backup::run(connection, command),
+        Admin::Restore(command) => restore::run(command),
     }
 }
 

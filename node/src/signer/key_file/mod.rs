@@ -223,6 +223,27 @@ impl KeyFile {
         Ok(())
     }
 
+    /// Makes another file with the same authorities and one new log key for each group that has one, for
+    /// a cluster that is made of a backup: its logs are others than those of the cluster before.
+    pub fn renew_log(&self, path: &Path, passphrase: &Passphrase) -> Result<Self, KeyFileError> {
+        let mut keys: Vec<KeyToStore> = Vec::new();
+        for known in &self.keys {
+            let held = &known.held;
+            let renewed = |key: &KeyToStore| {
+                key.held.purpose == KeyPurpose::Log && key.held.group == held.group
+            };
+            match held.purpose {
+                KeyPurpose::Authority => {
+                    keys.push(KeyToStore { held: held.clone(), key: known.key.clone() });
+                }
+                // A group's earlier log keys have no part in the new cluster.
+                KeyPurpose::Log if keys.iter().any(renewed) => {}
+                KeyPurpose::Log => keys.push(KeyToStore::generate_log(&held.name, held.group)?),
+            }
+        }
+        Self::create_at_cost(path, passphrase, keys, self.cost)
+    }
+
     /// What a file says that it holds. Nothing secret is needed, so nothing proves it either: only
     /// opening the file does.
     pub fn list(path: &Path) -> Result<Vec<HeldKey>, KeyFileError> {

@@ -65,7 +65,7 @@ fn write_rows_file(
 }
 
 /// The rows of a snapshot, file after file.
-pub(super) struct RowFiles<'a> {
+pub(crate) struct RowFiles<'a> {
     snapshot: &'a SnapshotDir,
     disk: &'a dyn Disk,
     next_file: usize,
@@ -74,7 +74,7 @@ pub(super) struct RowFiles<'a> {
 }
 
 impl<'a> RowFiles<'a> {
-    pub(super) fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
+    pub(crate) fn new(snapshot: &'a SnapshotDir, disk: &'a dyn Disk) -> Self {
         Self { snapshot, disk, next_file: 0, content: Vec::new(), at: 0 }
     }
 

@@ -29,6 +29,7 @@ pub(crate) enum Keys {
     Add(add::Arguments),
     List(List),
     Rotate(rotate::Arguments),
+    RenewLog(RenewLog),
 }
 
 /// Make a file with the signing keys of a cluster.
@@ -85,6 +86,34 @@ pub(crate) struct List {
     json: bool,
 }
 
+/// Make a file with the same authorities and new log keys, for a restored cluster.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  fiscus admin keys renew-log cd.keys --passphrase-file passphrase --out cd-2.keys
+
+The authorities stay: what they signed stays verifiable, and what the backup holds unsigned can be signed.
+Each group gets a new log key, because a restored cluster has new logs. The new file has the same
+passphrase; the old one is not changed.
+
+Exit codes:
+  0  made
+  1  the new file is there already
+  2  wrong usage, or the passphrase or a file cannot be used")]
+pub(crate) struct RenewLog {
+    /// The key file of the cluster that was backed up.
+    file: PathBuf,
+    /// A file with its passphrase, readable by its owner only.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: PathBuf,
+    /// The file to make.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command and prints its answer.
 pub(super) fn run(connection: &Connection, command: &Keys) -> ExitCode {
     match command {
@@ -100,6 +129,9 @@ pub(super) fn run(connection: &Connection, command: &Keys) -> ExitCode {
             tell("admin keys list", listed, arguments.json)
         }
         Keys::Rotate(arguments) => rotate::run(connection, arguments),
+        Keys::RenewLog(arguments) => {
+            tell("admin keys renew-log", renew_log(arguments), arguments.json)
+        }
     }
 }
 
@@ -140,6 +172,15 @@ pub(crate) fn cluster_keys(prefix: &str, groups: u64) -> Result<Vec<KeyToStore>,
 fn list(file: &Path) -> Result<Report, Failure> {
     let keys = KeyFile::list(file).map_err(|error| failed(&error))?;
     Ok(report(&file.display().to_string(), &keys))
+}
+
+fn renew_log(arguments: &RenewLog) -> Result<Report, Failure> {
+    let passphrase = PassphraseSource::File(arguments.passphrase_file.clone())
+        .read()
+        .map_err(|error| Failure::new(2, "KEY_FILE_INVALID", &error))?;
+    let old = KeyFile::open(&arguments.file, &passphrase).map_err(|error| failed(&error))?;
+    let new = old.renew_log(&arguments.out, &passphrase).map_err(|error| failed(&error))?;
+    Ok(report(&arguments.out.display().to_string(), &new.keys()))
 }
 
 fn report(file: &str, keys: &[HeldKey]) -> Report {

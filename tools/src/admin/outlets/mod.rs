@@ -3,6 +3,7 @@
 mod change;
 mod list;
 mod register;
+mod release;
 mod show;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ pub(super) enum Outlets {
     Activate(change::Arguments),
     /// Close an outlet for ever. Its journal stays; its prefix and code are never given away again.
     Close(change::Arguments),
+    Release(release::Release),
 }
 
 pub(super) fn run(connection: &Connection, command: &Outlets) -> ExitCode {
@@ -44,6 +46,7 @@ pub(super) fn run(connection: &Connection, command: &Outlets) -> ExitCode {
         Outlets::Close(arguments) => {
             change::run(connection, "close", OutletStatus::Closed, arguments)
         }
+        Outlets::Release(arguments) => release::run(connection, arguments),
     }
 }
 
