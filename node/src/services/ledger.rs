@@ -4,11 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fiscus_ledger::facts::Environment;
 use fiscus_ledger::state::Id;
-use fiscus_ledger::state::group::{Authority, AuthorityStatus, Group};
 use fiscus_ledger::state::rows::{Operation, SubmissionKey};
-use fiscus_proto::command::{self as proto, Command, command};
+use fiscus_proto::command::{Command, command};
 use fiscus_proto::ledger::ledger_server::Ledger;
 use fiscus_proto::ledger::submit_response::Result as Answer;
 use fiscus_proto::ledger::{self as wire, Consistency};
@@ -27,7 +25,7 @@ use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::records::{self, SignedRecord};
-use crate::services::{outlets, require};
+use crate::services::{group_view, outlets, require};
 
 const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
@@ -481,7 +479,7 @@ impl Ledger for LedgerService {
             tracing::warn!(group = moment.group, %error, "no checkpoint is signed here");
             None
         });
-        Ok(Response::new(group_response(moment, &group, checkpoint)))
+        Ok(Response::new(group_view::group_response(moment, &group, checkpoint)))
     }
 
     type FeedStream = Answers<wire::FeedItem>;
@@ -562,43 +560,5 @@ impl LedgerService {
                 () = sender.closed() => return Ok(()),
             }
         }
-    }
-}
-
-fn group_response(
-    moment: AsOf,
-    group: &Group,
-    checkpoint: Option<String>,
-) -> wire::ReadGroupResponse {
-    let manifests = group.manifests.iter().map(|known| known.json.to_string());
-    wire::ReadGroupResponse {
-        as_of: Some(as_of(moment)),
-        tree_root: group.tree.root().to_vec().into(),
-        state_hash: group.state_hash().to_vec().into(),
-        signed_leaves: group.signed_leaves,
-        apply_version: group.apply_version,
-        authorities: group.authorities.iter().map(authority).collect(),
-        manifests: manifests.collect(),
-        checkpoint: checkpoint.unwrap_or_default(),
-    }
-}
-
-fn authority(known: &Authority) -> wire::Authority {
-    wire::Authority {
-        id: known.id.to_string(),
-        public_key: known.public_key.to_vec().into(),
-        environment: match known.environment {
-            Environment::Live => proto::Environment::Live,
-            Environment::Sandbox => proto::Environment::Sandbox,
-        }
-        .into(),
-        status: match known.status {
-            AuthorityStatus::Prepared => "prepared",
-            AuthorityStatus::Active => "active",
-            AuthorityStatus::Retired => "retired",
-        }
-        .to_owned(),
-        valid_from_ms: known.valid_from.map(|time| time.get()),
-        valid_until_ms: known.valid_until.map(|time| time.get()),
     }
 }

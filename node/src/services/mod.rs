@@ -1,6 +1,7 @@
 //! What a node serves.
 
 pub(crate) mod admin;
+mod group_view;
 pub(crate) mod http;
 pub(crate) mod ledger;
 mod outlets;
