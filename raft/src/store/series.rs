@@ -323,3 +323,6 @@ impl Series {
         names.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
