@@ -9,6 +9,8 @@ mod log_store;
 mod network;
 mod peers;
 mod state_machine;
+#[cfg(test)]
+mod tests;
 
 pub use convert::{membership_to_proto, vote_from_proto, vote_to_proto};
 pub use group::{

@@ -32,8 +32,8 @@ use prost::Message;
 
 use crate::disk::Disk;
 use crate::store::journal::{
-    FRAME_BYTES, LEAF_BYTES, LeafEntry, SIGNATURE_BYTES, TREE_HEIGHTS, TREE_NAMES, open_frame,
-    run_identity,
+    FRAME_BYTES, LEAF_BYTES, LeafEntry, NODE_BYTES, SIGNATURE_BYTES, TREE_HEIGHTS, TREE_NAMES,
+    open_frame, open_numbered, run_identity,
 };
 use crate::store::replica::{APPLIED_KEY, POSITION_TABLE, position_key};
 use crate::store::series::{HEADER_BYTES, header_of};
@@ -365,8 +365,9 @@ impl<'a> Walk<'a> {
             let entry = LeafEntry::decode(self.leaves.next(LEAF_BYTES as usize)?)
                 .ok_or_else(|| wrong("its entry is not what was written"))?;
             let signature = if leaf < applied.signatures {
-                let bytes = self.signatures.next(SIGNATURE_BYTES as usize)?;
-                Some(<[u8; 64]>::try_from(bytes).expect("as many bytes were asked for"))
+                let entry = self.signatures.next(SIGNATURE_BYTES as usize)?;
+                let signature = open_numbered(entry, leaf);
+                Some(signature.ok_or_else(|| wrong("its signature is not what was written"))?)
             } else {
                 None
             };
@@ -429,7 +430,8 @@ impl<'a> Walk<'a> {
         self.tree.push_with(hash, |level, _, node| completed.push((level, *node)));
         for (level, node) in completed {
             let Some(at) = TREE_HEIGHTS.iter().position(|kept| *kept == level) else { continue };
-            if self.nodes[at].next(32)? != node {
+            let entry = self.nodes[at].next(NODE_BYTES as usize)?;
+            if open_numbered::<32>(entry, leaf >> level) != Some(node) {
                 let what = format!("leaf {leaf}: the tree's node of height {level} is another");
                 return Err(self.snapshot.wrong(what));
             }

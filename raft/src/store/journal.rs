@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | `journal` | `u32 bytes ‖ u32 CRC-32C ‖ u64 leaf ‖ record` | the records, in commit order |
 //! | `leaves` | `32 hash ‖ u64 offset ‖ u32 bytes ‖ u32 CRC-32C` | leaf → hash and place of its record |
-//! | `tree-08`, `tree-16`, `tree-24` | 32 bytes | the tree's nodes at these heights |
-//! | `signatures` | 64 bytes | leaf → signature; zeros for a leaf that is not a record |
+//! | `tree-08`, `tree-16`, `tree-24` | `32 hash ‖ u32 CRC-32C` | the tree's nodes at these heights |
+//! | `signatures` | `64 bytes ‖ u32 CRC-32C` | leaf → signature; zeros for a leaf that is not a record |
 //!
 //! Nothing read here is trusted: a record's checksum, its own hash and its leaf are compared before it
-//! is handed out, so that a flipped bit is an error with a place, never an answer.
+//! is handed out, so that a flipped bit is an error with a place, never an answer. The checksum of a node
+//! or a signature covers its number, too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::store::series::{PieceName, Series, SeriesError, SeriesKind};
 pub(crate) const FRAME_BYTES: usize = 16;
 /// Bytes of a leaf's entry.
 pub(crate) const LEAF_BYTES: u64 = 48;
-/// Bytes of a signature.
-pub(crate) const SIGNATURE_BYTES: u64 = 64;
+/// Bytes of a signature's entry.
+pub(crate) const SIGNATURE_BYTES: u64 = 68;
+/// Bytes of a node's entry.
+pub(crate) const NODE_BYTES: u64 = 36;
 /// The heights of the tree whose nodes are kept; those between are made from them.
 pub(crate) const TREE_HEIGHTS: [u32; 3] = [8, 16, 24];
 pub(crate) const TREE_NAMES: [&str; 3] = ["tree-08", "tree-16", "tree-24"];
@@ -109,7 +112,7 @@ impl Journal {
         };
         let level = |at: usize| {
             let nodes = lengths.leaves >> TREE_HEIGHTS[at];
-            open(TREE_NAMES[at], entries * 32, nodes * 32)
+            open(TREE_NAMES[at], entries * NODE_BYTES, nodes * NODE_BYTES)
         };
         Ok(Self {
             records: open("journal", options.journal_file_bytes, lengths.journal)?,
@@ -148,9 +151,17 @@ impl Journal {
         self.leaves.append(&leaves)?;
         for (series, height) in self.tree.iter().zip(TREE_HEIGHTS) {
             let nodes = effects.nodes.iter().filter(|node| node.level == height);
-            series.append(&nodes.flat_map(|node| node.hash).collect::<Vec<u8>>())?;
+            let mut entries = Vec::new();
+            for node in nodes {
+                push_numbered(&mut entries, node.index, &node.hash);
+            }
+            series.append(&entries)?;
         }
-        self.signatures.append(effects.signatures.as_flattened())?;
+        let mut signatures = Vec::with_capacity(effects.signatures.len() * 68);
+        for (signature, leaf) in effects.signatures.iter().zip(effects.signatures_from..) {
+            push_numbered(&mut signatures, leaf, signature);
+        }
+        self.signatures.append(&signatures)?;
         Ok(())
     }
 
@@ -193,8 +204,7 @@ impl Journal {
     /// A signature; `None` when there is none yet.
     pub fn signature(&self, leaf: u64) -> Result<Option<[u8; 64]>, SeriesError> {
         let Some(offset) = leaf.checked_mul(SIGNATURE_BYTES) else { return Ok(None) };
-        let bytes = self.signatures.read(offset, SIGNATURE_BYTES as usize)?;
-        Ok(bytes.map(|bytes| bytes.try_into().expect("as many bytes were asked for")))
+        numbered(&self.signatures, offset, leaf, &format!("the signature of leaf {leaf}"))
     }
 
     /// A kept node of the tree; `height` is one of `TREE_HEIGHTS`.
@@ -202,8 +212,8 @@ impl Journal {
         let Some(at) = TREE_HEIGHTS.iter().position(|kept| *kept == height) else {
             return Ok(None);
         };
-        let bytes = self.tree[at].read(index * 32, 32)?;
-        Ok(bytes.map(|bytes| bytes.try_into().expect("as many bytes were asked for")))
+        let Some(offset) = index.checked_mul(NODE_BYTES) else { return Ok(None) };
+        numbered(&self.tree[at], offset, index, &format!("the node {index} of height {height}"))
     }
 
     /// Puts a record and its leaf's entry right, from a sound copy.
@@ -230,7 +240,9 @@ impl Journal {
         leaf: u64,
         signature: &[u8; 64],
     ) -> Result<(), SeriesError> {
-        self.signatures.mend(leaf * SIGNATURE_BYTES, signature)
+        let mut entry = Vec::new();
+        push_numbered(&mut entry, leaf, signature);
+        self.signatures.mend(leaf * SIGNATURE_BYTES, &entry)
     }
 
     /// Puts a node of the tree right.
@@ -241,7 +253,9 @@ impl Journal {
         node: &Hash32,
     ) -> Result<(), SeriesError> {
         let at = TREE_HEIGHTS.iter().position(|kept| *kept == height);
-        self.tree[at.expect("only kept heights are mended")].mend(index * 32, node)
+        let mut entry = Vec::new();
+        push_numbered(&mut entry, index, node);
+        self.tree[at.expect("only kept heights are mended")].mend(index * NODE_BYTES, &entry)
     }
 
     /// The files of all runs.
@@ -277,7 +291,38 @@ pub(crate) fn open_frame(frame: &[u8], leaf: u64) -> Option<&[u8]> {
     sound.then_some(body)
 }
 
+fn push_numbered(out: &mut Vec<u8>, number: u64, body: &[u8]) {
+    out.extend_from_slice(body);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), body);
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// Reads an entry of a fixed length and compares its checksum; `None` behind the end.
+fn numbered<const BYTES: usize>(
+    series: &Series,
+    offset: u64,
+    number: u64,
+    what: &str,
+) -> Result<Option<[u8; BYTES]>, SeriesError> {
+    let Some(entry) = series.read(offset, BYTES + 4)? else { return Ok(None) };
+    match open_numbered(&entry, number) {
+        Some(body) => Ok(Some(body)),
+        None => Err(damaged(series, offset, what)),
+    }
+}
+
+/// What an entry of a fixed length holds, when its checksum is right.
+pub(crate) fn open_numbered<const BYTES: usize>(entry: &[u8], number: u64) -> Option<[u8; BYTES]> {
+    let (body, _) = entry.split_first_chunk::<BYTES>()?;
+    let mut wanted = Vec::with_capacity(BYTES + 4);
+    push_numbered(&mut wanted, number, body);
+    (wanted == entry).then_some(*body)
+}
+
 fn damaged(series: &Series, offset: u64, what: &str) -> SeriesError {
     let (path, at) = series.place(offset);
     SeriesError::Damaged { path, what: format!("{what}, at byte {at}, is not what was written") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,3 +325,6 @@ impl Series {
         names.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

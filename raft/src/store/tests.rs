@@ -1,1 +1,8 @@
-//! x
+//! A replica against the disk that forgets, tears and corrupts, with entries that a cluster would have.
+
+mod crash;
+mod damage;
+mod install;
+pub(super) mod life;
+mod picture;
+mod space;
