@@ -20,9 +20,9 @@ use fiscus_ledger::state::group::CheckpointTuple;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::peer;
 
-use crate::disk::SimulatedDisk;
+use crate::disk::{Disk as _, SimulatedDisk};
 use crate::entry::{encode_entry, to_proto_data};
-use crate::store::replica::to_log_id;
+use crate::store::replica::{io_error, to_log_id};
 use crate::store::{ApplyReply, Replica, ReplicaOptions, StoreError};
 use crate::wal::LogId;
 
@@ -54,7 +54,11 @@ pub(crate) fn options() -> ReplicaOptions {
     }
 }
 
+/// Opens the replica as a node does, in a data directory that its owner made durable.
 pub(crate) fn open(disk: &SimulatedDisk, options: ReplicaOptions) -> Result<Replica, StoreError> {
+    let data = Path::new("/data");
+    disk.create_dir_all(data).map_err(io_error("make", data))?;
+    disk.sync_dir(Path::new("/")).map_err(io_error("sync", data))?;
     Replica::open(Arc::new(disk.clone()), Path::new(DIR), options)
 }
 
