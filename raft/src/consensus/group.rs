@@ -220,7 +220,8 @@ impl GroupHandle {
             .map_err(|error| OpenError::Options { group, detail: error.to_string() })?;
         let network = Network { group, pool, disk, options: options.network.clone() };
         let store = LogStore::new(log.clone(), options.append_bytes_max);
-        let machine = StateMachine::new(replica.clone(), log.clone());
+        let flushed = { let log = log.clone(); Arc::new(move || log.flushed()) };
+        let machine = StateMachine::new(replica.clone(), flushed);
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| OpenError::Raft { group, detail: error.to_string() })?;
@@ -286,7 +287,7 @@ impl GroupHandle {
         });
         let requests = requests.filter_map(|request| std::future::ready(request.ok()));
         self.raft.stream_append(requests).map(|result| match result {
-            Ok(result) => Ok(append_response(result)),
+            Ok(result) => Ok(append_response(&result)),
             Err(error) => Err(fatal(&error)),
         })
     }
@@ -625,7 +626,7 @@ fn append_request(request: AppendItem) -> io::Result<AppendEntriesRequest<TypeCo
 }
 
 fn append_response(
-    result: Result<Option<super::RaftLogId>, StreamAppendError<TypeConfig>>,
+    result: &Result<Option<super::RaftLogId>, StreamAppendError<TypeConfig>>,
 ) -> peer::AppendResponse {
     let result = match result {
         Ok(matched) => {
@@ -633,10 +634,10 @@ fn append_response(
             peer::append_response::Result::Matched(peer::Matched { log_id })
         }
         Err(StreamAppendError::Conflict(id)) => {
-            peer::append_response::Result::Conflict(log_id_to_proto(&id))
+            peer::append_response::Result::Conflict(log_id_to_proto(id))
         }
         Err(StreamAppendError::HigherVote(vote)) => {
-            peer::append_response::Result::HigherVote(vote_to_proto(&vote))
+            peer::append_response::Result::HigherVote(vote_to_proto(vote))
         }
     };
     peer::AppendResponse { result: Some(result) }

@@ -13,13 +13,18 @@ use crate::consensus::convert::{
 };
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
 use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir};
-use crate::wal::GroupLog;
+use crate::wal::LogId;
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// How often a snapshot looks whether the log has caught up with what was applied.
 const FLUSH_POLL: Duration = Duration::from_millis(2);
+/// How often it looks at most: a log that is a minute behind its group will not catch up.
+const FLUSH_POLLS: u32 = 30_000;
+
+/// Tells up to where the log of this node is on disk.
+pub(crate) type Flushed = Arc<dyn Fn() -> Option<LogId> + Send + Sync>;
 
 /// A snapshot as it is handed around: a directory, and the state built from it when it came in.
 #[derive(Debug, Clone)]
@@ -31,10 +36,10 @@ pub(crate) struct SnapshotData {
 }
 
 /// The state machine of one group.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
-    log: GroupLog,
+    flushed: Flushed,
 }
 
 /// Builds snapshots beside apply.
@@ -46,8 +51,23 @@ pub(crate) struct SnapshotBuilder {
 }
 
 impl StateMachine {
-    pub(crate) fn new(replica: Arc<Replica>, log: GroupLog) -> Self {
-        Self { replica, log }
+    pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed) -> Self {
+        Self { replica, flushed }
+    }
+
+    async fn begin_snapshot(&self) -> io::Result<SnapshotBuild> {
+        for _ in 0..FLUSH_POLLS {
+            if let Some(build) = blocking(|| self.replica.begin_snapshot((self.flushed)()))? {
+                return Ok(build);
+            }
+            // The entries are applied because a majority has them; this node is still writing.
+            tokio::time::sleep(FLUSH_POLL).await;
+        }
+        Err(io::Error::other(format!(
+            "no snapshot of group {}: the log of this node stays behind what was applied; \
+             look at the disk of the log",
+            self.replica.group()
+        )))
     }
 }
 
@@ -122,21 +142,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 responder.send(reply);
             }
             if self.replica.is_full() {
-                blocking(|| self.replica.flush(self.log.flushed()))?;
+                blocking(|| self.replica.flush((self.flushed)()))?;
             }
         }
         Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let begun = loop {
-            match blocking(|| self.replica.begin_snapshot(self.log.flushed())) {
-                Ok(Some(build)) => break Ok(build),
-                // The entries are applied because a majority has them; this node is still writing.
-                Ok(None) => tokio::time::sleep(FLUSH_POLL).await,
-                Err(error) => break Err(error.into()),
-            }
-        };
+        let begun = self.begin_snapshot().await;
         SnapshotBuilder { replica: self.replica.clone(), begun: Mutex::new(Some(begun)) }
     }
 
@@ -147,11 +160,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> Result<(), io::Error> {
         let replica = &self.replica;
         blocking(|| {
-            let name = match &snapshot.prepared {
-                Some(name) => name.clone(),
-                None => replica.prepare_install(&snapshot.dir).map_err(io::Error::other)?,
-            };
-            replica.install(&name, &snapshot.dir).map_err(io::Error::from)
+            if let Some(name) = &snapshot.prepared {
+                return replica.install(name, &snapshot.dir).map_err(io::Error::from);
+            }
+            let dir = replica.file_snapshot(&snapshot.dir).map_err(io::Error::other)?;
+            let name = replica.prepare_install(&dir).map_err(io::Error::other)?;
+            replica.install(&name, &dir).map_err(io::Error::from)
         })
     }
 

@@ -113,7 +113,8 @@ impl Incoming {
         Ok(wanted)
     }
 
-    /// How much of a file is here. A file that is whole but wrong is asked for again.
+    /// How much of a file is here. A file that is whole but wrong is asked for again, and so is one of
+    /// which a power cut left nothing but the name.
     fn arrived(&self, path: &Path, file: &SnapshotFile) -> Result<u64, SnapshotError> {
         if !self.disk.exists(path).map_err(io_error("look for", path))? {
             return Ok(0);
@@ -124,6 +125,7 @@ impl Incoming {
         };
         let whole = size == file.bytes;
         let wrong = size > file.bytes
+            || (size == 0 && !whole)
             || (whole && hash_file(&*self.disk, path, size)?.as_slice() != &*file.hash);
         if wrong {
             self.disk.remove_file(path).map_err(io_error("remove", path))?;

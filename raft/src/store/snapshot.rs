@@ -164,6 +164,20 @@ impl Replica {
         sync_dirs(disk, target, &copy.manifest)
     }
 
+    /// Files a snapshot that lies elsewhere with the replica's own.
+    pub(crate) fn file_snapshot(&self, snapshot: &SnapshotDir) -> Result<SnapshotDir, SnapshotError> {
+        if snapshot.path.starts_with(&self.dir) {
+            return Ok(snapshot.clone());
+        }
+        let index = snapshot.log_id().map_or(0, |id| id.index);
+        let copy = self.dir.join("incoming").join(format!("{index:016x}"));
+        if self.disk.exists(&copy).map_err(io_error("look for", &copy))? {
+            self.disk.remove_dir_all(&copy).map_err(io_error("remove", &copy))?;
+        }
+        self.export(snapshot, &copy)?;
+        adopt(&self.disk, &self.dir, &copy)
+    }
+
     /// Puts a prepared state into use.
     pub fn install(&self, name: &str, snapshot: &SnapshotDir) -> Result<(), StoreError> {
         self.switch(name, snapshot)
