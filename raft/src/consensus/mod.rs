@@ -8,6 +8,7 @@ mod group;
 mod log_store;
 mod network;
 mod peers;
+mod recover;
 mod state_machine;
 
 pub use convert::{membership_to_proto, vote_from_proto, vote_to_proto};

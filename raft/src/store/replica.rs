@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::disk::{Disk, OpenHow};
 use crate::entry::{EntryError, GroupEntry, decode_entry};
 use crate::index::{Batch, Durability, Index, IndexError, RedbIndex, RedbOptions};
 use crate::store::journal::{Journal, Lengths};
+use crate::store::recovery::{Recovery, Step};
 use crate::store::series::SeriesError;
 use crate::store::snapshot::SnapshotDir;
 use crate::wal::LogId;
@@ -32,6 +34,8 @@ use crate::wal::LogId;
 pub(crate) const APPLIED_KEY: [u8; 1] = [0];
 /// The index's file in a state's directory.
 pub(crate) const INDEX_FILE: &str = "index.redb";
+const DIVERGED: &str = "its state differs from the one that a majority agreed on; run `fiscus admin \
+                        scrub --repair`, which takes it anew from its peers";
 /// First byte of the rows that lead from an outlet's positions to leaves.
 const POSITION_TABLE: u8 = 0xC0;
 
@@ -204,6 +208,7 @@ pub struct Replica {
     working: Mutex<Working>,
     progress: watch::Sender<Progress>,
     documents: broadcast::Sender<DocumentChange>,
+    quarantined: AtomicBool,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -231,7 +236,16 @@ impl Replica {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: ReplicaOptions) -> Result<Self, StoreError> {
         disk.create_dir_all(dir).map_err(io_error("make", dir))?;
         let name = read_current(&*disk, dir)?.unwrap_or_else(|| "state-1".to_owned());
-        let opened = open_state(&disk, &dir.join(&name), &options);
+        let asked = Recovery::read(&*disk, dir)?.filter(|asked| asked.step == Step::Reindex);
+        let opened = match asked {
+            None => open_state(&disk, &dir.join(&name), &options),
+            Some(asked) => Err(StoreError::Row {
+                group: options.group,
+                what: "state",
+                dir: dir.join(&name),
+                detail: asked.why,
+            }),
+        };
         let (open, working) = match opened {
             Ok(opened) => opened,
             Err(error) if is_damage(&error) => {
@@ -252,6 +266,7 @@ impl Replica {
             working: Mutex::new(working),
             progress,
             documents: broadcast::channel(DOCUMENT_CHANGES).0,
+            quarantined: AtomicBool::new(false),
         })
     }
 
@@ -300,6 +315,21 @@ impl Replica {
         self.progress.send_modify(|progress| progress.stopped = Some(why.into()));
     }
 
+    /// Takes the replica out of service until it is rebuilt from its peers, over restarts, too.
+    pub fn quarantine(&self, why: &str) {
+        self.quarantined.store(true, Ordering::Relaxed);
+        self.stop(why);
+        let kept = Recovery { step: Step::Quarantine, vote: None, why: why.to_owned() };
+        if let Err(error) = kept.write(&*self.disk, &self.dir) {
+            tracing::error!(group = self.group(), %error, "the quarantine does not outlive a restart");
+        }
+    }
+
+    /// Whether it waits for an operator.
+    pub fn quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
     /// Applies an entry that carries commands.
     pub fn apply_normal(&self, id: LogId, bytes: &[u8]) -> Result<ApplyReply, StoreError> {
         let mut working = self.working();
@@ -319,7 +349,9 @@ impl Replica {
             GroupEntry::Data(entry) => self.apply_commands(&mut working, id, entry),
             GroupEntry::Directory(entry) => self.apply_commands(&mut working, id, entry),
         };
-        if let Err(error) = &reply {
+        if let Err(error) = reply.as_ref()
+            && !self.quarantined()
+        {
             // The group went into the failed attempt; nothing may be applied to what is left of it.
             self.stop(&error.to_string());
         }
@@ -337,7 +369,7 @@ impl Replica {
         self.note(&mut working, id, membership)
     }
 
-    fn check_in_service(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_service(&self) -> Result<(), StoreError> {
         match &self.progress.borrow().stopped {
             Some(why) => Err(StoreError::Stopped { group: self.group(), why: why.to_string() }),
             None => Ok(()),
@@ -395,15 +427,17 @@ impl Replica {
         applied.leaves = lengths.leaves;
         applied.signatures = lengths.signatures;
         applied.time_ms = state.group.time.get();
+        // What differs is never shown: neither to readers nor to whoever proposed the entry.
+        let diverged = effects.events.iter().any(|e| matches!(e, Event::ReplicaDiverged { .. }));
+        if diverged {
+            self.quarantine(DIVERGED);
+        }
         open.index.write(&effects_batch(&effects, &applied), Durability::Eventual)?;
         working.group = state.group;
         working.applied = applied;
         self.tell_documents(&effects);
-        let diverged = effects.events.iter().any(|e| matches!(e, Event::ReplicaDiverged { .. }));
         self.publish(working);
-        if diverged {
-            self.stop("its state differs from the one that a majority agreed on; replace the replica");
-        }
+        self.check_in_service()?;
         Ok(ApplyReply::Applied(Arc::new(AppliedEntry {
             outcomes,
             first_leaf: effects.first_leaf,
@@ -604,8 +638,8 @@ fn read_heads(index: &dyn Index) -> Result<Result<Heads, DecodeError>, IndexErro
     Ok(problem.map_or(Ok(heads), Err))
 }
 
-/// Builds the state again from the newest local snapshot; without one, from nothing, when the log still
-/// goes back to the beginning.
+/// Builds the state again from the newest usable local snapshot; without one, from nothing. Whether the log
+/// reaches back to it is for the caller to see.
 fn rebuild(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -619,22 +653,36 @@ fn rebuild(
     if disk.exists(&target).map_err(io_error("look for", &target))? {
         disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
     }
-    match SnapshotDir::newest(disk, dir) {
-        Ok(Some(snapshot)) => {
-            snapshot.build_state(disk, &target, options).map_err(|failed| StoreError::Row {
-                group: options.group,
-                what: "local snapshot",
-                dir: snapshot.path.clone(),
-                detail: format!("{failed} (it was needed because: {error})"),
-            })?;
+    let snapshots = SnapshotDir::all(disk, dir).map_err(|failed| StoreError::Row {
+        group: options.group,
+        what: "snapshots",
+        dir: dir.to_owned(),
+        detail: format!("{failed} (they were needed because: {error})"),
+    })?;
+    let mut built = false;
+    for snapshot in snapshots {
+        match snapshot.and_then(|snapshot| snapshot.build_state(disk, &target, options)) {
+            Ok(()) => {
+                built = true;
+                break;
+            }
+            Err(failed) => {
+                tracing::error!(group = options.group, %failed, "a local snapshot is unusable");
+                if disk.exists(&target).map_err(io_error("look for", &target))? {
+                    disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
+                }
+            }
         }
-        Ok(None) => tracing::warn!(group = options.group, "there is no local snapshot"),
-        Err(failed) => {
-            tracing::error!(group = options.group, %failed, "the local snapshot is unusable");
-        }
+    }
+    if !built {
+        tracing::warn!(group = options.group, "no local snapshot can be used");
     }
     let opened = open_state(disk, &target, options)?;
     write_current(&**disk, dir, &name)?;
+    let old = dir.join(damaged);
+    if disk.exists(&old).map_err(io_error("look for", &old))? {
+        disk.remove_dir_all(&old).map_err(io_error("remove", &old))?;
+    }
     Ok(opened)
 }
 

@@ -228,6 +228,19 @@ impl SnapshotDir {
         complete.map(|name| Self::open(disk, &dir.join(name))).transpose()
     }
 
+    /// All snapshots of a group's directory, newest first; one that cannot be read is an error of its
+    /// own.
+    pub(crate) fn all(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+    ) -> Result<Vec<Result<Self, SnapshotError>>, SnapshotError> {
+        let dir = dir.join("snapshots");
+        disk.create_dir_all(&dir).map_err(io_error("make", &dir))?;
+        let names = disk.list(&dir).map_err(io_error("list", &dir))?;
+        let complete = names.into_iter().rev().filter(|name| name.len() == 16);
+        Ok(complete.map(|name| Self::open(disk, &dir.join(name))).collect())
+    }
+
     /// Reads a snapshot's manifest.
     pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, SnapshotError> {
         let manifest = read_manifest(&**disk, path)?;
