@@ -14,7 +14,7 @@ mod state_machine;
 pub use convert::{membership_to_proto, vote_from_proto, vote_to_proto};
 pub use group::{
     AppendItem, ClusterChange, GroupHandle, GroupOptions, GroupStatus, OpenError, ProposeError,
-    ReadIndexError, Role,
+    ReadIndexError, RecoveryError, Role,
 };
 pub use network::NetworkOptions;
 pub use peers::{Identity, Lane, PeerPool, metadata};
