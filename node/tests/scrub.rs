@@ -7,11 +7,13 @@ use cluster::{Cluster, first_piece, flip};
 use fiscus_proto::ledger::ReadRecordRequest;
 use fiscus_proto::ledger::ledger_client::LedgerClient;
 use fiscus_proto::ledger::{Consistency, read_record_request::Which};
+use tonic::transport::Channel;
 
 /// Reads a leaf of one node's own copy.
 async fn read_leaf(cluster: &Cluster, id: u64, leaf: u64) -> Result<Vec<u8>, tonic::Status> {
     let rpc = cluster.members.iter().find(|member| member.id == id).expect("it is there").rpc;
-    let mut client = LedgerClient::connect(format!("http://{rpc}")).await.expect("it answers");
+    let endpoint = Channel::from_shared(format!("http://{rpc}")).expect("an address");
+    let mut client = LedgerClient::new(endpoint.connect_lazy());
     let request = ReadRecordRequest {
         group: 1,
         consistency: Consistency::Local.into(),
