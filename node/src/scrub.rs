@@ -189,7 +189,8 @@ impl Scrub {
             }
         };
         if tokio::time::timeout(REBUILD_WAIT, complete).await.is_err() {
-            let what = format!("it has not caught up within {REBUILD_WAIT:?}; it goes on by itself");
+            let what =
+                format!("it has not caught up within {REBUILD_WAIT:?}; it goes on by itself");
             return Err(Status::deadline_exceeded(what));
         }
         let from = match step {

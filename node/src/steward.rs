@@ -74,8 +74,7 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
         let unsynced = unsynced_since.is_some_and(|since| since.elapsed() >= UNSYNCED_MAX);
         let keyless = lacks_key(&context, &hosted).unwrap_or(true);
         let recovering = status.recovering.is_some();
-        let unfit =
-            context.draining() || context.disk_full() || unsynced || keyless || recovering;
+        let unfit = context.draining() || context.disk_full() || unsynced || keyless || recovering;
         hosted.handle.allow_campaign(!unfit);
         leading_since = match status.role {
             Role::Leader => leading_since.or_else(|| Some(Instant::now())),

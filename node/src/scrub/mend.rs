@@ -103,13 +103,7 @@ impl Peers {
         found
     }
 
-    async fn ask(
-        &self,
-        id: u64,
-        member: &Member,
-        from: u64,
-        to: u64,
-    ) -> Vec<FetchLeavesResponse> {
+    async fn ask(&self, id: u64, member: &Member, from: u64, to: u64) -> Vec<FetchLeavesResponse> {
         let pool = &self.context.pool;
         let client = pool.client(id, &member.incarnation, &member.rpc, Lane::Snapshot);
         let Ok(mut client) = client else { return Vec::new() };

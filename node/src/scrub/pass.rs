@@ -276,8 +276,7 @@ impl Pass {
             let place = reading.place_of_leaf(leaf);
             self.find(leaf, &place, &what);
         }
-        let head =
-            Head { position: record.position, hash: record.entry_hash, holes: self.holes };
+        let head = Head { position: record.position, hash: record.entry_hash, holes: self.holes };
         self.chains.insert(record.outlet_id.to_owned(), head);
     }
 

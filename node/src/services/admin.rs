@@ -207,7 +207,8 @@ impl AdminService {
             if !replica.stopped.is_empty() {
                 alerts.push(format!("group {}: {}", replica.group, replica.stopped));
             } else if !replica.recovering.is_empty() {
-                alerts.push(format!("group {} is recovering: {}", replica.group, replica.recovering));
+                alerts
+                    .push(format!("group {} is recovering: {}", replica.group, replica.recovering));
             } else if replica.leader == 0 {
                 alerts.push(format!("group {} has no leader", replica.group));
             }

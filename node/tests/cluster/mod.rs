@@ -13,9 +13,7 @@ use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 use fiscus_node::Node;
-use fiscus_node::config::{
-    ClockSection, LimitsSection, NodeConfig, RaftSection, SignerSection,
-};
+use fiscus_node::config::{ClockSection, LimitsSection, NodeConfig, RaftSection, SignerSection};
 use fiscus_node::signer::{KeyFile, KeyToStore, Passphrase};
 use fiscus_proto::admin::admin_client::AdminClient;
 use fiscus_proto::admin::{
@@ -444,4 +442,13 @@ pub fn first_piece(state: &Path, run: &str) -> PathBuf {
     let path = state.join(run).join(format!("{:016x}", 0));
     assert!(path.exists(), "{} is missing", path.display());
     path
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A runtime must not wait for its threads while another one drops it.
+        for (runtime, ..) in self.members.iter_mut().filter_map(|member| member.running.take()) {
+            runtime.shutdown_background();
+        }
+    }
 }
