@@ -63,6 +63,8 @@ async fn follow(directory: &Arc<Replica>, hosted: &Hosted) -> Result<(), Stopped
     loop {
         match tokio::time::timeout(LOOK_INTERVAL, changes.recv()).await {
             Err(_) if hosted.handle.leading().is_none() => return Err(Stopped::NotLeader),
+            // It may be about to be opened anew, and is not held.
+            Err(_) if directory.progress().borrow().stopped.is_some() => return Ok(()),
             Err(_) => {}
             Ok(Ok(DocumentChange::Changed { kind, id })) => {
                 let Some(kind) = FactKind::parse(&kind) else { continue };

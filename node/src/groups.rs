@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::group::CheckpointTuple;
 use fiscus_proto::peer;
@@ -11,13 +11,14 @@ use fiscus_raft::consensus::{
     GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
+use fiscus_raft::store::{Recovery, Step};
 use fiscus_raft::wal::Wal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::batcher::{AgreedCut, Batcher, Submit};
 use crate::context::NodeContext;
-use crate::{facts, steward};
+use crate::{facts, recovery, steward};
 
 /// A cluster has at most so many data groups.
 pub const DATA_GROUPS_MAX: u64 = 64;
@@ -29,6 +30,56 @@ const CUTS_KEPT: usize = 16;
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A snapshot of fewer new entries frees next to nothing.
 const SNAPSHOT_ENTRIES_MIN: u64 = 64;
+
+/// How often, and how long, a group that is closed waits for its last readers.
+const CLOSE_POLL: Duration = Duration::from_millis(10);
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// Between two looks for groups that have stopped.
+const SUPERVISE_INTERVAL: Duration = Duration::from_secs(2);
+/// A group that stops again and again is opened anew at most so seldom.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Why a group is not opened anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ReopenError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Somebody still reads it.
+    #[error("group {group} is still being read; it is tried again")]
+    InUse {
+        /// The group.
+        group: u64,
+    },
+}
+
+/// How long a group that has stopped is left alone; it doubles.
+#[derive(Debug)]
+struct Patience {
+    wait: Duration,
+    since: Instant,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { wait: SUPERVISE_INTERVAL, since: Instant::now() }
+    }
+}
+
+impl Patience {
+    /// Whether the wait is over; then the next one begins.
+    fn is_over(&mut self) -> bool {
+        if self.since.elapsed() > self.wait + PATIENCE_MAX {
+            *self = Self::default();
+        }
+        if self.since.elapsed() < self.wait {
+            return false;
+        }
+        self.since = Instant::now();
+        self.wait = (self.wait * 2).min(PATIENCE_MAX);
+        true
+    }
+}
 
 /// One group on this node, with the tasks that work for it.
 #[derive(Debug)]
@@ -103,6 +154,11 @@ impl Groups {
         if let Some(hosted) = self.get(group) {
             return Ok(hosted);
         }
+        self.open_now(group).await
+    }
+
+    /// Opens a group; the caller holds `opening`.
+    async fn open_now(self: &Arc<Self>, group: u64) -> Result<Arc<Hosted>, OpenError> {
         let config = &self.context.config;
         let options = GroupOptions {
             cluster: config.cluster.clone(),
@@ -138,6 +194,85 @@ impl Groups {
         Ok(hosted)
     }
 
+    /// Closes a group and opens it anew, without stopping the node: as it is, or after a recovery that
+    /// is noted durably first.
+    pub async fn reopen(
+        self: &Arc<Self>,
+        group: u64,
+        how: Option<(Step, &str)>,
+    ) -> Result<Arc<Hosted>, ReopenError> {
+        let _one = self.opening.lock().await;
+        let hosted = self.hosted.write().expect("no holder panics").remove(&group);
+        if let Some(hosted) = hosted {
+            let tasks = std::mem::take(&mut *hosted.tasks.lock().expect("no holder panics"));
+            for task in &tasks {
+                task.abort();
+            }
+            hosted.handle.close("it is being opened anew").await;
+            let replica = Arc::downgrade(hosted.handle.replica());
+            drop(hosted);
+            // Two owners of one index would damage it: every reader has to be gone.
+            let gone = async {
+                while replica.strong_count() > 0 {
+                    tokio::time::sleep(CLOSE_POLL).await;
+                }
+            };
+            if tokio::time::timeout(CLOSE_WAIT, gone).await.is_err() {
+                return Err(ReopenError::InUse { group });
+            }
+        }
+        if let Some((step, why)) = how {
+            let vote = self.wal.group(group).vote();
+            let dir = self.dir.join(group.to_string());
+            let recovery = Recovery { step, vote, why: why.to_owned() };
+            recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
+        }
+        Ok(self.open_now(group).await?)
+    }
+
+    /// Opens groups anew that an error has stopped, once there is room on the disk. A replica in
+    /// quarantine waits for an operator; a poisoned log ends the process.
+    pub(crate) async fn supervise(self: Arc<Self>) {
+        let mut look = tokio::time::interval(SUPERVISE_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut patience: BTreeMap<u64, Patience> = BTreeMap::new();
+        loop {
+            look.tick().await;
+            for group in self.to_reopen() {
+                let patience = patience.entry(group).or_default();
+                if !patience.is_over() {
+                    continue;
+                }
+                tracing::warn!(group, "the group has stopped; it is opened anew");
+                let opened = match self.get(group) {
+                    Some(_) => self.reopen(group, None).await,
+                    None => self.open(group).await.map_err(ReopenError::from),
+                };
+                if let Err(error) = opened {
+                    tracing::error!(group, %error, "the group does not open");
+                }
+            }
+        }
+    }
+
+    /// Groups that stopped for a reason that may have passed.
+    fn to_reopen(&self) -> Vec<u64> {
+        if self.context.disk_full() {
+            return Vec::new();
+        }
+        let stopped = |hosted: &&Arc<Hosted>| {
+            !hosted.handle.replica().quarantined() && hosted.handle.status().stopped.is_some()
+        };
+        let hosted = self.all();
+        let mut stopped: Vec<u64> =
+            hosted.iter().filter(stopped).map(|hosted| hosted.handle.group()).collect();
+        // A group that did not open the last time is not hosted; its directory is still here.
+        let names = self.disk.list(&self.dir).unwrap_or_default();
+        let known = names.iter().filter_map(|name| name.parse::<u64>().ok());
+        stopped.extend(known.filter(|group| self.get(*group).is_none()));
+        stopped
+    }
+
     fn start_tasks(self: &Arc<Self>, hosted: &Arc<Hosted>, batcher: Batcher) {
         let context = &self.context;
         let mut tasks = vec![
@@ -146,6 +281,9 @@ impl Groups {
             tokio::spawn(keep_durable(context.clone(), hosted.clone(), self.wal.clone())),
             tokio::spawn(steward::run(context.clone(), self.clone(), hosted.clone())),
         ];
+        if hosted.handle.recovering().is_some() {
+            tasks.push(tokio::spawn(recovery::run(context.clone(), hosted.clone())));
+        }
         if hosted.handle.group() > 0 {
             tasks.push(tokio::spawn(facts::run(self.clone(), hosted.clone())));
         }
@@ -203,7 +341,7 @@ impl Hosted {
                 newer
             });
         } else if all && most.unwrap_or(0) < majority {
-            self.handle.replica().stop("the voters' states differ, and no majority agrees");
+            self.handle.replica().quarantine("the voters' states differ, and no majority agrees");
         }
     }
 }

@@ -115,7 +115,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a node; it serves when this returns.
-    pub async fn start(config: NodeConfig) -> Result<Self, RunError> {
+    pub async fn start(mut config: NodeConfig) -> Result<Self, RunError> {
         config.check()?;
         let signer = open_signer(&config)?;
         for key in signer.keys() {
@@ -125,6 +125,11 @@ impl Node {
         let dir = config.data_dir.clone();
         std::fs::create_dir_all(&dir)
             .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
+        let rpc = listen("the RPC listener", config.rpc_listen).await?;
+        let admin = listen("the admin listener", config.admin_listen).await?;
+        // With port 0 the system chooses one, and the others must hear which.
+        config.rpc_listen = address(&rpc);
+        config.admin_listen = address(&admin);
         let owner = identity::open(&dir, &config.cluster, config.node)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         let (poison, poisoned) = watch::channel(None);
@@ -149,12 +154,10 @@ impl Node {
         std::fs::create_dir_all(&groups_dir)
             .map_err(|source| RunError::DataDir { path: groups_dir.clone(), source })?;
         let groups = Arc::new(Groups::new(context.clone(), disk.clone(), wal, groups_dir));
-        let rpc = listen("the RPC listener", context.config.rpc_listen).await?;
-        let admin = listen("the admin listener", context.config.admin_listen).await?;
         groups.open_known().await?;
         let (stop, stopping) = watch::channel(false);
         let mut servers = tokio::task::JoinSet::new();
-        let (rpc_at, admin_at) = (address(&rpc), address(&admin));
+        let (rpc_at, admin_at) = (context.config.rpc_listen, context.config.admin_listen);
         servers.spawn(serve_rpc(context.clone(), groups.clone(), tls, rpc, stopping.clone()));
         servers.spawn(serve_http(context.clone(), groups.clone(), admin, stopping.clone()));
         servers.spawn(watch_over(context.clone(), groups.clone(), disk, stopping));
@@ -363,7 +366,8 @@ async fn watch_over(
     };
     tokio::select! {
         () = disks => {}
-        () = steward::sample_clocks(context.clone(), groups) => {}
+        () = steward::sample_clocks(context.clone(), groups.clone()) => {}
+        () = groups.supervise() => {}
         () = stopped(stopping) => {}
     }
     Ok(())

@@ -73,7 +73,8 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
             if agreed { None } else { unsynced_since.or_else(|| Some(Instant::now())) };
         let unsynced = unsynced_since.is_some_and(|since| since.elapsed() >= UNSYNCED_MAX);
         let keyless = lacks_key(&context, &hosted).unwrap_or(true);
-        let unfit = context.draining() || context.disk_full() || unsynced || keyless;
+        let recovering = status.recovering.is_some();
+        let unfit = context.draining() || context.disk_full() || unsynced || keyless || recovering;
         hosted.handle.allow_campaign(!unfit);
         leading_since = match status.role {
             Role::Leader => leading_since.or_else(|| Some(Instant::now())),
@@ -168,6 +169,7 @@ mod tests {
             replication: regions.iter().map(|(id, _, at)| (*id, *at)).collect(),
             quorum_ack_ms: Some(0),
             stopped: None,
+            recovering: None,
         }
     }
 

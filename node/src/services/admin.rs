@@ -185,6 +185,7 @@ impl AdminService {
             preferred_region: steward::preferred_region(&self.groups, group).unwrap_or_default(),
             apply_version: progress.apply_version,
             time_ms: progress.time_ms,
+            recovering: status.recovering.clone().unwrap_or_default(),
         }
     }
 
@@ -205,6 +206,9 @@ impl AdminService {
         for replica in replicas {
             if !replica.stopped.is_empty() {
                 alerts.push(format!("group {}: {}", replica.group, replica.stopped));
+            } else if !replica.recovering.is_empty() {
+                alerts
+                    .push(format!("group {} is recovering: {}", replica.group, replica.recovering));
             } else if replica.leader == 0 {
                 alerts.push(format!("group {} has no leader", replica.group));
             }
@@ -436,7 +440,11 @@ impl Admin for AdminService {
         request: Request<wire::ScrubRequest>,
     ) -> Result<Response<Self::ScrubStream>, Status> {
         require(&self.context, &request, &OPERATORS)?;
-        Err(Status::unimplemented("scrub"))
+        let request = request.into_inner();
+        self.group(request.group)?;
+        let (context, groups) = (self.context.clone(), self.groups.clone());
+        let progress = crate::scrub::start(context, groups, request.group, request.repair);
+        Ok(Response::new(Box::pin(progress)))
     }
 
     type BackupStream = Answers<wire::Progress>;

@@ -63,6 +63,8 @@ fn problems(state: &HttpState) -> Vec<String> {
         let status = hosted.handle.status();
         if let Some(why) = &status.stopped {
             problems.push(format!("group {group} is out of service: {why}"));
+        } else if let Some(why) = &status.recovering {
+            problems.push(format!("group {group} is recovering: {why}"));
         } else if status.leader.is_none() {
             problems.push(format!("group {group} has no leader"));
         } else if status.role == Role::Leader

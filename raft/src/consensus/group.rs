@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use openraft::raft::{
 };
 use openraft::storage::{Snapshot, SnapshotMeta};
 use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tonic::Status;
 
 use crate::consensus::convert::{
@@ -28,11 +28,12 @@ use crate::consensus::convert::{
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::{Network, NetworkOptions};
 use crate::consensus::peers::PeerPool;
+use crate::consensus::recover::recover;
 use crate::consensus::state_machine::{SnapshotData, StateMachine, blocking};
 use crate::consensus::{Member, Proposal, RaftMembership, TypeConfig};
 use crate::disk::Disk;
-use crate::store::{ApplyReply, Incoming, Replica, ReplicaOptions, StoreError};
-use crate::wal::{GroupLog, Wal};
+use crate::store::{ApplyReply, Incoming, Recovery, Replica, ReplicaOptions, Step, StoreError};
+use crate::wal::{GroupLog, Wal, WalError};
 
 /// How a group is run.
 #[derive(Debug, Clone)]
@@ -73,6 +74,9 @@ pub enum OpenError {
         /// What is wrong.
         detail: String,
     },
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
     /// Raft does not start from what is stored.
     #[error("group {group} does not start: {detail}")]
     Raft {
@@ -81,6 +85,17 @@ pub enum OpenError {
         /// What is wrong.
         detail: String,
     },
+}
+
+/// Why a recovery cannot end.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
 }
 
 /// Why a proposal has no answer.
@@ -184,6 +199,8 @@ pub struct GroupStatus {
     pub quorum_ack_ms: Option<u64>,
     /// Why it does not run.
     pub stopped: Option<String>,
+    /// Why it neither votes nor leads.
+    pub recovering: Option<String>,
 }
 
 /// One message of an append stream.
@@ -196,6 +213,9 @@ pub struct GroupHandle {
     raft: Raft<TypeConfig, StateMachine>,
     replica: Arc<Replica>,
     log: GroupLog,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    recovering: watch::Sender<Option<Arc<str>>>,
     incoming: Mutex<Option<Incoming>>,
 }
 
@@ -214,18 +234,69 @@ impl GroupHandle {
             log_purged: log.purged().map_or(0, |id| id.index),
             ..ReplicaOptions::new(&options.cluster, group, options.index_cache_bytes)
         };
-        let opened = blocking(|| Replica::open(disk.clone(), dir, replica_options));
-        let replica = Arc::new(opened?);
-        let config = raft_config(&options)
+        let open = || blocking(|| Replica::open(disk.clone(), dir, replica_options.clone()));
+        let (replica, recovering) = recover(&*disk, dir, wal, options.node, group, open).await?;
+        let quarantine = recovering.as_ref().filter(|known| known.step == Step::Quarantine);
+        let quarantine = quarantine.map(|known| known.why.clone());
+        let recovering = recovering.map(|known| known.why);
+        let replica = Arc::new(replica);
+        let config = raft_config(&options, recovering.is_none())
             .map_err(|error| OpenError::Options { group, detail: error.to_string() })?;
-        let network = Network { group, pool, disk, options: options.network.clone() };
+        let network = Network { group, pool, disk: disk.clone(), options: options.network.clone() };
         let store = LogStore::new(log.clone(), options.append_bytes_max);
-        let flushed = { let log = log.clone(); Arc::new(move || log.flushed()) };
+        let flushed = {
+            let log = log.clone();
+            Arc::new(move || log.flushed())
+        };
         let machine = StateMachine::new(replica.clone(), flushed);
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| OpenError::Raft { group, detail: error.to_string() })?;
-        Ok(Self { group, raft, replica, log, incoming: Mutex::new(None) })
+        if let Some(why) = quarantine {
+            replica.quarantine(&why);
+        }
+        if let Some(why) = &recovering {
+            tracing::warn!(group, why, "the replica is recovering: it neither votes nor leads");
+        }
+        let (recovering, _) = watch::channel(recovering.map(Into::into));
+        let dir = dir.to_owned();
+        Ok(Self { group, raft, replica, log, disk, dir, recovering, incoming: Mutex::new(None) })
+    }
+
+    /// Why the replica neither votes nor leads: it may have forgotten something.
+    pub fn recovering(&self) -> Option<Arc<str>> {
+        self.recovering.borrow().clone()
+    }
+
+    /// Ends the recovery. The caller has had a leader confirm an index after this group was opened,
+    /// and has seen that index applied here. Says whether all of it is durable, too.
+    pub async fn finish_recovery(&self) -> Result<bool, RecoveryError> {
+        if !blocking(|| self.replica.flush(self.log.flushed()))? {
+            return Ok(false);
+        }
+        self.log.clear_damage().await?;
+        blocking(|| Recovery::clear(&*self.disk, &self.dir))?;
+        self.recovering.send_replace(None);
+        tracing::info!(group = self.group, "the replica has recovered");
+        Ok(true)
+    }
+
+    /// Stops its Raft and lets nobody read its replica any more, to open the group anew.
+    pub async fn close(&self, why: &str) {
+        self.replica.stop(why);
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = self.group, %error, "the group's Raft did not end by itself");
+        }
+    }
+
+    fn check_full_member(&self) -> Result<(), Status> {
+        match self.recovering() {
+            None => Ok(()),
+            Some(why) => Err(Status::failed_precondition(format!(
+                "group {} is recovering on this node: {why}",
+                self.group
+            ))),
+        }
     }
 
     /// The group's number.
@@ -266,12 +337,14 @@ impl GroupHandle {
 
     /// A vote.
     pub async fn vote(&self, request: peer::VoteRequest) -> Result<peer::VoteResponse, Status> {
+        self.check_full_member()?;
         let answer = self.raft.vote(vote_request(request)).await.map_err(|e| fatal(&e))?;
         Ok(vote_message(&answer))
     }
 
     /// Whether a vote would be granted.
     pub async fn pre_vote(&self, request: peer::VoteRequest) -> Result<peer::VoteResponse, Status> {
+        self.check_full_member()?;
         let answer = self.raft.pre_vote(vote_request(request)).await.map_err(|e| fatal(&e))?;
         Ok(vote_message(&answer))
     }
@@ -297,6 +370,9 @@ impl GroupHandle {
         &self,
         request: peer::TransferLeaderRequest,
     ) -> Result<peer::TransferLeaderResponse, Status> {
+        if let Err(status) = self.check_full_member() {
+            return Ok(peer::TransferLeaderResponse { refused: status.message().to_owned() });
+        }
         let last = request.last_log_id.map(log_id_from_proto);
         let request = TransferLeaderRequest::new(vote_from_proto(request.from), request.to, last);
         let answer = self.raft.handle_transfer_leader(request).await.map_err(|e| fatal(&e))?;
@@ -434,9 +510,9 @@ impl GroupHandle {
         }
     }
 
-    /// Lets this node campaign, or not.
+    /// Lets this node campaign, or not; while it recovers it never does.
     pub fn allow_campaign(&self, allowed: bool) {
-        self.raft.runtime_config().elect(allowed);
+        self.raft.runtime_config().elect(allowed && self.recovering.borrow().is_none());
     }
 
     /// Asks another voter to lead. It is checked to be reachable and caught up first.
@@ -520,6 +596,7 @@ impl GroupHandle {
                 .as_ref()
                 .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
             stopped,
+            recovering: self.recovering.borrow().as_deref().map(str::to_owned),
         }
     }
 
@@ -561,13 +638,17 @@ const FLUSH_TRIES: u32 = 400;
 /// A transfer's target may lack this many entries; it gets them during the transfer.
 const TRANSFER_LAG_MAX: u64 = 64;
 
-fn raft_config(options: &GroupOptions) -> Result<Config, openraft::ConfigError> {
+fn raft_config(options: &GroupOptions, may_lead: bool) -> Result<Config, openraft::ConfigError> {
     let config = Config {
         cluster_name: format!("{}/{}", options.cluster, options.group),
         heartbeat_interval: options.heartbeat_ms,
         election_timeout_min: options.election_min_ms,
         election_timeout_max: options.election_max_ms,
         enable_pre_vote: Some(true),
+        enable_elect: may_lead,
+        // A follower whose disk lost something comes back with less than it acknowledged. It does not
+        // vote until it has all of it again, so its leader may go on with it.
+        allow_log_reversion: Some(true),
         // An entry is up to 1 MiB; what one message carries is bounded by bytes where it is read.
         max_payload_entries: 64,
         max_append_entries: Some(64),

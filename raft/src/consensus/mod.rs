@@ -8,6 +8,7 @@ mod group;
 mod log_store;
 mod network;
 mod peers;
+mod recover;
 mod state_machine;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ mod tests;
 pub use convert::{membership_to_proto, vote_from_proto, vote_to_proto};
 pub use group::{
     AppendItem, ClusterChange, GroupHandle, GroupOptions, GroupStatus, OpenError, ProposeError,
-    ReadIndexError, Role,
+    ReadIndexError, RecoveryError, Role,
 };
 pub use network::NetworkOptions;
 pub use peers::{Identity, Lane, PeerPool, metadata};

@@ -11,7 +11,7 @@
 //! is handed out, so that a flipped bit is an error with a place, never an answer. The checksum of a node
 //! or a signature covers its number, too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fiscus_ledger::apply::Effects;
@@ -67,6 +67,16 @@ impl LeafEntry {
         self.bytes > 0
     }
 
+    /// Where the record's frame begins; for a leaf that is not a record, where the next one's does.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where the next record's frame begins.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + u64::from(self.bytes)
+    }
+
     fn encode(&self) -> [u8; LEAF_BYTES as usize] {
         let mut entry = [0; LEAF_BYTES as usize];
         entry[..32].copy_from_slice(&self.hash);
@@ -86,6 +96,19 @@ impl LeafEntry {
             bytes: u32::from_le_bytes(entry[40..44].try_into().ok()?),
         })
     }
+}
+
+/// Something of the journal that stands in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    /// A leaf's entry.
+    Leaf(u64),
+    /// The record at an offset.
+    Record(u64),
+    /// A leaf's signature.
+    Signature(u64),
+    /// A node at a kept height.
+    Node(u32, u64),
 }
 
 /// The journal of one group.
@@ -256,6 +279,36 @@ impl Journal {
         let mut entry = Vec::new();
         push_numbered(&mut entry, index, node);
         self.tree[at.expect("only kept heights are mended")].mend(index * NODE_BYTES, &entry)
+    }
+
+    /// The file and the byte where something stands.
+    pub(crate) fn place(&self, part: Part) -> (PathBuf, u64) {
+        match part {
+            Part::Leaf(leaf) => self.leaves.place(leaf * LEAF_BYTES),
+            Part::Record(offset) => self.records.place(offset),
+            Part::Signature(leaf) => self.signatures.place(leaf * SIGNATURE_BYTES),
+            Part::Node(height, index) => {
+                let at = TREE_HEIGHTS.iter().position(|kept| *kept == height);
+                self.tree[at.expect("only kept heights are asked for")].place(index * NODE_BYTES)
+            }
+        }
+    }
+
+    /// The record whose frame begins at `offset`, found without the leaf's entry.
+    pub(crate) fn frame_at(&self, offset: u64, leaf: u64) -> Result<Option<Vec<u8>>, SeriesError> {
+        let Some(head) = self.records.read(offset, FRAME_BYTES)? else { return Ok(None) };
+        let bytes = u32::from_le_bytes(head[..4].try_into().expect("the head has 16 bytes"));
+        let left = self.records.end().saturating_sub(offset + FRAME_BYTES as u64);
+        if u64::from(bytes) > left {
+            return Ok(None);
+        }
+        let frame = self.records.read(offset, FRAME_BYTES + bytes as usize)?;
+        Ok(frame.and_then(|frame| open_frame(&frame, leaf).map(<[u8]>::to_vec)))
+    }
+
+    /// How long the frame of a record is.
+    pub(crate) fn frame_bytes(&self, record: &[u8]) -> u64 {
+        (FRAME_BYTES + record.len()) as u64
     }
 
     /// The files of all runs.

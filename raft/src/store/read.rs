@@ -52,8 +52,14 @@ pub struct Reading {
 }
 
 impl Replica {
-    /// Reads what is applied now.
+    /// Reads what is applied now. A replica that is out of service may be wrong and is not read.
     pub fn read(&self) -> Result<Reading, StoreError> {
+        self.check_in_service()?;
+        self.inspect()
+    }
+
+    /// Reads what is there, right or wrong: for a scrub, never for an answer.
+    pub fn inspect(&self) -> Result<Reading, StoreError> {
         let open = self.open_state();
         let view = open.index.view()?;
         let applied = match view.get(&APPLIED_KEY)? {
@@ -78,6 +84,14 @@ impl Replica {
 }
 
 impl Reading {
+    pub(crate) fn open_state(&self) -> &OpenState {
+        &self.open
+    }
+
+    pub(crate) fn view(&self) -> &dyn View {
+        &*self.view
+    }
+
     /// The moment.
     #[must_use]
     pub fn as_of(&self) -> AsOf {

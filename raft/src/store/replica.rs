@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::disk::Disk;
 use crate::entry::{EntryError, GroupEntry, decode_entry};
 use crate::index::{Batch, Durability, Index, IndexError};
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
+use crate::store::recovery::{Recovery, Step};
 use crate::store::series::SeriesError;
 use crate::store::snapshot::SnapshotDir;
 use crate::store::state::{
@@ -36,6 +38,8 @@ pub(crate) const APPLIED_KEY: [u8; 1] = [0];
 pub(crate) const INDEX_FILE: &str = "index.redb";
 /// Bytes of rows that may wait in memory.
 const FRESH_BYTES_MAX: usize = 64 << 20;
+const DIVERGED: &str = "its state differs from the one that a majority agreed on; run `fiscus admin \
+                        scrub --repair`, which takes it anew from its peers";
 /// First byte of the rows that lead from an outlet's positions to leaves.
 pub(crate) const POSITION_TABLE: u8 = 0xC0;
 
@@ -245,6 +249,7 @@ pub struct Replica {
     flushing: Mutex<()>,
     progress: watch::Sender<Progress>,
     documents: broadcast::Sender<DocumentChange>,
+    quarantined: AtomicBool,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -287,6 +292,7 @@ impl Replica {
             flushing: Mutex::new(()),
             progress,
             documents: broadcast::channel(DOCUMENT_CHANGES).0,
+            quarantined: AtomicBool::new(false),
         })
     }
 
@@ -335,6 +341,21 @@ impl Replica {
         self.progress.send_modify(|progress| progress.stopped = Some(why.into()));
     }
 
+    /// Takes the replica out of service until it is rebuilt from its peers, over restarts, too.
+    pub fn quarantine(&self, why: &str) {
+        self.quarantined.store(true, Ordering::Relaxed);
+        self.stop(why);
+        let kept = Recovery { step: Step::Quarantine, vote: None, why: why.to_owned() };
+        if let Err(error) = kept.write(&*self.disk, &self.dir) {
+            tracing::error!(group = self.group(), %error, "the quarantine does not outlive a restart");
+        }
+    }
+
+    /// Whether it waits for an operator.
+    pub fn quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
     /// Applies an entry that carries commands.
     pub fn apply_normal(&self, id: LogId, bytes: &[u8]) -> Result<ApplyReply, StoreError> {
         let mut working = self.working();
@@ -357,7 +378,9 @@ impl Replica {
             GroupEntry::Data(entry) => self.apply_commands(&mut working, id, entry),
             GroupEntry::Directory(entry) => self.apply_commands(&mut working, id, entry),
         };
-        if let Err(error) = &reply {
+        if let Err(error) = reply.as_ref()
+            && !self.quarantined()
+        {
             // The group went into the failed attempt; nothing may be applied to what is left of it.
             self.stop(&error.to_string());
         }
@@ -437,17 +460,17 @@ impl Replica {
         applied.leaves = lengths.leaves;
         applied.signatures = lengths.signatures;
         applied.time_ms = state.group.time.get();
+        // What differs is never shown: neither to readers nor to whoever proposed the entry.
+        let diverged = effects.events.iter().any(|e| matches!(e, Event::ReplicaDiverged { .. }));
+        if diverged {
+            self.quarantine(DIVERGED);
+        }
         open.index.write(&effects_batch(&effects, &applied), Durability::Eventual)?;
         working.group = state.group;
         working.applied = applied;
         self.tell_documents(&effects);
-        let diverged = effects.events.iter().any(|e| matches!(e, Event::ReplicaDiverged { .. }));
         self.publish(working);
-        if diverged {
-            self.stop(
-                "its state differs from the one that a majority agreed on; replace the replica",
-            );
-        }
+        self.check_in_service()?;
         Ok(ApplyReply::Applied(Arc::new(AppliedEntry {
             outcomes,
             first_leaf: effects.first_leaf,

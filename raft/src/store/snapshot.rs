@@ -165,7 +165,10 @@ impl Replica {
     }
 
     /// Files a snapshot that lies elsewhere with the replica's own.
-    pub(crate) fn file_snapshot(&self, snapshot: &SnapshotDir) -> Result<SnapshotDir, SnapshotError> {
+    pub(crate) fn file_snapshot(
+        &self,
+        snapshot: &SnapshotDir,
+    ) -> Result<SnapshotDir, SnapshotError> {
         if snapshot.path.starts_with(&self.dir) {
             return Ok(snapshot.clone());
         }

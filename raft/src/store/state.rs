@@ -20,6 +20,7 @@ use prost::Message;
 use crate::disk::{Disk, OpenHow};
 use crate::index::{Index, IndexError, LayeredIndex, RedbIndex, RedbOptions};
 use crate::store::journal::{Journal, Lengths};
+use crate::store::recovery::{Recovery, Step};
 use crate::store::replica::{
     APPLIED_KEY, INDEX_FILE, ReplicaOptions, StoreError, Working, io_error, to_log_id,
 };
@@ -128,6 +129,15 @@ pub(crate) fn open_or_rebuild(
     let opened = match &current {
         Some(name) => check_index_is_there(&**disk, &dir.join(name), options),
         None => Ok(()),
+    };
+    let opened = match Recovery::read(&**disk, dir)? {
+        Some(Recovery { step: Step::Reindex, why, .. }) => Err(StoreError::Row {
+            group: options.group,
+            what: "index",
+            dir: dir.join(&name),
+            detail: why,
+        }),
+        _ => opened,
     };
     match opened.and_then(|()| open_state(disk, &dir.join(&name), options)) {
         Ok(opened) => {

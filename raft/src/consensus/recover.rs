@@ -1,0 +1,115 @@
+//! Opens a replica that may have forgotten something so that it cannot do harm.
+//!
+//! | found | done |
+//! |---|---|
+//! | the state cannot be read | built again from a local snapshot; the log after it is replayed |
+//! | the log does not reach back to the state | state and log are emptied, the vote is kept |
+//! | the log lost synced bytes | what is left is used |
+//! | quarantine | nothing is touched |
+//!
+//! Invariants: in all cases but the first, the replica neither votes nor leads until it has caught up;
+//! the vote is durable elsewhere before the log that holds it is removed. A node that led when it
+//! forgot does not resume: its vote becomes one for nobody, a term later.
+
+use std::path::Path;
+
+use crate::consensus::group::OpenError;
+use crate::disk::Disk;
+use crate::store::{Recovery, Replica, Step, StoreError};
+use crate::wal::{GroupLog, Vote, Wal, WalError};
+
+/// The vote of nobody: no node has this id.
+const NOBODY: u64 = 0;
+
+/// Opens the replica; says why it is no full member, if it is none.
+pub(super) async fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    wal: &Wal,
+    node: u64,
+    group: u64,
+    open: impl Fn() -> Result<Replica, StoreError>,
+) -> Result<(Replica, Option<Recovery>), OpenError> {
+    let log = wal.group(group);
+    let mut asked = Recovery::read(disk, dir)?;
+    if let Some(refetch) = asked.as_ref().filter(|asked| asked.step == Step::Refetch) {
+        asked = Some(empty(disk, dir, wal, group, refetch.clone()).await?);
+    }
+    let mut replica = match open() {
+        Err(lost @ StoreError::Lost { .. }) => {
+            tracing::error!(group, %lost, "the replica's state is lost: it is taken from the peers");
+            let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why: lost.to_string() };
+            asked = Some(empty(disk, dir, wal, group, refetch).await?);
+            open()?
+        }
+        opened => opened?,
+    };
+    if let Some(purged) = log.purged()
+        && replica.durable().map_or(0, |id| id.index) < purged.index
+    {
+        let why = format!(
+            "its state ends before entry {} and the log begins after it: all of it is taken from \
+             the peers",
+            purged.index
+        );
+        tracing::error!(group, why, "the replica's state is lost");
+        drop(replica);
+        let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why };
+        asked = Some(empty(disk, dir, wal, group, refetch).await?);
+        replica = open()?;
+    }
+    if asked.as_ref().is_some_and(|asked| asked.step == Step::Reindex) {
+        // Snapshot and log were whole: nothing is forgotten.
+        Recovery::clear(disk, dir)?;
+        asked = None;
+    }
+    if asked.is_none() && log.is_damaged() {
+        let why = "the write-ahead log lost entries that were durable".to_owned();
+        asked = Some(Recovery { step: Step::CatchUp, vote: None, why });
+    }
+    if asked.is_some() {
+        settle(&log, node).await?;
+    }
+    Ok((replica, asked))
+}
+
+/// Empties state and log, but for the vote.
+async fn empty(
+    disk: &dyn Disk,
+    dir: &Path,
+    wal: &Wal,
+    group: u64,
+    asked: Recovery,
+) -> Result<Recovery, OpenError> {
+    let kept = Recovery::read(disk, dir)?.and_then(|known| known.vote);
+    let vote = latest(wal.group(group).vote(), latest(asked.vote, kept));
+    let refetch = Recovery { step: Step::Refetch, vote, why: asked.why.clone() };
+    refetch.write(disk, dir)?;
+    Recovery::discard(disk, dir)?;
+    wal.remove_group(group).await?;
+    if let Some(vote) = vote {
+        wal.group(group).save_vote(vote).await?;
+    }
+    let next = Recovery { step: Step::CatchUp, vote, why: asked.why };
+    next.clone().write(disk, dir)?;
+    Ok(next)
+}
+
+fn latest(one: Option<Vote>, other: Option<Vote>) -> Option<Vote> {
+    let order = |vote: &Option<Vote>| vote.map(|vote| (vote.term, vote.committed));
+    if order(&one) >= order(&other) { one } else { other }
+}
+
+/// Lets Raft start from what is left of the log, as a follower.
+async fn settle(log: &GroupLog, node: u64) -> Result<(), WalError> {
+    if log.committed() > log.last() {
+        log.save_committed(log.last()).await?;
+    }
+    match log.vote() {
+        Some(vote) if vote.node == node && vote.committed => {
+            let nobody = Vote { term: vote.term + 1, node: NOBODY, committed: false };
+            log.save_vote(nobody).await
+        }
+        _ => Ok(()),
+    }
+}
