@@ -90,7 +90,7 @@ fn gone<T>(_: T) -> Status {
     Status::cancelled("nobody listens any more")
 }
 
-fn lost(error: StoreError) -> Status {
+fn lost(error: &StoreError) -> Status {
     Status::data_loss(error.to_string())
 }
 
@@ -148,7 +148,7 @@ impl Scrub {
     /// Mends what it can; what is left calls for a replica that is taken anew.
     async fn mend(&self, pass: &Pass) -> Result<Option<(Step, String)>, Status> {
         let peers = Peers::of(self.context.clone(), &*self.hosted()?);
-        let mended = mend(&self.context, &peers, pass).await.map_err(lost)?;
+        let mended = mend(&self.context, &peers, pass).await.map_err(|error| lost(&error))?;
         for repaired in mended.repaired {
             self.repaired(repaired).await?;
         }
@@ -204,7 +204,8 @@ impl Scrub {
     async fn pass(&self) -> Result<Pass, Status> {
         let hosted = self.hosted()?;
         let peers = Peers::of(self.context.clone(), &hosted);
-        let mut pass = Pass::begin(hosted.handle.replica().clone()).map_err(lost)?;
+        let mut pass =
+            Pass::begin(hosted.handle.replica().clone()).map_err(|error| lost(&error))?;
         drop(hosted);
         loop {
             let (back, stepped) = in_background(pass, Pass::step).await?;
@@ -215,7 +216,8 @@ impl Scrub {
                 Stepped::More => {}
                 Stepped::Stuck(leaf) => {
                     let copies = peers.fetch(leaf, leaf + 1, |_, _| true).await;
-                    pass.supply(copies.get(&leaf).map(|copy| copy.hash)).map_err(lost)?;
+                    pass.supply(copies.get(&leaf).map(|copy| copy.hash))
+                        .map_err(|error| lost(&error))?;
                 }
                 Stepped::End => break,
             }
@@ -245,5 +247,5 @@ async fn in_background<T: Send + 'static>(
         (pass, done)
     });
     let (pass, done) = done.await.map_err(|error| Status::internal(error.to_string()))?;
-    done.map(|done| (pass, done)).map_err(lost)
+    done.map(|done| (pass, done)).map_err(|error| lost(&error))
 }

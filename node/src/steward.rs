@@ -178,7 +178,8 @@ mod tests {
         let east_west = [(1, "east", 1_000), (2, "west", 1_000), (3, "west", 998)];
         let late = [(1, "east", 1_000), (2, "west", 10), (3, "west", 20)];
         type Regions<'a> = &'a [(u64, &'a str, u64)];
-        let rows: [(Regions<'_>, bool, Option<&str>, bool, Option<u64>); 7] = [
+        type Case<'a> = (Regions<'a>, bool, Option<&'a str>, bool, Option<u64>);
+        let rows: [Case<'_>; 7] = [
             (&east_west, false, None, true, None),
             (&east_west, true, None, false, Some(2)),
             (&east_west, false, Some("west"), true, Some(2)),

@@ -104,12 +104,15 @@ async fn a_replica_that_lost_its_state_and_its_log_comes_back_from_its_peers() {
     cluster.sell(40).await;
     let id = cluster.follower(1).await;
     let at = usize::try_from(id - 1).expect("a few nodes");
-    for member in 1..=3 {
-        for _ in 0..2 {
-            cluster.sell(20).await;
-            cluster.snapshot(member, 1).await;
-        }
+    // One sale after the other, each an entry of its own: enough for the log to be purged.
+    for _ in 0..100 {
+        cluster.sell(1).await;
     }
+    cluster.wait_equal(1).await;
+    for member in 1..=3 {
+        cluster.snapshot(member, 1).await;
+    }
+    cluster.sell(3).await;
     cluster.wait_equal(1).await;
     cluster.kill_node(id).await;
     let dir = cluster.members[at].group_dir(1);

@@ -6,11 +6,12 @@ use std::io;
 use bytes::Bytes;
 use fiscus_proto::peer;
 use openraft::EntryPayload;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest};
 use openraft::vote::RaftLeaderId;
 use prost::Message;
 
 use crate::consensus::{
-    Member, Proposal, RaftEntry, RaftLogId, RaftMembership, RaftVote, StoredMembership,
+    Member, Proposal, RaftEntry, RaftLogId, RaftMembership, RaftVote, StoredMembership, TypeConfig,
 };
 use crate::wal::{LogEntry, LogId, Vote};
 
@@ -143,4 +144,51 @@ pub(crate) fn entry_from_bytes(bytes: Bytes) -> io::Result<RaftEntry> {
 
 pub(crate) fn entry_to_wal(entry: &RaftEntry) -> LogEntry {
     LogEntry { id: log_id_to_wal(&entry.log_id), bytes: entry_to_bytes(entry) }
+}
+
+pub(crate) fn vote_request(request: peer::VoteRequest) -> VoteRequest<TypeConfig> {
+    let last = request.last_log_id.map(log_id_from_proto);
+    let mut vote = VoteRequest::new(vote_from_proto(request.vote), last);
+    vote.leadership_transfer = request.leadership_transfer;
+    vote
+}
+
+pub(crate) fn vote_message(
+    answer: &openraft::raft::VoteResponse<TypeConfig>,
+) -> peer::VoteResponse {
+    peer::VoteResponse {
+        vote: Some(vote_to_proto(&answer.vote)),
+        granted: answer.vote_granted,
+        last_log_id: answer.last_log_id.as_ref().map(log_id_to_proto),
+    }
+}
+
+pub(crate) fn append_request(
+    request: peer::AppendRequest,
+) -> io::Result<AppendEntriesRequest<TypeConfig>> {
+    let entries = request.entries.into_iter().map(entry_from_bytes);
+    Ok(AppendEntriesRequest {
+        vote: vote_from_proto(request.vote),
+        prev_log_id: request.prev.map(log_id_from_proto),
+        entries: entries.collect::<io::Result<_>>()?,
+        leader_commit: request.leader_commit.map(log_id_from_proto),
+    })
+}
+
+pub(crate) fn append_response(
+    result: &Result<Option<RaftLogId>, StreamAppendError<TypeConfig>>,
+) -> peer::AppendResponse {
+    let result = match result {
+        Ok(matched) => {
+            let log_id = matched.as_ref().map(log_id_to_proto);
+            peer::append_response::Result::Matched(peer::Matched { log_id })
+        }
+        Err(StreamAppendError::Conflict(id)) => {
+            peer::append_response::Result::Conflict(log_id_to_proto(id))
+        }
+        Err(StreamAppendError::HigherVote(vote)) => {
+            peer::append_response::Result::HigherVote(vote_to_proto(vote))
+        }
+    };
+    peer::AppendResponse { result: Some(result) }
 }

@@ -1,7 +1,6 @@
 //! One group on this node: its log, its replica and its Raft.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,135 +12,29 @@ use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::raft::{
-    AppendEntriesRequest, ReadPolicy, StreamAppendError, TransferLeaderRequest, VoteRequest,
-};
+use openraft::raft::{ReadPolicy, TransferLeaderRequest};
 use openraft::storage::{Snapshot, SnapshotMeta};
-use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Raft, ServerState};
 use tokio::sync::{Mutex, watch};
 use tonic::Status;
 
 use crate::consensus::convert::{
-    entry_from_bytes, log_id_from_proto, log_id_to_proto, stored_membership, vote_from_proto,
-    vote_to_proto,
+    append_request, append_response, log_id_from_proto, stored_membership, vote_from_proto,
+    vote_message, vote_request, vote_to_proto,
+};
+use crate::consensus::errors::{
+    ClusterChange, OpenError, ProposeError, ReadIndexError, RecoveryError,
 };
 use crate::consensus::log_store::LogStore;
-use crate::consensus::network::{Network, NetworkOptions};
+use crate::consensus::network::Network;
+use crate::consensus::options::{GroupOptions, raft_config};
 use crate::consensus::peers::PeerPool;
 use crate::consensus::recover::recover;
 use crate::consensus::state_machine::{SnapshotData, StateMachine, blocking};
 use crate::consensus::{Member, Proposal, RaftMembership, TypeConfig};
 use crate::disk::Disk;
-use crate::store::{ApplyReply, Incoming, Recovery, Replica, ReplicaOptions, Step, StoreError};
-use crate::wal::{GroupLog, Wal, WalError};
-
-/// How a group is run.
-#[derive(Debug, Clone)]
-pub struct GroupOptions {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The group.
-    pub group: u64,
-    /// This node.
-    pub node: u64,
-    /// Between two heartbeats.
-    pub heartbeat_ms: u64,
-    /// A follower that hears nothing campaigns after at least so long,
-    pub election_min_ms: u64,
-    /// and at most so long.
-    pub election_max_ms: u64,
-    /// Bytes of entries in one message to a follower.
-    pub append_bytes_max: usize,
-    /// Entries kept behind a snapshot, for followers that are a little late.
-    pub keep_entries: u64,
-    /// Bytes of index pages kept in memory.
-    pub index_cache_bytes: usize,
-    /// How other nodes are spoken to.
-    pub network: NetworkOptions,
-}
-
-/// Why a group cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Its state.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Its timing.
-    #[error("group {group} cannot be run so: {detail}")]
-    Options {
-        /// The group.
-        group: u64,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The log.
-    #[error(transparent)]
-    Wal(#[from] WalError),
-    /// Raft does not start from what is stored.
-    #[error("group {group} does not start: {detail}")]
-    Raft {
-        /// The group.
-        group: u64,
-        /// What is wrong.
-        detail: String,
-    },
-}
-
-/// Why a recovery cannot end.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoveryError {
-    /// The state.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The log.
-    #[error(transparent)]
-    Wal(#[from] WalError),
-}
-
-/// Why a proposal has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It was not taken; nothing has happened.
-    #[error("another node leads the group")]
-    NotLeader {
-        /// Which, when it is known.
-        leader: Option<u64>,
-    },
-    /// Nobody knows whether it will be applied.
-    #[error("whether it happened is not known: {0}")]
-    Unknown(String),
-    /// It was not taken: the group does not run here.
-    #[error("the group does not run on this node: {0}")]
-    Stopped(String),
-}
-
-/// Why a read index is not known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadIndexError {
-    /// Ask the leader.
-    #[error("another node leads the group")]
-    NotLeader {
-        /// Which, when it is known.
-        leader: Option<u64>,
-    },
-    /// No majority confirms that this node leads.
-    #[error("no majority confirms the leader: {0}")]
-    Unavailable(String),
-}
-
-/// Why the members of a group, or its leader, cannot be changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClusterChange {
-    /// Ask the leader.
-    #[error("another node leads the group")]
-    NotLeader {
-        /// Which, when it is known.
-        leader: Option<u64>,
-    },
-    /// It is not possible now.
-    #[error("{0}")]
-    Refused(String),
-}
+use crate::store::{ApplyReply, Incoming, Recovery, Replica, ReplicaOptions, Step};
+use crate::wal::{GroupLog, Wal};
 
 /// What a node is to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,9 +95,6 @@ pub struct GroupStatus {
     /// Why it neither votes nor leads.
     pub recovering: Option<String>,
 }
-
-/// One message of an append stream.
-pub type AppendItem = peer::AppendRequest;
 
 /// One group on this node.
 #[derive(Debug)]
@@ -352,7 +242,7 @@ impl GroupHandle {
     /// Entries and heartbeats, in order; answers in the same order.
     pub fn append(
         &self,
-        requests: impl Stream<Item = AppendItem> + Send + 'static,
+        requests: impl Stream<Item = peer::AppendRequest> + Send + 'static,
     ) -> impl Stream<Item = Result<peer::AppendResponse, Status>> + Send + 'static {
         let requests = requests.map(append_request).take_while(|request| {
             // A message that cannot be read ends the stream; the leader starts another.
@@ -638,32 +528,6 @@ const FLUSH_TRIES: u32 = 400;
 /// A transfer's target may lack this many entries; it gets them during the transfer.
 const TRANSFER_LAG_MAX: u64 = 64;
 
-fn raft_config(options: &GroupOptions, may_lead: bool) -> Result<Config, openraft::ConfigError> {
-    let config = Config {
-        cluster_name: format!("{}/{}", options.cluster, options.group),
-        heartbeat_interval: options.heartbeat_ms,
-        election_timeout_min: options.election_min_ms,
-        election_timeout_max: options.election_max_ms,
-        enable_pre_vote: Some(true),
-        enable_elect: may_lead,
-        // A follower whose disk lost something comes back with less than it acknowledged. It does not
-        // vote until it has all of it again, so its leader may go on with it.
-        allow_log_reversion: Some(true),
-        // An entry is up to 1 MiB; what one message carries is bounded by bytes where it is read.
-        max_payload_entries: 64,
-        max_append_entries: Some(64),
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: options.keep_entries,
-        purge_batch_size: 64,
-        api_channel_size: Some(1024),
-        notification_channel_size: Some(1024),
-        state_machine_channel_size: Some(64),
-        install_snapshot_timeout: 600_000,
-        ..Config::default()
-    };
-    config.validate()
-}
-
 fn refused(error: &dyn std::error::Error) -> ClusterChange {
     ClusterChange::Refused(error.to_string())
 }
@@ -679,47 +543,4 @@ fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> 
 
 fn fatal<E: std::error::Error>(error: &E) -> Status {
     Status::unavailable(format!("the group does not run here: {error}"))
-}
-
-fn vote_request(request: peer::VoteRequest) -> VoteRequest<TypeConfig> {
-    let last = request.last_log_id.map(log_id_from_proto);
-    let mut vote = VoteRequest::new(vote_from_proto(request.vote), last);
-    vote.leadership_transfer = request.leadership_transfer;
-    vote
-}
-
-fn vote_message(answer: &openraft::raft::VoteResponse<TypeConfig>) -> peer::VoteResponse {
-    peer::VoteResponse {
-        vote: Some(vote_to_proto(&answer.vote)),
-        granted: answer.vote_granted,
-        last_log_id: answer.last_log_id.as_ref().map(log_id_to_proto),
-    }
-}
-
-fn append_request(request: AppendItem) -> io::Result<AppendEntriesRequest<TypeConfig>> {
-    let entries = request.entries.into_iter().map(entry_from_bytes);
-    Ok(AppendEntriesRequest {
-        vote: vote_from_proto(request.vote),
-        prev_log_id: request.prev.map(log_id_from_proto),
-        entries: entries.collect::<io::Result<_>>()?,
-        leader_commit: request.leader_commit.map(log_id_from_proto),
-    })
-}
-
-fn append_response(
-    result: &Result<Option<super::RaftLogId>, StreamAppendError<TypeConfig>>,
-) -> peer::AppendResponse {
-    let result = match result {
-        Ok(matched) => {
-            let log_id = matched.as_ref().map(log_id_to_proto);
-            peer::append_response::Result::Matched(peer::Matched { log_id })
-        }
-        Err(StreamAppendError::Conflict(id)) => {
-            peer::append_response::Result::Conflict(log_id_to_proto(id))
-        }
-        Err(StreamAppendError::HigherVote(vote)) => {
-            peer::append_response::Result::HigherVote(vote_to_proto(vote))
-        }
-    };
-    peer::AppendResponse { result: Some(result) }
 }

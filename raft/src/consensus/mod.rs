@@ -4,9 +4,11 @@
 //! messages and back.
 
 mod convert;
+mod errors;
 mod group;
 mod log_store;
 mod network;
+mod options;
 mod peers;
 mod recover;
 mod state_machine;
@@ -14,11 +16,10 @@ mod state_machine;
 mod tests;
 
 pub use convert::{membership_to_proto, vote_from_proto, vote_to_proto};
-pub use group::{
-    AppendItem, ClusterChange, GroupHandle, GroupOptions, GroupStatus, OpenError, ProposeError,
-    ReadIndexError, RecoveryError, Role,
-};
+pub use errors::{ClusterChange, OpenError, ProposeError, ReadIndexError, RecoveryError};
+pub use group::{GroupHandle, GroupStatus, Role};
 pub use network::NetworkOptions;
+pub use options::GroupOptions;
 pub use peers::{Identity, Lane, PeerPool, metadata};
 
 use std::fmt;

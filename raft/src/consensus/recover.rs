@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use crate::consensus::group::OpenError;
+use crate::consensus::errors::OpenError;
 use crate::disk::Disk;
 use crate::store::{Recovery, Replica, Step, StoreError};
 use crate::wal::{GroupLog, Vote, Wal, WalError};

@@ -153,7 +153,7 @@ async fn make(connection: &Connection, to: &Path, node: Option<u64>) -> Result<V
     }
     contents.groups.sort_by_key(|known| known.group);
     let say = |step: &str| eprintln!("fiscus admin backup: {step}");
-    let mut checked = backup_file::check(&to, contents, &say)?;
+    let mut checked = backup_file::check(&to, &contents, &say)?;
     for known in &mut checked.contents.groups {
         known.authorities = checked.authorities[&known.group].clone();
     }

@@ -172,11 +172,11 @@ impl Contents {
 
 /// Checks a backup down to every record and signature.
 pub(super) fn verify(dir: &Path, say: &dyn Fn(&str)) -> Result<Verified> {
-    check(dir, read(dir)?, say)
+    check(dir, &read(dir)?, say)
 }
 
 /// Checks that a directory holds what `contents` says.
-pub(super) fn check(dir: &Path, contents: Contents, say: &dyn Fn(&str)) -> Result<Verified> {
+pub(super) fn check(dir: &Path, contents: &Contents, say: &dyn Fn(&str)) -> Result<Verified> {
     let numbers: Vec<u64> = contents.groups.iter().map(|known| known.group).collect();
     let expected: Vec<u64> = (0..numbers.len() as u64).collect();
     ensure!(

@@ -197,9 +197,9 @@ impl Scribe {
         id
     }
 
-    fn internal(&mut self, item: Item) {
+    fn internal(&mut self, item: &Item) {
         let id = self.push(item.clone());
-        apply(&self.replica, id, &item).expect("apply");
+        apply(&self.replica, id, item).expect("apply");
     }
 
     /// No command of the log is refused: a log of refusals would show nothing.
@@ -232,17 +232,17 @@ pub(crate) fn log_of(outlets: usize) -> Log {
     let disk = SimulatedDisk::new();
     let replica = open(&disk, options()).expect("open");
     let mut scribe = Scribe { replica, log: Log::new() };
-    scribe.internal(Item::Membership(membership(&[1])));
-    scribe.internal(Item::Blank);
+    scribe.internal(&Item::Membership(membership(&[1])));
+    scribe.internal(&Item::Blank);
     scribe.commands(&opening(outlets));
     scribe.commands(&[seal(1), shift(2)]);
     scribe.commands(&[seal(3), scribe.signatures()]);
-    scribe.internal(Item::Membership(membership(&[1, 2, 3])));
+    scribe.internal(&Item::Membership(membership(&[1, 2, 3])));
     scribe.commands(&[scribe.signatures(), seal(5)]);
     scribe.commands(&[cut()]);
     let tuple = scribe.replica.progress().borrow().last_cut.clone().expect("it was cut");
     scribe.commands(&[decided(tuple), seal(6), seal(7)]);
-    scribe.internal(Item::Blank);
+    scribe.internal(&Item::Blank);
     scribe.commands(&[scribe.signatures(), seal(8)]);
     scribe.commands(&[seal(9), seal(10), seal(11), cut()]);
     scribe.log

@@ -18,6 +18,7 @@ use crate::store::{FoundRecord, Replica, SnapshotDir};
 /// What was found, or not.
 pub(crate) type Found<T> = Result<T, String>;
 
+#[expect(clippy::needless_pass_by_value, reason = "an error is handed over by map_err")]
 pub(crate) fn told(error: impl ToString) -> String {
     error.to_string()
 }

@@ -43,7 +43,7 @@ Exit codes:
   0  all released, or they were not held
   1  the ledger refuses at least one; the others are released
   2  wrong usage, or the cluster cannot be reached")]
-pub(super) struct Release {
+pub(in crate::admin) struct Release {
     /// The outlet.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     outlet: Option<String>,
