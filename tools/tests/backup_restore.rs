@@ -380,5 +380,37 @@ fn what_a_backup_has_forgotten_is_never_given_away_again() {
             let gap = recorded.filter(|r| r.kind == RecordKind::RecoveryGap).count();
             assert_eq!(gap, 1, "{id}");
         }
+        a_forgotten_outlet_is_held(&place, &client).await;
     });
+}
+
+/// An outlet that the backup has never heard of may have sold: registered again, it begins held.
+async fn a_forgotten_outlet_is_held(place: &Place, client: &ClusterClient) {
+    place.succeeds(
+        "admin --dir demo outlets register --id outlet-bandal --merchant-nif A1234567B \
+         --prefix KIN --code BANDAL --environment live --group 1 --yes",
+    );
+    let heard = async {
+        let request = || ReadOutletRequest {
+            group: 1,
+            outlet_id: "outlet-bandal".to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        loop {
+            match client.read_outlet(request(), WAIT).await {
+                Ok(read) if !read.row.is_empty() => {
+                    return Outlet::from_stored(&read.row).expect("a row");
+                }
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    };
+    let new = tokio::time::timeout(WAIT, heard).await.expect("the group hears of it");
+    assert!(new.held, "it may have sold before the old cluster was lost");
+    place.succeeds(
+        "admin --dir demo outlets release outlet-bandal --last-issued 7 --evidence receipt \
+         --operator test",
+    );
+    let released = row(client, "outlet-bandal").await;
+    assert_eq!((released.held, released.series.last), (false, 7));
 }

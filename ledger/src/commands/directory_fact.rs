@@ -85,7 +85,12 @@ impl DirectoryFact {
         if cx.state.group.active_authority(fact.environment).is_none() {
             return Ok(no_authority());
         }
-        let mut outlet = known.cloned().unwrap_or_else(|| Outlet::new(fact.clone(), self.version));
+        let new = || {
+            let mut outlet = Outlet::new(fact.clone(), self.version);
+            outlet.held = cx.state.group.restored;
+            outlet
+        };
+        let mut outlet = known.cloned().unwrap_or_else(new);
         let payload = outlet_payload(&fact, &outlet, self.version);
         let id = fact.outlet_id.clone();
         outlet.fact = fact;

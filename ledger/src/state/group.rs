@@ -99,6 +99,9 @@ pub struct Group {
     pub heads_leaf_end: u64,
     /// The group time of the last heads leaf.
     pub heads_leaf_time: UnixMs,
+    /// Whether it was made of a backup. An outlet that it has not heard of may have sold after that
+    /// backup, so that every new one is held.
+    pub restored: bool,
     /// Cuts that are not decided yet, oldest first.
     pub cuts: Vec<CheckpointTuple>,
     /// The last decided cut.
@@ -129,6 +132,7 @@ impl Group {
             heads_root: heads.root(),
             heads_leaf_end: 0,
             heads_leaf_time: UnixMs::new(0),
+            restored: false,
             cuts: Vec::new(),
             decided: None,
             heads,
@@ -218,6 +222,7 @@ impl Group {
             out.str(&manifest.json);
         }
         out.raw(&self.heads_root).u64(self.heads_leaf_end).u64(self.heads_leaf_time.get());
+        out.bool(self.restored);
         out.len(self.cuts.len());
         for tuple in self.cuts.iter().chain(&self.decided) {
             tuple.encode(&mut out);
@@ -253,6 +258,7 @@ impl Group {
         group.heads_root = from.h32("heads root")?;
         group.heads_leaf_end = from.u64("heads leaf end")?;
         group.heads_leaf_time = UnixMs::new(from.u64("heads leaf time")?);
+        group.restored = from.bool("group restored")?;
         for _ in 0..from.len("cuts")? {
             group.cuts.push(CheckpointTuple::decode(&mut from)?);
         }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: the backup is only read; what was recorded stays as it is, byte for byte; every outlet is
-//! held, so that no number is given away before its last one was shown; the log begins behind the backup's
+//! held, and so will be each that the group hears of later, so that no number is given away before its
+//! last one was shown; the log begins behind the backup's
 //! last entry, in a term in which nobody leads. The old cluster's files and nodes fit the new one
 //! nowhere.
 //!
@@ -138,6 +139,7 @@ impl SnapshotDir {
                 _ if key == Group::stored_key() => {
                     let mut group = Group::from_stored(&value, []).map_err(unreadable)?;
                     group.cluster = Id::from(&*to.cluster);
+                    group.restored = true;
                     group.stored_row()
                 }
                 _ if key == APPLIED_KEY => self.applied_row(&value, to)?,

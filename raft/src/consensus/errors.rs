@@ -1,0 +1,87 @@
+//! Why a group does not do what it is asked.
+
+use crate::store::StoreError;
+use crate::wal::WalError;
+
+/// Why a group cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its timing.
+    #[error("group {group} cannot be run so: {detail}")]
+    Options {
+        /// The group.
+        group: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// Raft does not start from what is stored.
+    #[error("group {group} does not start: {detail}")]
+    Raft {
+        /// The group.
+        group: u64,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// Why a recovery cannot end.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+}
+
+/// Why a proposal has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was not taken; nothing has happened.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// Nobody knows whether it will be applied.
+    #[error("whether it happened is not known: {0}")]
+    Unknown(String),
+    /// It was not taken: the group does not run here.
+    #[error("the group does not run on this node: {0}")]
+    Stopped(String),
+}
+
+/// Why a read index is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError {
+    /// Ask the leader.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// No majority confirms that this node leads.
+    #[error("no majority confirms the leader: {0}")]
+    Unavailable(String),
+}
+
+/// Why the members of a group, or its leader, cannot be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterChange {
+    /// Ask the leader.
+    #[error("another node leads the group")]
+    NotLeader {
+        /// Which, when it is known.
+        leader: Option<u64>,
+    },
+    /// It is not possible now.
+    #[error("{0}")]
+    Refused(String),
+}
