@@ -333,8 +333,12 @@ impl DeviceFact {
 /// not starting with `@`, which is kept for the groups' own chains.
 #[must_use]
 pub fn is_identifier(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= IDENTIFIER_BYTES_MAX
+    is_name(text, IDENTIFIER_BYTES_MAX)
+}
+
+/// The same with another length.
+pub(crate) fn is_name(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len())
         && !text.starts_with('@')
         && !text.chars().any(char::is_control)
 }

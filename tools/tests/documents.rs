@@ -35,11 +35,11 @@ fn the_tour_works_and_shows_what_it_promises() {
         .replace("/tmp/fiscus-demo", &dir)
         .replace("fiscus-demo/n1", &format!("{dir}/n1"));
     assert!(commands.contains("receipt verify") && commands.contains("kill -9"));
-    let output = Command::new("sh")
-        .args(["-e", "-c", &commands])
-        .current_dir(repository())
-        .output()
-        .unwrap();
+    // As a file: on the shell's own command line, `pgrep` would find what it looks for.
+    let script = demo.dir.join("tour.sh");
+    fs::write(&script, commands).unwrap();
+    let output =
+        Command::new("sh").arg("-e").arg(&script).current_dir(repository()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert!(errors.contains("TOTALS_MISMATCH at /totals/total: the figure is not"), "{errors}");

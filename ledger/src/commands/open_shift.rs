@@ -5,7 +5,7 @@ use super::{
     terminal_blocked,
 };
 use crate::apply::ApplyError;
-use crate::facts::is_identifier;
+use crate::facts::{IDENTIFIER_BYTES_MAX, is_name};
 use crate::journal::Draft;
 use crate::outcome::{Outcome, RefusalCode};
 use crate::payload::Object;
@@ -14,6 +14,9 @@ use crate::state::Id;
 use crate::state::rows::{OpenShift as ShiftRow, Operation, Terminal};
 use crate::state::tally::Tally;
 use crate::state::working::Reads;
+
+/// From version 2 of the rules on, a shift's id may be as long as two others joined.
+const SHIFT_ID_BYTES_MAX: usize = 128;
 
 /// Opens a shift. A terminal has at most one open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +38,17 @@ impl OpenShift {
     }
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
+        let version = cx.state.group.apply_version;
+        let shift_id_max = if version < 2 { IDENTIFIER_BYTES_MAX } else { SHIFT_ID_BYTES_MAX };
         let named = [
-            ("terminal_id", &self.terminal_id),
-            ("shift_id", &self.shift_id),
-            ("cashier_id", &self.cashier_id),
+            ("terminal_id", &self.terminal_id, IDENTIFIER_BYTES_MAX),
+            ("shift_id", &self.shift_id, shift_id_max),
+            ("cashier_id", &self.cashier_id, IDENTIFIER_BYTES_MAX),
         ];
-        for (field, text) in named {
-            if !is_identifier(text) {
-                return Ok(field_invalid(field, "must have 1 to 64 printable bytes"));
+        for (field, text, bytes_max) in named {
+            if !is_name(text, bytes_max) {
+                let rule = format!("must have 1 to {bytes_max} printable bytes");
+                return Ok(field_invalid(field, &rule));
             }
         }
         let state = &mut *cx.state;

@@ -37,8 +37,9 @@ pub(super) async fn recover(
     }
     let mut replica = match open() {
         Err(lost @ StoreError::Lost { .. }) => {
-            tracing::error!(group, %lost, "the replica's state is lost: it is taken from the peers");
-            let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why: lost.to_string() };
+            let why = format!("{lost}: all of it is taken from the peers");
+            tracing::error!(group, why, "the replica's state is lost");
+            let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why };
             asked = Some(empty(disk, dir, wal, group, refetch).await?);
             open()?
         }

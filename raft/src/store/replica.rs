@@ -135,8 +135,7 @@ pub enum StoreError {
     /// The state is damaged and nothing on this node leads back to it.
     #[error(
         "the state of group {group} in {dir} is lost: {damage}; no local snapshot is usable ({tried}) \
-         and the log no longer goes back to the first entry; remove the directory and let the replica \
-         join again, or replace the replica"
+         and the log no longer goes back to the first entry"
     )]
     Lost {
         /// The group.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -33,18 +34,19 @@ pub(super) struct Nodes {
 }
 
 struct NodeCommand {
-    config: std::path::PathBuf,
-    log: std::path::PathBuf,
+    /// This program, where it stood at the start: a newer one in its place is what starts next.
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
     rpc: String,
     admin: String,
 }
 
 impl NodeCommand {
     fn spawn(&self) -> Result<Running> {
-        let program = std::env::current_exe().context("where this program is")?;
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| self.log.display().to_string())?;
-        let child = Command::new(program)
+        let child = Command::new(&self.program)
             .arg("node")
             .arg("--config")
             .arg(&self.config)
@@ -65,9 +67,11 @@ impl NodeCommand {
 
 impl Nodes {
     pub(super) fn start(layout: &Layout) -> Result<Self> {
+        let program = std::env::current_exe().context("where this program is")?;
         let mut nodes = Self { running: BTreeMap::new(), commands: BTreeMap::new(), ready: false };
         for id in 1..=layout.nodes() {
             let command = NodeCommand {
+                program: program.clone(),
                 config: layout.node_config_path(id),
                 log: layout.node_dir(id).join("log"),
                 rpc: layout.rpc(id),

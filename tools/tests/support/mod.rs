@@ -49,7 +49,12 @@ impl Demo {
 
     /// Starts it and waits for its line.
     pub fn start_with(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = fiscus()
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_fiscus")), dir, arguments)
+    }
+
+    /// The same with a program that stands elsewhere.
+    pub fn start_program(program: &Path, dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program)
             .args(["demo", "--json", "--dir"])
             .arg(dir)
             .args(arguments)

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
+#[cfg(feature = "next-apply-version")]
+use fiscus_ledger::commands::RaiseApplyVersion;
 use fiscus_ledger::commands::{
     ActivateAuthority, AttachSignatures, CheckpointCut, CheckpointDecided, DirectoryFact,
     GroupCommand, OpenShift, PrepareAuthority, Seal, Submitted, SystemCommand,
@@ -156,11 +158,11 @@ fn seal(key: u8) -> GroupCommand {
     })
 }
 
-fn shift(key: u8) -> GroupCommand {
+fn shift(key: u8, terminal: &str, id: &str) -> GroupCommand {
     GroupCommand::OpenShift(OpenShift {
         submitted: submitted("o1", key),
-        terminal_id: "t1".into(),
-        shift_id: "s1".into(),
+        terminal_id: terminal.into(),
+        shift_id: id.into(),
         cashier_id: "k1".into(),
     })
 }
@@ -207,7 +209,8 @@ impl Scribe {
         let index = self.log.len() as u64 + 1;
         let commands: Vec<_> = commands.iter().map(to_proto_data).collect();
         let seed = [u8::try_from(index).expect("a short log"); 32];
-        let bytes = encode_entry(1, UnixMs::new(OPENING + index * 1_000), &seed, &commands);
+        let version = self.replica.progress().borrow().apply_version;
+        let bytes = encode_entry(version, UnixMs::new(OPENING + index * 1_000), &seed, &commands);
         let id = self.push(Item::Normal(bytes.clone().into()));
         match self.replica.apply_normal(id, &bytes).expect("apply") {
             ApplyReply::Applied(applied) => {
@@ -235,7 +238,7 @@ pub(crate) fn log_of(outlets: usize) -> Log {
     scribe.internal(&Item::Membership(membership(&[1])));
     scribe.internal(&Item::Blank);
     scribe.commands(&opening(outlets));
-    scribe.commands(&[seal(1), shift(2)]);
+    scribe.commands(&[seal(1), shift(2, "t1", "s1")]);
     scribe.commands(&[seal(3), scribe.signatures()]);
     scribe.internal(&Item::Membership(membership(&[1, 2, 3])));
     scribe.commands(&[scribe.signatures(), seal(5)]);
@@ -245,5 +248,18 @@ pub(crate) fn log_of(outlets: usize) -> Log {
     scribe.internal(&Item::Blank);
     scribe.commands(&[scribe.signatures(), seal(8)]);
     scribe.commands(&[seal(9), seal(10), seal(11), cut()]);
+    scribe.log
+}
+
+/// A log that goes on from [`log`] by the rules of version 2: with a shift that version 1 refuses.
+#[cfg(feature = "next-apply-version")]
+pub(crate) fn log_by_version_2() -> Log {
+    let disk = SimulatedDisk::new();
+    let mut scribe = Scribe { replica: open(&disk, options()).expect("open"), log: log() };
+    replay(&scribe.replica, &scribe.log, ENTRIES).expect("apply");
+    let raise = SystemCommand::RaiseApplyVersion(RaiseApplyVersion { to: 2 });
+    scribe.commands(&[GroupCommand::System(raise)]);
+    scribe.commands(&[shift(12, "t2", &"s".repeat(100)), seal(13), scribe.signatures()]);
+    scribe.commands(&[cut()]);
     scribe.log
 }
