@@ -176,7 +176,7 @@ async fn a_wrong_clock_changes_nothing() {
     let dir = nodes.dir.clone();
     let client = client(&dir, &nodes.nodes).await;
     let truth = TrueTime::now();
-    let load = Load::start(&client, 4, "clocks");
+    let load = Load::start(&client, 2, "clocks");
     load.wait_for(20).await;
     lead_everything(&dir).await;
     for setting in ["+300s", "-300s"] {

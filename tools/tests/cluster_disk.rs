@@ -163,7 +163,7 @@ async fn a_full_disk_stops_one_node_and_nothing_else() {
     nodes.start_as(SMALL, disk.inside());
     nodes.listening().await;
     let client = client(&dir, &nodes.nodes).await;
-    let load = Load::start(&client, 4, "disk");
+    let load = Load::start(&client, 2, "disk");
     lead_everything(&dir).await;
     load.wait_for(60).await;
 

@@ -117,11 +117,7 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     .await;
     leave(&nodes, STALLED, 1).await;
     nodes.kill(KILLED);
-    until("the others have their leaders", LIMIT, || {
-        [0, 1].iter().all(|group| leader(&dir, *group).is_some_and(|id| id != KILLED))
-    })
-    .await;
-    // Entries that will not be committed: as many as may be on their way, and as large.
+    // Entries that will not be committed.
     let mut waiting = tokio::task::JoinSet::new();
     for number in 0..16 {
         let client = client.clone();
@@ -133,6 +129,10 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     for answer in waiting.join_all().await {
         assert!(answer.is_err(), "without a majority nothing is answered: {answer:?}");
     }
+    until("the others have their leaders", LIMIT, || {
+        [0, 1].iter().all(|group| leader(&dir, *group).is_some_and(|id| id != KILLED))
+    })
+    .await;
     let missing = format!("group {STALLED}: 1 of 2 voters answer");
     until("the status says so", LIMIT, || alerts(&dir).contains(&missing)).await;
 

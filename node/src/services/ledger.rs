@@ -555,10 +555,11 @@ impl LedgerService {
                 }
                 next = end;
             }
-            let more = progress.wait_for(|now| now.signed_leaves > next);
+            // A feed of a group that has stopped is let go, so that the group can be opened anew.
+            let more = progress.wait_for(|now| now.signed_leaves > next || now.stopped.is_some());
             tokio::select! {
                 more = more => {
-                    if more.is_err() {
+                    if more.is_err() || more.is_ok_and(|now| now.stopped.is_some()) {
                         return Err(Status::unavailable("the group has stopped on this node"));
                     }
                 }
