@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn it_is_told_from_thirty_days_before_the_end() {
-        let now = 1_800_000_000;
+        let now = 1_800_000_000_i64;
         for (left, told) in [
             (WARNED_BEFORE_S + 1, None),
             (WARNED_BEFORE_S, Some("ends in less than 31 days;")),

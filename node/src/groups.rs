@@ -211,7 +211,7 @@ impl Groups {
             let recovery = Recovery { step, vote, why: why.to_owned() };
             recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
         }
-        Ok(self.open_now(group).await?)
+        self.open_now(group).await
     }
 
     /// Two owners of one index would damage it: every reader of what was closed has to be gone.
