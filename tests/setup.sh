@@ -17,6 +17,8 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v git >/dev/null || packages+=(git)
 command -v flock >/dev/null || packages+=(util-linux)
 command -v "$python" >/dev/null || packages+=(python3)
+# A wrong clock for one process, for the cluster's tests.
+command -v faketime >/dev/null || packages+=(faketime)
 # A PKCS#11 token in software, for the signer's tests.
 command -v softhsm2-util >/dev/null || packages+=(softhsm2)
 # Debian ships Python without ensurepip; a venv cannot be made then.

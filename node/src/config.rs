@@ -185,6 +185,8 @@ pub struct LimitsSection {
     pub index_cache_bytes: usize,
     /// Bytes of recent log entries kept in memory, all groups together.
     pub log_cache_bytes: usize,
+    /// A file of the log; three of them are the least that a log takes.
+    pub log_segment_bytes: u64,
     /// Nothing is accepted with less free space than this; it is taken up again with a quarter more.
     pub disk_reserve_bytes: u64,
     /// Calls from outside that are served at once.
@@ -203,6 +205,7 @@ impl Default for LimitsSection {
             append_bytes_max: 4 << 20,
             index_cache_bytes: 128 << 20,
             log_cache_bytes: 64 << 20,
+            log_segment_bytes: 16 << 20,
             disk_reserve_bytes: 512 << 20,
             calls_max: 4_096,
         }
@@ -424,6 +427,12 @@ impl NodeConfig {
             (1 << 20..=16 << 20).contains(&limits.append_bytes_max),
             "limits.append_bytes_max",
             "must be 1 MiB to 16 MiB",
+        )?;
+        let segment = limits.log_segment_bytes;
+        rule(
+            (1 << 20..=1 << 30).contains(&segment) && segment.is_multiple_of(1 << 20),
+            "limits.log_segment_bytes",
+            "must be 1 MiB to 1 GiB, in whole MiB",
         )?;
         rule(limits.calls_max >= 16, "limits.calls_max", "must be at least 16")?;
         rule(

@@ -28,6 +28,8 @@ pub struct NodeContext {
     pub metrics: Metrics,
     /// Voters' clocks.
     pub clock: NodeClock,
+    /// The last second of its certificate, since 1970; absent without TLS.
+    pub certificate_ends_s: Option<i64>,
     /// Authority keys by the id that records carry.
     authorities: BTreeMap<String, Hash32>,
     /// Whether it gives leadership away and takes none.
@@ -49,6 +51,7 @@ impl NodeContext {
         identity: Identity,
         pool: PeerPool,
         signer: Arc<dyn Signer>,
+        certificate_ends_s: Option<i64>,
     ) -> Self {
         let clock = NodeClock::new(ClockRules {
             error_max: Duration::from_millis(config.clock.error_max_ms),
@@ -66,6 +69,7 @@ impl NodeContext {
             signer,
             metrics: Metrics::default(),
             clock,
+            certificate_ends_s,
             authorities,
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::group::CheckpointTuple;
@@ -11,7 +11,7 @@ use fiscus_raft::consensus::{
     GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
-use fiscus_raft::store::{Recovery, Step};
+use fiscus_raft::store::{Recovery, Replica, Step};
 use fiscus_raft::wal::Wal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -38,20 +38,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(30);
 const SUPERVISE_INTERVAL: Duration = Duration::from_secs(2);
 /// A group that stops again and again is opened anew at most so seldom.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Why a group is not opened anew.
-#[derive(Debug, thiserror::Error)]
-pub enum ReopenError {
-    /// It does not open.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Somebody still reads it.
-    #[error("group {group} is still being read; it is tried again")]
-    InUse {
-        /// The group.
-        group: u64,
-    },
-}
 
 /// How long a group that has stopped is left alone; it doubles.
 #[derive(Debug)]
@@ -103,6 +89,8 @@ pub struct Groups {
     hosted: RwLock<BTreeMap<u64, Arc<Hosted>>>,
     /// Held while a group is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
+    /// Replicas of groups that were closed, as long as somebody reads them.
+    leaving: Mutex<BTreeMap<u64, Weak<Replica>>>,
 }
 
 impl Groups {
@@ -116,6 +104,7 @@ impl Groups {
             dir,
             hosted: RwLock::default(),
             opening: tokio::sync::Mutex::new(()),
+            leaving: Mutex::default(),
         }
     }
 
@@ -159,6 +148,9 @@ impl Groups {
 
     /// Opens a group; the caller holds `opening`.
     async fn open_now(self: &Arc<Self>, group: u64) -> Result<Arc<Hosted>, OpenError> {
+        if self.is_left_behind(group) {
+            return Err(OpenError::InUse { group });
+        }
         let config = &self.context.config;
         let options = GroupOptions {
             cluster: config.cluster.clone(),
@@ -200,7 +192,7 @@ impl Groups {
         self: &Arc<Self>,
         group: u64,
         how: Option<(Step, &str)>,
-    ) -> Result<Arc<Hosted>, ReopenError> {
+    ) -> Result<Arc<Hosted>, OpenError> {
         let _one = self.opening.lock().await;
         let hosted = self.hosted.write().expect("no holder panics").remove(&group);
         if let Some(hosted) = hosted {
@@ -210,24 +202,37 @@ impl Groups {
             }
             hosted.handle.close("it is being opened anew").await;
             let replica = Arc::downgrade(hosted.handle.replica());
-            drop(hosted);
-            // Two owners of one index would damage it: every reader has to be gone.
-            let gone = async {
-                while replica.strong_count() > 0 {
-                    tokio::time::sleep(CLOSE_POLL).await;
-                }
-            };
-            if tokio::time::timeout(CLOSE_WAIT, gone).await.is_err() {
-                return Err(ReopenError::InUse { group });
-            }
+            self.leaving.lock().expect("no holder panics").insert(group, replica);
         }
+        self.wait_until_left(group).await?;
         if let Some((step, why)) = how {
             let vote = self.wal.group(group).vote();
             let dir = self.dir.join(group.to_string());
             let recovery = Recovery { step, vote, why: why.to_owned() };
             recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
         }
-        Ok(self.open_now(group).await?)
+        self.open_now(group).await
+    }
+
+    /// Two owners of one index would damage it: every reader of what was closed has to be gone.
+    async fn wait_until_left(&self, group: u64) -> Result<(), OpenError> {
+        let gone = async {
+            while self.is_left_behind(group) {
+                tokio::time::sleep(CLOSE_POLL).await;
+            }
+        };
+        let waited = tokio::time::timeout(CLOSE_WAIT, gone).await;
+        waited.map_err(|_| OpenError::InUse { group })
+    }
+
+    /// Whether somebody still holds the replica of a group that was closed.
+    fn is_left_behind(&self, group: u64) -> bool {
+        let mut leaving = self.leaving.lock().expect("no holder panics");
+        let held = leaving.get(&group).is_some_and(|replica| replica.strong_count() > 0);
+        if !held {
+            leaving.remove(&group);
+        }
+        held
     }
 
     /// Opens groups anew that an error has stopped, once there is room on the disk. A replica in
@@ -244,9 +249,11 @@ impl Groups {
                     continue;
                 }
                 tracing::warn!(group, "the group has stopped; it is opened anew");
-                let opened = match self.get(group) {
-                    Some(_) => self.reopen(group, None).await,
-                    None => self.open(group).await.map_err(ReopenError::from),
+                // Nothing of the group may be held here while it is closed.
+                let hosted = self.get(group).is_some();
+                let opened = match hosted {
+                    true => self.reopen(group, None).await,
+                    false => self.open(group).await,
                 };
                 if let Err(error) = opened {
                     tracing::error!(group, %error, "the group does not open");

@@ -13,6 +13,7 @@ mod checkpoints;
 pub mod clock;
 pub mod config;
 pub mod context;
+mod expiry;
 mod facts;
 pub mod groups;
 pub mod identity;

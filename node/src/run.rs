@@ -12,7 +12,7 @@ use std::time::Duration;
 use fiscus_proto::admin::admin_server::AdminServer;
 use fiscus_proto::ledger::ledger_server::LedgerServer;
 use fiscus_proto::peer::peer_server::PeerServer;
-use fiscus_proto::tls::{TlsError, client_config, server_config};
+use fiscus_proto::tls::{TlsError, TlsMaterial, client_config, not_after, server_config};
 use fiscus_raft::consensus::{Identity, OpenError, PeerPool};
 use fiscus_raft::disk::{Disk, RealDisk};
 use fiscus_raft::wal::{OpenMode, Wal, WalError, WalOptions};
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use crate::config::{ConfigError, NodeConfig, SignerSection};
+use crate::config::{ConfigError, LimitsSection, NodeConfig, SignerSection};
 use crate::context::NodeContext;
 use crate::groups::Groups;
 use crate::identity::{self, IdentityError};
@@ -36,6 +36,9 @@ use crate::steward;
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Between two looks at the disk's room.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
+/// What the log copies forward for one group, at least and at most.
+const COPY_BYTES_MIN: u64 = 4 << 20;
+const COPY_BYTES_MAX: u64 = 256 << 20;
 /// How long a stopping node waits for calls that are on their way.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,7 @@ impl Node {
             self_test(&*signer, &key.public_key)?;
         }
         let tls = config.tls.as_ref().map(|tls| tls.files().load()).transpose()?;
+        let certificate_ends_s = tls.as_ref().map(certificate_ends).transpose()?;
         let dir = config.data_dir.clone();
         std::fs::create_dir_all(&dir)
             .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
@@ -135,6 +139,8 @@ impl Node {
         let (poison, poisoned) = watch::channel(None);
         let options = WalOptions {
             cache_bytes: config.limits.log_cache_bytes,
+            segment_bytes: config.limits.log_segment_bytes,
+            copy_bytes_max: copy_bytes_max(&config.limits),
             mode: OpenMode::Salvage,
             on_poison: Some(Arc::new(move |error: &WalError| {
                 poison.send_replace(Some(error.clone()));
@@ -148,7 +154,8 @@ impl Node {
             incarnation: owner.incarnation,
         };
         let pool = PeerPool::new(identity.clone(), tls.as_ref().map(client_config));
-        let context = Arc::new(NodeContext::new(config, identity, pool, signer));
+        let context = NodeContext::new(config, identity, pool, signer, certificate_ends_s);
+        let context = Arc::new(context);
         look_at_disk(&context, &*disk);
         let groups_dir = dir.join("groups");
         std::fs::create_dir_all(&groups_dir)
@@ -282,6 +289,18 @@ fn open_token(config: &NodeConfig) -> Result<Arc<dyn Signer>, RunError> {
     Ok(Arc::new(signer))
 }
 
+/// Whatever a group without a majority has on its way is copied forward, so that it pins no segment.
+fn copy_bytes_max(limits: &LimitsSection) -> u64 {
+    let on_the_way = limits.batches_in_flight_max.saturating_mul(limits.batch_bytes_max);
+    let twice = u64::try_from(on_the_way).unwrap_or(u64::MAX).saturating_mul(2);
+    twice.clamp(COPY_BYTES_MIN, COPY_BYTES_MAX)
+}
+
+/// The last second of the own certificate, since 1970.
+fn certificate_ends(tls: &TlsMaterial) -> Result<i64, TlsError> {
+    not_after(&tls.certificate()?)
+}
+
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
 }
@@ -298,7 +317,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 async fn serve_rpc(
     context: Arc<NodeContext>,
     groups: Arc<Groups>,
-    tls: Option<fiscus_proto::tls::TlsMaterial>,
+    tls: Option<TlsMaterial>,
     listener: TcpListener,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), RunError> {

@@ -48,6 +48,7 @@ fn what_cannot_be_is_named() {
         ("[tls]", "[raft]\nelection_max_ms = 600\n[tls]", "election_max_ms"),
         ("[tls]", "[limits]\nbatch_bytes_max = 1000\n[tls]", "batch_bytes_max"),
         ("[tls]", "[limits]\nqueue_bytes_max = 1000000\n[tls]", "queue_bytes_max"),
+        ("[tls]", "[limits]\nlog_segment_bytes = 1500000\n[tls]", "log_segment_bytes"),
         ("[tls]", "[clock]\nsample_interval_ms = 1500\n[tls]", "sample_interval_ms"),
     ];
     for (from, to, named) in rows {

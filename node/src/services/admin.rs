@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use crate::clock::Agreement;
 use crate::context::NodeContext;
+use crate::expiry;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 use crate::services::ledger::LedgerService;
 use crate::services::require;
@@ -203,6 +204,9 @@ impl AdminService {
                 None => "no majority agrees on the time".to_owned(),
             });
         }
+        let now_s = i64::try_from(self.context.clock.read().wall_ms / 1_000).unwrap_or(i64::MAX);
+        let ends_s = self.context.certificate_ends_s;
+        alerts.extend(ends_s.and_then(|ends_s| expiry::warning(ends_s, now_s)));
         for replica in replicas {
             if !replica.stopped.is_empty() {
                 alerts.push(format!("group {}: {}", replica.group, replica.stopped));

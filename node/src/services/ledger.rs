@@ -169,6 +169,11 @@ impl LedgerService {
         let Ok(hosted) = self.group(group) else {
             return Answer::NotLeader(wire::NotLeader { leader: 0 });
         };
+        // A client stays with a node that is busy, and this one has given the group away.
+        if self.context.disk_full() && hosted.handle.leading().is_none() {
+            let leader = hosted.handle.status().leader.unwrap_or(0);
+            return Answer::NotLeader(wire::NotLeader { leader });
+        }
         let bytes = command.encoded_len();
         if bytes > self.context.config.limits.batch_bytes_max {
             return malformed("the command is larger than an entry may be");
@@ -550,10 +555,11 @@ impl LedgerService {
                 }
                 next = end;
             }
-            let more = progress.wait_for(|now| now.signed_leaves > next);
+            // A feed of a group that has stopped is let go, so that the group can be opened anew.
+            let more = progress.wait_for(|now| now.signed_leaves > next || now.stopped.is_some());
             tokio::select! {
                 more = more => {
-                    if more.is_err() {
+                    if more.is_err() || more.is_ok_and(|now| now.stopped.is_some()) {
                         return Err(Status::unavailable("the group has stopped on this node"));
                     }
                 }

@@ -20,6 +20,12 @@ pub enum OpenError {
     /// The log.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// Somebody still reads what was opened before; two owners would damage it.
+    #[error("group {group} is still being read; it is tried again")]
+    InUse {
+        /// The group.
+        group: u64,
+    },
     /// Raft does not start from what is stored.
     #[error("group {group} does not start: {detail}")]
     Raft {

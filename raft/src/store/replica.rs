@@ -334,16 +334,24 @@ impl Replica {
         (working.group.log_index, working.group.state_hash())
     }
 
-    /// Takes the replica out of service; what it holds may be wrong.
+    /// Takes the replica out of service; what it holds may be wrong. The first reason stays: what
+    /// fails afterwards fails because of it.
     pub fn stop(&self, why: &str) {
-        tracing::error!(group = self.group(), why, "the replica is out of service");
-        self.progress.send_modify(|progress| progress.stopped = Some(why.into()));
+        let first = self.progress.send_if_modified(|progress| {
+            let first = progress.stopped.is_none();
+            progress.stopped.get_or_insert_with(|| why.into());
+            first
+        });
+        if first {
+            tracing::error!(group = self.group(), why, "the replica is out of service");
+        }
     }
 
     /// Takes the replica out of service until it is rebuilt from its peers, over restarts, too.
     pub fn quarantine(&self, why: &str) {
         self.quarantined.store(true, Ordering::Relaxed);
-        self.stop(why);
+        tracing::error!(group = self.group(), why, "the replica is in quarantine");
+        self.progress.send_modify(|progress| progress.stopped = Some(why.into()));
         let kept = Recovery { step: Step::Quarantine, vote: None, why: why.to_owned() };
         if let Err(error) = kept.write(&*self.disk, &self.dir) {
             tracing::error!(group = self.group(), %error, "the quarantine does not outlive a restart");

@@ -31,8 +31,8 @@ pub async fn journal(client: &ClusterClient, group: u64) -> Vec<JournalRecord> {
     records
 }
 
-/// Checks chains, numbers, signatures, and that every answer stands where it says.
-pub async fn check(client: &ClusterClient, sales: &[Sale]) {
+/// Checks chains, numbers, signatures, and that every answer stands where it says. Returns the journal.
+pub async fn check(client: &ClusterClient, sales: &[Sale]) -> Vec<JournalRecord> {
     let journal = journal(client, 1).await;
     let authorities = client.read_group(1, Consistency::Linearizable, WAIT).await.unwrap();
     let keys: BTreeMap<String, VerifyingKey> = authorities
@@ -73,6 +73,7 @@ pub async fn check(client: &ClusterClient, sales: &[Sale]) {
         let again = client.submit(1, sale.command.clone(), WAIT).await.unwrap();
         assert_eq!(again, Answer::AlreadyRecorded(sale.record.clone()));
     }
+    journal
 }
 
 /// When one sale of an outlet was answered before another began, it has the lower number.

@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod load;
+pub mod processes;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -119,39 +120,85 @@ impl Demo {
         said
     }
 
-    pub fn tls(&self, name: &str) -> TlsMaterial {
-        let pki = self.dir.join("pki");
-        let (cert, key) = (pki.join(format!("{name}.pem")), pki.join(format!("{name}.key")));
-        TlsFiles { ca: pki.join("ca.pem"), cert, key }.load().unwrap()
-    }
-
     pub async fn client(&self) -> ClusterClient {
-        let seeds = self.nodes.iter().map(|node| node.rpc.clone()).collect();
-        let config = ClientConfig::new(seeds, Some(self.tls("gateway")));
-        ClusterClient::connect(config).await.unwrap()
+        client(&self.dir, &self.nodes).await
     }
 
-    /// `fiscus admin status --json`, as a document.
     pub fn status(&self) -> String {
-        let out = fiscus()
-            .args(["admin", "--dir"])
-            .arg(&self.dir)
-            .args(["status", "--json"])
-            .output()
-            .unwrap();
-        String::from_utf8(out.stdout).unwrap()
+        status(&self.dir)
     }
 
-    /// The leader of a group; none when nobody knows one.
     pub fn leader(&self, group: u64) -> Option<u64> {
-        let status = self.status();
-        let status = Value::parse(&status).ok()?;
-        let Some(Value::Array(groups)) = status.member("groups") else { return None };
-        let of = groups.iter().find(|known| number(known, "id") == group)?;
-        match of.member("leader") {
-            Some(Value::Number(id)) => id.parse().ok(),
-            _ => None,
-        }
+        leader(&self.dir, group)
+    }
+}
+
+/// The files of a certificate that the demonstration made.
+pub fn tls(dir: &Path, name: &str) -> TlsMaterial {
+    let pki = dir.join("pki");
+    let (cert, key) = (pki.join(format!("{name}.pem")), pki.join(format!("{name}.key")));
+    TlsFiles { ca: pki.join("ca.pem"), cert, key }.load().unwrap()
+}
+
+pub async fn client(dir: &Path, nodes: &[NodeAt]) -> ClusterClient {
+    let seeds = nodes.iter().map(|node| node.rpc.clone()).collect();
+    let config = ClientConfig::new(seeds, Some(tls(dir, "gateway")));
+    ClusterClient::connect(config).await.unwrap()
+}
+
+/// Runs `fiscus admin`; the output, and whether it succeeded.
+pub fn admin(dir: &Path, arguments: &str) -> (bool, String) {
+    let mut command = fiscus();
+    let out = command.args(["admin", "--dir"]).arg(dir).args(arguments.split(' ')).output();
+    let out = out.unwrap();
+    let said = String::from_utf8(out.stdout).unwrap() + &String::from_utf8_lossy(&out.stderr);
+    (out.status.success(), said)
+}
+
+/// `fiscus admin status --json`, as a document.
+pub fn status(dir: &Path) -> String {
+    admin(dir, "status --json").1
+}
+
+/// What is wrong, as `fiscus admin status` says it.
+pub fn alerts(dir: &Path) -> Vec<String> {
+    let status = status(dir);
+    let status = Value::parse(&status).expect(&status);
+    let Some(Value::Array(alerts)) = status.member("alerts") else { panic!("{status:?}") };
+    let text = |alert: &Value<'_>| match alert {
+        Value::String(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    alerts.iter().map(text).collect()
+}
+
+/// The leader of a group; none when nobody knows one.
+pub fn leader(dir: &Path, group: u64) -> Option<u64> {
+    let status = status(dir);
+    let status = Value::parse(&status).ok()?;
+    let Some(Value::Array(groups)) = status.member("groups") else { return None };
+    let of = groups.iter().find(|known| number(known, "id") == group)?;
+    match of.member("leader") {
+        Some(Value::Number(id)) => id.parse().ok(),
+        _ => None,
+    }
+}
+
+/// What a node says of itself.
+pub fn node_number(dir: &Path, id: u64, member: &str) -> u64 {
+    let status = status(dir);
+    let status = Value::parse(&status).expect(&status);
+    let Some(Value::Array(nodes)) = status.member("nodes") else { panic!("{status:?}") };
+    let node = nodes.iter().find(|node| number(node, "id") == id).expect("it is listed");
+    number(node, member)
+}
+
+/// Waits for a state of the cluster.
+pub async fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
