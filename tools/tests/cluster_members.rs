@@ -13,27 +13,32 @@ use support::{Demo, fresh, history};
 /// Everything between the first and the last sale.
 const TEST_WAIT: Duration = Duration::from_secs(240);
 /// Sales between two changes.
-const BETWEEN: u64 = 100;
+const BETWEEN: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_come_go_and_restart_while_sales_go_on() {
+    let began = Instant::now();
     let demo = Demo::start(&fresh("cluster-members"));
+    println!("a cluster of three after {:?}", began.elapsed());
     let client = demo.client().await;
-    let load = Load::start(&client, 6, "members");
+    let load = Load::start(&client, 4, "members");
     load.wait_for(BETWEEN).await;
     let mut fourth = tokio::time::timeout(TEST_WAIT, async {
         let (fourth, fifth) = three_become_five(&demo, &load).await;
+        println!("of five after {:?}", began.elapsed());
         five_become_three(&demo, &load, &fourth, fifth).await;
         fourth
     })
     .await
     .unwrap();
     tokio::time::timeout(TEST_WAIT, every_node_restarts(&demo, &load, &mut fourth)).await.unwrap();
+    println!("of three others, each started anew, after {:?}", began.elapsed());
     let sales = load.finish().await;
     let longest = sales.iter().map(|sale| sale.ended - sale.began).max().unwrap();
     let doubtful = sales.iter().filter(|sale| sale.doubts > 0).count();
     println!("{} sales, {doubtful} with attempts in doubt, the longest {longest:?}", sales.len());
     history::check(&client, &sales).await;
+    println!("everything is checked after {:?}", began.elapsed());
     assert_eq!(demo.members().await, BTreeSet::from([2, 3, 4]));
     fourth.stop().await;
     demo.stop();
