@@ -13,7 +13,9 @@ use support::{Demo, fresh, history};
 /// Everything between the first and the last sale.
 const TEST_WAIT: Duration = Duration::from_secs(240);
 /// Sales between two changes.
-const BETWEEN: u64 = 50;
+const BETWEEN: u64 = 30;
+/// Between two sales of one point of sale. The machine has enough to do with starting nodes.
+const PAUSE: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_come_go_and_restart_while_sales_go_on() {
@@ -21,7 +23,7 @@ async fn members_come_go_and_restart_while_sales_go_on() {
     let demo = Demo::start(&fresh("cluster-members"));
     println!("a cluster of three after {:?}", began.elapsed());
     let client = demo.client().await;
-    let load = Load::start(&client, 4, "members");
+    let load = Load::paced(&client, 4, "members", PAUSE);
     load.wait_for(BETWEEN).await;
     let mut fourth = tokio::time::timeout(TEST_WAIT, async {
         let (fourth, fifth) = three_become_five(&demo, &load).await;

@@ -30,7 +30,7 @@ async fn an_empty_node_gets_a_snapshot_while_sales_go_on() {
     demo.stop();
     let demo = Demo::start(&dir);
     let client = demo.client().await;
-    let load = Load::start(&client, 3, "snapshot");
+    let load = Load::paced(&client, 3, "snapshot", Duration::from_millis(50));
     let fourth = tokio::time::timeout(TEST_WAIT, a_node_joins(&demo, &load)).await.unwrap();
     let sales = load.finish().await;
     until("all hold the same", async || {
