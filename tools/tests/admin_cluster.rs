@@ -1,10 +1,10 @@
 //! An operator's day: `fiscus admin` against a real cluster of `fiscus demo`, while a till goes on
 //! selling. A fourth node comes, votes, leads, and goes.
 
+mod support;
+
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,113 +12,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
-use fiscus_proto::client::{Answer, ClientConfig, ClusterClient, SubmitError};
+use fiscus_proto::client::{Answer, ClusterClient, SubmitError};
 use fiscus_proto::command::{self as proto, Command as Submission, command};
-use fiscus_proto::tls::TlsFiles;
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use support::operator::{ExtraNode, until};
+use support::{Demo, fresh};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// An unoptimised node needs seconds to open its keys.
-const START_WAIT: Duration = Duration::from_secs(120);
 const COMMAND_WAIT: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const SAMPLE: &str = include_str!("../../docs/samples/sale.json");
-
-/// A demonstration cluster, stopped by its pid at the end.
-struct Demo {
-    dir: TempDir,
-    child: Child,
-}
-
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_fiscus"))
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + START_WAIT;
-    while !holds().await {
-        assert!(Instant::now() < end, "not in time: {what}");
-        sleep(LOOK_INTERVAL).await;
-    }
-}
-
-impl Demo {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("demo");
-        let ready = dir.path().join("ready");
-        let child = program()
-            .arg("demo")
-            .arg("--dir")
-            .arg(&place)
-            .arg("--json")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(&ready).unwrap())
-            .stderr(fs::File::create(dir.path().join("demo.log")).unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let demo = Self { dir, child };
-        until("the demonstration is ready", async || {
-            fs::read_to_string(&ready).unwrap().ends_with('\n')
-        })
-        .await;
-        demo
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join("demo").join(name)
-    }
-
-    async fn run(&self, arguments: &str) -> Output {
-        let mut command = program();
-        command.arg("admin").arg("--dir").arg(self.path(""));
-        command.args(arguments.split(' ')).stdin(Stdio::null()).kill_on_drop(true);
-        timeout(COMMAND_WAIT, command.output()).await.expect(arguments).unwrap()
-    }
-
-    /// What a command that succeeds prints.
-    async fn ok(&self, arguments: &str) -> String {
-        let output = self.run(arguments).await;
-        assert!(output.status.success(), "{arguments}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What a command that ends with an exit code prints.
-    async fn fails(&self, exit: i32, arguments: &str) -> String {
-        let output = self.run(arguments).await;
-        assert_eq!(output.status.code(), Some(exit), "{arguments}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    async fn shows(&self, arguments: &str, expected: &str) {
-        let shown = self.ok(arguments).await;
-        assert!(shown.contains(expected), "{arguments}: {expected} is not in {shown}");
-    }
-
-    async fn client(&self) -> ClusterClient {
-        let profile = fs::read_to_string(self.path("admin.toml")).unwrap();
-        let seeds = profile.split('"').filter(|text| text.starts_with("127.0.0.1:"));
-        let tls = TlsFiles {
-            ca: self.path("pki/ca.pem"),
-            cert: self.path("pki/gateway.pem"),
-            key: self.path("pki/gateway.key"),
-        };
-        let seeds = seeds.map(str::to_owned).collect();
-        let config = ClientConfig::new(seeds, Some(tls.load().unwrap()));
-        ClusterClient::connect(config).await.unwrap()
-    }
-
-    /// Asks everything to stop, and waits for it.
-    async fn stop(mut self) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let ended = timeout(START_WAIT, self.child.wait()).await.unwrap().unwrap();
-        assert!(ended.success(), "{ended}");
-    }
-}
 
 /// A till that sells until it is stopped; whatever it sells is sealed exactly once.
 struct Till {
@@ -175,59 +78,20 @@ async fn sell(client: &ClusterClient, number: u64) {
     }
 }
 
-/// A node that nobody supervises.
-struct Fourth {
-    address: String,
-    child: Child,
-}
-
-impl Fourth {
-    async fn start(demo: &Demo) -> Self {
-        let pki = demo.path("pki").display().to_string();
-        let issue =
-            format!("pki issue --ca {pki} --role node --name n4 --host 127.0.0.1 --out {pki}");
-        demo.ok(&issue).await;
-        let ports = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [rpc, admin] = ports.map(|port| port.local_addr().unwrap().to_string());
-        let dir = demo.path("n4");
-        fs::create_dir(&dir).unwrap();
-        let config = fs::read_to_string(demo.path("n1/node.toml")).unwrap();
-        let config = config.replace("node = 1", "node = 4").replace("/n1", "/n4");
-        fs::write(dir.join("node.toml"), config).unwrap();
-        let child = program()
-            .args(["node", "--stop-with-stdin", "--rpc-listen", &rpc, "--admin-listen", &admin])
-            .arg("--config")
-            .arg(dir.join("node.toml"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.join("log")).unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        until("node 4 serves", async || tokio::net::TcpStream::connect(&rpc).await.is_ok()).await;
-        Self { address: rpc, child }
-    }
-
-    async fn stop(mut self) {
-        drop(self.child.stdin.take());
-        let ended = timeout(START_WAIT, self.child.wait()).await.unwrap().unwrap();
-        assert!(ended.success(), "{ended}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_walks_through_every_command_while_a_till_sells() {
-    let demo = Demo::start().await;
+    let demo = Demo::start(&fresh("admin-cluster"));
     let till = Till::open(demo.client().await);
-    let fourth = Fourth::start(&demo).await;
+    let fourth = ExtraNode::start(&demo, 4).await;
     a_node_comes_and_goes(&demo, &fourth.address).await;
     let sold = till.close().await;
     assert!(sold > 0, "sealing went on");
     outlets_are_registered_and_changed(&demo, sold).await;
     the_cluster_is_looked_at(&demo).await;
     fourth.stop().await;
+    an_id_is_used_once(&demo).await;
     a_log_is_inspected_and_never_changed(&demo).await;
-    demo.stop().await;
+    demo.stop();
 }
 
 async fn a_node_comes_and_goes(demo: &Demo, address: &str) {
@@ -249,6 +113,23 @@ async fn a_node_comes_and_goes(demo: &Demo, address: &str) {
     demo.shows("nodes drain 4 --resume", "may lead again").await;
     demo.ok("groups transfer 0 --to 4 --yes").await;
     demo.ok("nodes remove 4 --yes").await;
+    demo.shows("groups list --json", r#""voters":[1,2,3],"learners":[]"#).await;
+}
+
+/// Neither after its node was removed nor beside its node.
+async fn an_id_is_used_once(demo: &Demo) {
+    // Whose ids these were, and where the new nodes keep what they have.
+    for (id, name, whose) in
+        [(4, "n4-again", "was removed"), (2, "n2-again", "has another directory")]
+    {
+        let node = ExtraNode::start_in(demo, id, name, |config| config).await;
+        let add = format!("nodes add {} --yes --json", node.address);
+        let refused = demo.fails(1, &add).await;
+        assert!(refused.contains(r#""code":"NODE_ID_USED""#), "{refused}");
+        assert!(refused.contains(whose) && refused.contains("node = 5"), "{refused}");
+        node.stop().await;
+    }
+    // Whoever speaks to a data group's leader alone gets no further.
     demo.shows("groups list --json", r#""voters":[1,2,3],"learners":[]"#).await;
 }
 

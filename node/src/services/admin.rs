@@ -1,6 +1,6 @@
 //! What operators ask.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,14 +9,12 @@ use std::time::Duration;
 use fiscus_ledger::facts::Environment;
 use fiscus_ledger::seal::authority_id;
 use fiscus_ledger::state::group::APPLY_VERSION_MAX;
+use fiscus_proto::admin as wire;
 use fiscus_proto::admin::admin_server::Admin;
-use fiscus_proto::admin::{self as wire, change_members_request::Change};
 use fiscus_proto::command as proto;
 use fiscus_proto::ledger::submit_response::Result as Answer;
 use fiscus_proto::ledger::{self as ledger_wire, SubmitResponse};
-use fiscus_proto::peer::{HelloRequest, HelloResponse};
 use fiscus_proto::tls::Role;
-use fiscus_raft::consensus::{ClusterChange, Lane, Member};
 use fiscus_raft::wal::SYNC_BUCKETS_US;
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -26,22 +24,19 @@ use crate::context::NodeContext;
 use crate::expiry;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 use crate::services::ledger::LedgerService;
+use crate::services::members::{changed, not_leader};
 use crate::services::require;
 use crate::signer::Signable;
 use crate::steward;
 
 const OPERATORS: [Role; 1] = [Role::Admin];
 const LOOKERS: [Role; 4] = [Role::Admin, Role::Node, Role::Gateway, Role::Auditor];
-/// A node that is asked who it is answers within this time, or is not there.
-const HELLO_WAIT: Duration = Duration::from_secs(3);
 /// A new cluster has its leaders within this time.
 const ELECTION_WAIT: Duration = Duration::from_secs(30);
-/// A learner becomes a voter when it lacks at most so many entries,
-const PROMOTE_LAG_MAX: u64 = 64;
 /// A snapshot is complete within this time.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
 /// A command without a limit of its own is given up after so long.
-const EXECUTE_WAIT: Duration = Duration::from_secs(10);
+pub(super) const EXECUTE_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves operators.
 #[derive(Debug, Clone)]
@@ -53,73 +48,10 @@ pub(crate) struct AdminService {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-fn changed(error: ClusterChange) -> Status {
-    match error {
-        ClusterChange::NotLeader { leader } => not_leader(leader),
-        ClusterChange::Refused(what) => Status::failed_precondition(what),
-    }
-}
-
-/// Whoever asks looks for the leader again.
-fn not_leader(leader: Option<u64>) -> Status {
-    let known = leader.map_or("it has none now".to_owned(), |id| format!("node {id} does"));
-    Status::aborted(format!("this node does not lead the group; {known}"))
-}
-
 impl AdminService {
-    fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+    pub(super) fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
         let hosted = self.groups.get(group);
         hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
-    }
-
-    /// Asks whoever listens at an address who it is.
-    async fn hello(&self, address: &str) -> Result<HelloResponse, Status> {
-        let refused = |what: String| Status::failed_precondition(format!("{address}: {what}"));
-        let mut client = self
-            .context
-            .pool
-            .client(0, "", address, Lane::Control)
-            .map_err(|error| refused(error.to_string()))?;
-        let answer = tokio::time::timeout(HELLO_WAIT, client.hello(HelloRequest {}))
-            .await
-            .map_err(|_| refused(format!("no answer within {HELLO_WAIT:?}")))?
-            .map_err(|status| refused(status.message().to_owned()))?
-            .into_inner();
-        let own = &self.context.config.cluster;
-        if answer.cluster != *own {
-            return Err(refused(format!("it belongs to cluster {}, not to {own}", answer.cluster)));
-        }
-        Ok(answer)
-    }
-
-    async fn first_members(&self, addresses: &[String]) -> Result<BTreeMap<u64, Member>, Status> {
-        let mut members = BTreeMap::new();
-        for address in addresses {
-            let answer = self.hello(address).await?;
-            let refused = |what: &str| Status::failed_precondition(format!("{address} {what}"));
-            if !answer.groups.is_empty() {
-                return Err(refused(
-                    "is part of a cluster already; add it with `fiscus admin nodes add`, or give it \
-                     an empty directory and a new id",
-                ));
-            }
-            let node = answer.node.ok_or_else(|| refused("does not say who it is"))?;
-            let member = Member {
-                rpc: address.clone(),
-                region: node.region,
-                incarnation: node.incarnation,
-                admin: node.admin,
-            };
-            if members.insert(node.id, member).is_some() {
-                return Err(refused(&format!("has the id {} of another one", node.id)));
-            }
-        }
-        let own = self.context.identity.node;
-        if !members.contains_key(&own) {
-            let what = format!("the asked node, {own}, must be among the first members");
-            return Err(Status::invalid_argument(what));
-        }
-        Ok(members)
     }
 
     fn node_status(&self) -> wire::NodeStatus {
@@ -218,73 +150,6 @@ impl AdminService {
             }
         }
         alerts
-    }
-
-    async fn change(&self, hosted: &Hosted, change: Change) -> Result<String, Status> {
-        let status = hosted.handle.status();
-        match change {
-            Change::AddLearner(address) => {
-                let node = self.hello(&address).await?.node.unwrap_or_default();
-                if let Some(known) = status.members.get(&node.id) {
-                    if known.incarnation == node.incarnation {
-                        return Ok(format!("node {} follows already", node.id));
-                    }
-                    let what = format!("the id {} was another node's; use a new one", node.id);
-                    return Err(Status::failed_precondition(what));
-                }
-                let id = node.id;
-                let member = Member {
-                    rpc: address,
-                    region: node.region,
-                    incarnation: node.incarnation,
-                    admin: node.admin,
-                };
-                hosted.handle.add_learner(id, member).await.map_err(changed)?;
-                Ok(format!("node {id} follows"))
-            }
-            Change::Promote(id) => {
-                if status.voters.contains(&id) {
-                    return Ok(format!("node {id} votes already"));
-                }
-                let at = status.replication.get(&id).copied().unwrap_or(0);
-                if at + PROMOTE_LAG_MAX < status.last_log {
-                    let behind = status.last_log - at;
-                    return Err(Status::unavailable(format!(
-                        "node {id} is {behind} entries behind"
-                    )));
-                }
-                let mut voters = status.voters.clone();
-                voters.insert(id);
-                hosted.handle.set_voters(voters, true).await.map_err(changed)?;
-                Ok(format!("node {id} votes"))
-            }
-            Change::Remove(id) => self.remove(hosted, id).await,
-        }
-    }
-
-    async fn remove(&self, hosted: &Hosted, id: u64) -> Result<String, Status> {
-        let status = hosted.handle.status();
-        if !status.members.contains_key(&id) {
-            return Ok(format!("node {id} is no member"));
-        }
-        if status.voters.contains(&id) {
-            let mut voters = status.voters.clone();
-            voters.remove(&id);
-            if voters.is_empty() {
-                return Err(Status::failed_precondition("the last voter cannot leave"));
-            }
-            if id == self.context.identity.node {
-                return Err(Status::failed_precondition(
-                    "a leader does not remove itself; transfer the group first",
-                ));
-            }
-            hosted.handle.set_voters(voters, false).await.map_err(changed)?;
-        }
-        if hosted.handle.status().members.contains_key(&id) {
-            let ids = BTreeSet::from([id]);
-            hosted.handle.remove_learners(ids).await.map_err(changed)?;
-        }
-        Ok(format!("node {id} has left"))
     }
 }
 

@@ -77,7 +77,7 @@ impl LedgerService {
     }
 
     /// Waits until everything is applied here that was answered anywhere before this call.
-    async fn catch_up(&self, hosted: &Hosted) -> Result<(), Status> {
+    pub(super) async fn catch_up(&self, hosted: &Hosted) -> Result<(), Status> {
         let started = Instant::now();
         let index = match hosted.handle.read_index().await {
             Ok(index) => index,

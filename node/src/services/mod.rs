@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod group_view;
 pub(crate) mod http;
 pub(crate) mod ledger;
+mod members;
 mod outlets;
 pub(crate) mod peer;
 

@@ -1,5 +1,5 @@
 //! One instance of each command as the bytes that it had when it was first stored, in
-//! `tests/vectors/commands-v1.json`. A test that fails here means that logs and snapshots that exist can no longer be read: the change must go.
+//! `raft/vectors/commands-v1.json`. A test that fails here means that logs and snapshots that exist can no longer be read: the change must go.
 
 use bytes::Bytes;
 use fiscus_ledger::hash::hex;
@@ -182,7 +182,7 @@ fn stored_bytes_never_change() {
         assert_eq!(proto::Command::decode(&*stored).unwrap(), command);
     }
     let written = format!("{{\n{}\n}}\n", lines.join(",\n"));
-    assert_eq!(written, include_str!("../../../tests/vectors/commands-v1.json"));
+    assert_eq!(written, include_str!("../../vectors/commands-v1.json"));
 }
 
 #[test]

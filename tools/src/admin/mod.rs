@@ -162,6 +162,8 @@ impl Failure {
                 Self::refused(detail)
             }
             Code::InvalidArgument => Self::argument(detail),
+            // Only an id can be there already.
+            Code::AlreadyExists => Self { exit: 1, code: "NODE_ID_USED".into(), detail },
             _ => Self { exit: 2, code: "CLUSTER_UNREACHABLE".into(), detail },
         }
     }

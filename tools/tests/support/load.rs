@@ -88,6 +88,11 @@ pub struct Load {
 
 impl Load {
     pub fn start(client: &ClusterClient, workers: usize, name: &str) -> Self {
+        Self::paced(client, workers, name, Duration::ZERO)
+    }
+
+    /// Each of them waits between two sales, as a till does.
+    pub fn paced(client: &ClusterClient, workers: usize, name: &str, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let sold = Arc::new(AtomicU64::new(0));
         let workers = (0..workers).map(|worker| {
@@ -100,6 +105,9 @@ impl Load {
                     sales.push(sell(&client, worker, &format!("{name}-{next}")).await?);
                     sold.fetch_add(1, Ordering::Relaxed);
                     next += 1;
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
                 }
                 Ok(sales)
             })

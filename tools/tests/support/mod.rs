@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod load;
+pub mod operator;
 pub mod processes;
 
 use std::io::{BufRead, BufReader};
@@ -32,8 +33,16 @@ pub struct Demo {
     child: Child,
     pub dir: PathBuf,
     pub nodes: Vec<NodeAt>,
-    /// Its standard error, as it comes.
-    log: std::thread::JoinHandle<String>,
+    /// Its standard error, as it comes; taken when it is stopped.
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It has ended already, or the test has failed; its nodes end with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +91,7 @@ impl Demo {
             admin: text(node, "admin"),
         });
         let nodes = nodes.collect();
-        Self { child, dir: dir.to_owned(), nodes, log }
+        Self { child, dir: dir.to_owned(), nodes, log: Some(log) }
     }
 
     /// The process ids of the nodes that run now.
@@ -115,7 +124,7 @@ impl Demo {
             std::thread::yield_now();
         }
         let status = self.child.wait().unwrap();
-        let said = self.log.join().unwrap();
+        let said = self.log.take().unwrap().join().unwrap();
         assert!(status.success(), "{status}: {said}");
         said
     }

@@ -17,7 +17,7 @@ use crate::store::tests::life::{self, Item, Log, apply, open, options};
 use crate::wal::LogId;
 
 fn path(version: u32) -> PathBuf {
-    let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+    let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors");
     vectors.join(format!("log-v{version}.txt"))
 }
 

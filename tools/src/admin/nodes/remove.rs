@@ -1,9 +1,11 @@
 //! `fiscus admin nodes remove`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 use fiscus_proto::admin::change_members_request::Change;
+use fiscus_raft::entry::DIRECTORY_GROUP;
 
 use super::catch_up;
 use crate::admin::cluster::{Cluster, Connection};
@@ -74,7 +76,10 @@ async fn remove(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Fail
         ));
     }
     arguments.consent.ask(&what)?;
-    for group in &groups {
+    // The directory comes first, and is told even when the node is not in it: it notes that the id has
+    // left, without which no group lets the node go.
+    let all = BTreeSet::from_iter(groups.iter().copied().chain([DIRECTORY_GROUP]));
+    for group in &all {
         give_away(cluster, *group, id).await?;
         let done = catch_up::change(cluster, *group, Change::Remove(id)).await?;
         eprintln!("group {group}: {done}");
