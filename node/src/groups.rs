@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fiscus_ledger::state::group::CheckpointTuple;
 use fiscus_proto::peer;
 use fiscus_raft::consensus::{
-    GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
+    ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
 use fiscus_raft::store::{Recovery, Replica, Step};
@@ -353,6 +353,21 @@ impl Hosted {
     }
 }
 
+/// Makes a snapshot when there is much log. A group that lags keeps others' segments alive with entries
+/// that nobody has asked for in a long time: it keeps none behind its snapshot, and the few that are left are
+/// copied forward.
+async fn shorten_log(hosted: &Hosted, much: bool, lags: bool) -> Result<(), ClusterChange> {
+    let status = hosted.handle.status();
+    let fresh = status.applied.saturating_sub(status.snapshot);
+    if (lags || much) && fresh >= SNAPSHOT_ENTRIES_MIN {
+        return hosted.handle.trigger_snapshot().await;
+    }
+    if lags {
+        return hosted.handle.purge_to_snapshot().await;
+    }
+    Ok(())
+}
+
 /// Reports this replica's undecided cut to the leader until it is decided.
 async fn report_cuts(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
     let mut progress = hosted.handle.replica().progress();
@@ -417,13 +432,10 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
                 }
             }
             _ = log.tick() => {
-                let status = hosted.handle.status();
-                let fresh = status.applied.saturating_sub(status.snapshot);
                 let much = wal.bytes_on_disk() >= raft.snapshot_log_bytes;
-                if much && fresh >= SNAPSHOT_ENTRIES_MIN
-                    && let Err(error) = hosted.handle.trigger_snapshot().await
-                {
-                    tracing::warn!(group = hosted.handle.group(), %error, "no snapshot");
+                let lags = wal.lagging().iter().any(|known| known.group == hosted.handle.group());
+                if let Err(error) = shorten_log(&hosted, much, lags).await {
+                    tracing::warn!(group = hosted.handle.group(), %error, "the log stays long");
                 }
             }
         }

@@ -11,10 +11,9 @@ use fiscus_ledger::json::Value;
 use fiscus_proto::client::{Answer, ClusterClient};
 use fiscus_proto::command::{self as proto, command};
 use support::load::Load;
-use support::{Demo, fiscus, fresh, history, number, signal, text};
+use support::{Demo, fiscus, fresh, history, number, signal, text, until};
 
 const WAIT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Builds the program that knows the next rules, and says where it is.
 fn next_program() -> PathBuf {
@@ -38,14 +37,6 @@ fn put_in_place(program: &Path, place: &Path) {
     fs::rename(&fresh, place).unwrap();
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < WAIT, "{what}");
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 /// The newest rules that a node knows, when it answers and has applied what the others have.
 fn knows(demo: &Demo, id: u64) -> Option<u64> {
     let status = demo.status();
@@ -63,7 +54,8 @@ async fn restart(demo: &Demo, id: u64) {
     let pid = |demo: &Demo| demo.pids().into_iter().find(|(known, _)| *known == id);
     let (_, before) = pid(demo).unwrap();
     signal("TERM", before);
-    until("the node is started again", || pid(demo).is_some_and(|(_, now)| now != before)).await;
+    until("the node is started again", WAIT, || pid(demo).is_some_and(|(_, now)| now != before))
+        .await;
 }
 
 fn raise(demo: &Demo) -> (Option<i32>, String) {
@@ -117,7 +109,7 @@ async fn a_selling_cluster_moves_to_newer_programs_and_then_to_newer_rules() {
     for id in 1..=3 {
         assert_eq!(knows(&demo, id), Some(1), "node {id} runs the old program");
         restart(&demo, id).await;
-        until("the new program has caught up", || knows(&demo, id) == Some(2)).await;
+        until("the new program has caught up", WAIT, || knows(&demo, id) == Some(2)).await;
         load.wait_for(50).await;
         if id < 3 {
             let (exit, said) = raise(&demo);
@@ -138,7 +130,7 @@ async fn a_selling_cluster_moves_to_newer_programs_and_then_to_newer_rules() {
     load.wait_for(50).await;
     let sales = load.finish().await;
     history::check(&client, &sales).await;
-    until("all replicas are in the same state", || agrees(&demo)).await;
+    until("all replicas are in the same state", WAIT, || agrees(&demo)).await;
     demo.stop();
 }
 
@@ -148,10 +140,10 @@ async fn no_way_back(demo: &Demo, program: &Path, next: &Path) {
     restart(demo, 3).await;
     let log = demo.dir.join("n3/log");
     let refuses = || fs::read_to_string(&log).unwrap().contains("version 2");
-    until("the old program says that it does not know the rules", refuses).await;
+    until("the old program says that it does not know the rules", WAIT, refuses).await;
     assert_ne!(knows(demo, 3), Some(1), "it must not serve");
     put_in_place(next, program);
-    until("the new program runs again", || knows(demo, 3) == Some(2)).await;
+    until("the new program runs again", WAIT, || knows(demo, 3) == Some(2)).await;
 }
 
 /// Whether every replica of group 1 is at the same state after the same entry.

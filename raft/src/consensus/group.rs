@@ -448,6 +448,12 @@ impl GroupHandle {
         self.raft.trigger().snapshot().await.map_err(|error| refused(&error))
     }
 
+    /// Lets the log forget all that a snapshot covers, what is kept for late followers included.
+    pub async fn purge_to_snapshot(&self) -> Result<(), ClusterChange> {
+        let snapshot = self.status().snapshot;
+        self.raft.trigger().purge_log(snapshot).await.map_err(|error| refused(&error))
+    }
+
     /// How the group stands.
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();
