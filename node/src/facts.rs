@@ -25,6 +25,8 @@ const KINDS: [FactKind; 4] =
 const PAGE: usize = 500;
 /// Between two looks whether this node leads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// A fact is in the group within this time, or it is offered again.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// After an answer that asks for patience.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -127,7 +129,11 @@ async fn copy(
     let bytes = command.encoded_len();
     loop {
         let answer = match hosted.submit.submit(command.clone(), bytes) {
-            Ok(answer) => answer.await.map_err(|_| Stopped::NotLeader)?,
+            // A group without a majority answers late; nobody holds on to the directory so long.
+            Ok(answer) => match tokio::time::timeout(ANSWER_WAIT, answer).await {
+                Ok(answer) => answer.map_err(|_| Stopped::NotLeader)?,
+                Err(_) => return Err(Stopped::NotLeader),
+            },
             Err(busy) => busy,
         };
         match answer {

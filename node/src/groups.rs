@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::group::CheckpointTuple;
@@ -11,7 +11,7 @@ use fiscus_raft::consensus::{
     ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
-use fiscus_raft::store::{Recovery, Replica, Step};
+use fiscus_raft::store::{Holders, Recovery, Step, StoreError};
 use fiscus_raft::wal::Wal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -89,8 +89,8 @@ pub struct Groups {
     hosted: RwLock<BTreeMap<u64, Arc<Hosted>>>,
     /// Held while a group is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
-    /// Replicas of groups that were closed, as long as somebody reads them.
-    leaving: Mutex<BTreeMap<u64, Weak<Replica>>>,
+    /// Groups that were closed, as long as somebody reads them.
+    leaving: Mutex<BTreeMap<u64, Holders>>,
 }
 
 impl Groups {
@@ -108,13 +108,19 @@ impl Groups {
         }
     }
 
-    /// Opens every group that has a directory here.
+    /// Opens every group that has a directory here. One that does not open keeps the others from nothing.
     pub async fn open_known(self: &Arc<Self>) -> Result<(), OpenError> {
         let names = self.disk.list(&self.dir).unwrap_or_default();
         let mut known: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         known.sort_unstable();
         for group in known {
-            self.open(group).await?;
+            match self.open(group).await {
+                Ok(_) => {}
+                // The program is older than what it finds: nothing of it can be right.
+                Err(error @ OpenError::Store(StoreError::Apply { .. })) => return Err(error),
+                // The others are not its fault; it is tried again.
+                Err(error) => tracing::error!(group, %error, "the group does not open"),
+            }
         }
         Ok(())
     }
@@ -201,15 +207,21 @@ impl Groups {
                 task.abort();
             }
             hosted.handle.close("it is being opened anew").await;
-            let replica = Arc::downgrade(hosted.handle.replica());
-            self.leaving.lock().expect("no holder panics").insert(group, replica);
+            let holders = Holders::of(hosted.handle.replica());
+            self.leaving.lock().expect("no holder panics").insert(group, holders);
         }
         self.wait_until_left(group).await?;
         if let Some((step, why)) = how {
-            let vote = self.wal.group(group).vote();
             let dir = self.dir.join(group.to_string());
-            let recovery = Recovery { step, vote, why: why.to_owned() };
-            recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
+            let known = Recovery::read(&*self.disk, &dir).map_err(OpenError::from)?;
+            // A recovery that has not ended is not forgotten for a smaller one.
+            let unfinished =
+                known.is_some_and(|known| matches!(known.step, Step::Refetch | Step::CatchUp));
+            if !(unfinished && step == Step::Reindex) {
+                let vote = self.wal.group(group).vote();
+                let recovery = Recovery { step, vote, why: why.to_owned() };
+                recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
+            }
         }
         self.open_now(group).await
     }
@@ -228,7 +240,7 @@ impl Groups {
     /// Whether somebody still holds the replica of a group that was closed.
     fn is_left_behind(&self, group: u64) -> bool {
         let mut leaving = self.leaving.lock().expect("no holder panics");
-        let held = leaving.get(&group).is_some_and(|replica| replica.strong_count() > 0);
+        let held = leaving.get(&group).is_some_and(Holders::any);
         if !held {
             leaving.remove(&group);
         }

@@ -1,8 +1,8 @@
 //! Ends a replica's recovery: once it has everything that was committed when the recovery began.
 //!
-//! The leader confirms with a majority that it leads and says how far the log is committed. Whatever
-//! this replica may have acknowledged and forgotten is at or below that index; when it is applied here
-//! and durable, the replica votes and leads again.
+//! The leader confirms with a majority that it leads and says where its log ends. Whatever this replica
+//! may have acknowledged and forgotten is at or below that entry, committed or not; when it is applied
+//! here and durable, the replica votes and leads again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,15 +40,25 @@ pub(crate) async fn run(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
     }
 }
 
-/// How far the log is committed, confirmed by a leader that is another node.
-async fn confirmed_index(context: &NodeContext, hosted: &Hosted) -> Option<u64> {
+/// The last entry of a leader that is another node, and that a majority has just confirmed. It has
+/// everything that was committed, and everything that this replica may have acknowledged to it.
+pub(crate) async fn confirmed_index(context: &NodeContext, hosted: &Hosted) -> Option<u64> {
     let status = hosted.handle.status();
-    let id = status.leader.filter(|id| *id != context.identity.node)?;
-    let member = status.members.get(&id)?;
-    let client = context.pool.client(id, &member.incarnation, &member.rpc, Lane::Control);
-    let mut client = client.ok()?;
-    let request = ReadIndexRequest { group: hosted.handle.group() };
-    let answer = tokio::time::timeout(ASK_WAIT, client.read_index(request)).await.ok()?;
-    let answer = answer.ok()?.into_inner();
-    (!answer.not_leader).then_some(answer.index)
+    let own = context.identity.node;
+    // The one that is known to lead first; a replica that has stopped may be wrong about it.
+    let mut asked: Vec<u64> = status.voters.iter().copied().filter(|id| *id != own).collect();
+    asked.sort_by_key(|id| Some(*id) != status.leader);
+    for id in asked {
+        let Some(member) = status.members.get(&id) else { continue };
+        let client = context.pool.client(id, &member.incarnation, &member.rpc, Lane::Control);
+        let Ok(mut client) = client else { continue };
+        let request = ReadIndexRequest { group: hosted.handle.group() };
+        let answer = tokio::time::timeout(ASK_WAIT, client.read_index(request)).await;
+        let Ok(Ok(answer)) = answer else { continue };
+        let answer = answer.into_inner();
+        if !answer.not_leader {
+            return Some(answer.index.max(answer.last_log));
+        }
+    }
+    None
 }

@@ -23,6 +23,7 @@ use tonic::Status;
 
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
+use crate::recovery;
 use mend::{Peers, mend};
 use pass::{DAMAGE_MAX, Pass, Stepped};
 
@@ -123,6 +124,13 @@ impl Scrub {
 
     async fn run(&self, repair: bool) -> Result<(), Status> {
         if repair {
+            if let Some(why) = self.hosted()?.handle.recovering()
+                && !self.hosted()?.handle.replica().quarantined()
+            {
+                let what =
+                    format!("the replica is recovering; scrub it when it has caught up: {why}");
+                return Err(Status::failed_precondition(what));
+            }
             self.lift_quarantine().await?;
         }
         let mut pass = self.pass().await?;
@@ -169,10 +177,32 @@ impl Scrub {
         self.rebuild(Step::Refetch, &why).await
     }
 
+    /// Nothing is thrown away unless another node leads, which then has all that was committed, and a
+    /// majority has confirmed it just now.
+    async fn check_that_peers_have_it(&self) -> Result<(), Status> {
+        let hosted = self.hosted()?;
+        let refuse = |what: &str| Err(Status::failed_precondition(what.to_owned()));
+        if hosted.handle.status().voters.len() < 2 {
+            return refuse("there is no other voter to take the group from; restore a backup");
+        }
+        if hosted.handle.leading().is_some() {
+            return refuse(
+                "this node leads the group; let another lead first (`fiscus admin groups transfer`), \
+                 and scrub again",
+            );
+        }
+        match recovery::confirmed_index(&self.context, &hosted).await {
+            Some(_) => Ok(()),
+            None => refuse(
+                "no other node leads the group with a majority, so that this replica may be the only \
+                 one that has everything: it stays as it is; scrub again when the others are back",
+            ),
+        }
+    }
+
     async fn rebuild(&self, step: Step, why: &str) -> Result<(), Status> {
-        if step == Step::Refetch && self.hosted()?.handle.status().voters.len() < 2 {
-            let what = "there is no other voter to take the group from; restore a backup";
-            return Err(Status::failed_precondition(what));
+        if step == Step::Refetch {
+            self.check_that_peers_have_it().await?;
         }
         self.step("rebuild", 0, 0).await?;
         let reopened = self.groups.reopen(self.group, Some((step, why))).await;

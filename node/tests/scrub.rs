@@ -182,3 +182,19 @@ async fn a_damaged_log_is_caught_up_from_the_peers() {
     cluster.wait_equal(1).await;
     assert_eq!(cluster.scrub(id, 1, false).await, (vec![], vec![]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_log_is_gone_takes_part_in_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.sell(30).await;
+    cluster.wait_equal(1).await;
+    let id = cluster.follower(1).await;
+    let at = usize::try_from(id - 1).expect("a few nodes");
+    // Stopped well, so that its state is durable; then nothing says how it voted.
+    cluster.stop_node(id).await;
+    std::fs::remove_dir_all(cluster.members[at].dir.join("wal")).expect("it goes");
+    cluster.start_node(id).await;
+    let replica = cluster.wait(id, 1, |replica| !replica.stopped.is_empty()).await;
+    assert!(replica.stopped.contains("the log has lost its end"), "{}", replica.stopped);
+    cluster.sell(5).await;
+}

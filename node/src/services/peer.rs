@@ -166,12 +166,14 @@ impl Peer for PeerService {
                 index,
                 not_leader: false,
                 leader: self.context.identity.node,
+                last_log: hosted.handle.log().last().map_or(0, |id| id.index),
             })),
             Err(ReadIndexError::NotLeader { leader }) => {
                 Ok(Response::new(wire::ReadIndexResponse {
                     index: 0,
                     not_leader: true,
                     leader: leader.unwrap_or(0),
+                    last_log: 0,
                 }))
             }
             Err(error) => Err(Status::unavailable(error.to_string())),

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | the state cannot be read | built again from a local snapshot; the log after it is replayed |
 //! | the log does not reach back to the state | state and log are emptied, the vote is kept |
-//! | the log lost synced bytes | what is left is used |
+//! | the log lost synced bytes | its entries are dropped: the leader has them, the state has the others |
+//! | the log ends before the state does | it is followed until everything is here again |
+//! | there is no log, and no vote | quarantine: what it promised is not known |
 //! | quarantine | nothing is touched |
 //!
 //! Invariants: in all cases but the first, the replica neither votes nor leads until it has caught up;
@@ -16,7 +18,7 @@ use std::path::Path;
 use crate::consensus::errors::OpenError;
 use crate::disk::Disk;
 use crate::store::{Recovery, Replica, Step, StoreError};
-use crate::wal::{GroupLog, Vote, Wal, WalError};
+use crate::wal::{GroupLog, LogId, Vote, Wal, WalError};
 
 /// The vote of nobody: no node has this id.
 const NOBODY: u64 = 0;
@@ -31,6 +33,12 @@ pub(super) async fn recover(
     open: impl Fn() -> Result<Replica, StoreError>,
 ) -> Result<(Replica, Option<Recovery>), OpenError> {
     let log = wal.group(group);
+    // What is queued from before a group was closed is durable before anybody counts on it.
+    if let Some(vote) = log.vote()
+        && log.flushed() != log.last()
+    {
+        log.save_vote(vote).await?;
+    }
     let mut asked = Recovery::read(disk, dir)?;
     if let Some(refetch) = asked.as_ref().filter(|asked| asked.step == Step::Refetch) {
         asked = Some(empty(disk, dir, wal, group, refetch.clone()).await?);
@@ -64,9 +72,12 @@ pub(super) async fn recover(
         Recovery::clear(disk, dir)?;
         asked = None;
     }
-    if asked.is_none() && log.is_damaged() {
-        let why = "the write-ahead log lost entries that were durable".to_owned();
-        asked = Some(Recovery { step: Step::CatchUp, vote: None, why });
+    let durable = replica.durable();
+    if let Some(why) = forgotten(&log, durable) {
+        let step = if log.vote().is_some() { Step::CatchUp } else { Step::Quarantine };
+        let kept = asked.take().unwrap_or(Recovery { step, vote: None, why });
+        forget_entries(disk, dir, &log, durable, &kept).await?;
+        asked = Some(kept);
     }
     if asked.is_some() {
         settle(&log, node).await?;
@@ -94,6 +105,37 @@ async fn empty(
     let next = Recovery { step: Step::CatchUp, vote, why: asked.why };
     next.clone().write(disk, dir)?;
     Ok(next)
+}
+
+/// Says what the log has lost, if it has lost anything.
+fn forgotten(log: &GroupLog, durable: Option<LogId>) -> Option<String> {
+    if log.is_damaged() {
+        return Some("the write-ahead log lost entries that were durable".to_owned());
+    }
+    // A state never passes its log.
+    let durable = durable?;
+    let lost = log.last().is_none_or(|last| last.index < durable.index) || log.vote().is_none();
+    lost.then(|| format!("the log has lost its end: the state has entry {}", durable.index))
+}
+
+/// What is left of a damaged log may have been superseded by what is missing of it: nobody takes an entry
+/// from it again. What the state has stays.
+async fn forget_entries(
+    disk: &dyn Disk,
+    dir: &Path,
+    log: &GroupLog,
+    durable: Option<LogId>,
+    kept: &Recovery,
+) -> Result<(), OpenError> {
+    Recovery { vote: log.vote(), ..kept.clone() }.write(disk, dir)?;
+    log.truncate_after(log.purged()).await?;
+    if let Some(durable) = durable
+        && log.purged().is_none_or(|purged| purged.index < durable.index)
+    {
+        log.purge(durable).await?;
+    }
+    log.save_committed(durable).await?;
+    Ok(())
 }
 
 fn latest(one: Option<Vote>, other: Option<Vote>) -> Option<Vote> {

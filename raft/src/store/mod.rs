@@ -32,7 +32,8 @@ pub use journal::{Journal, LeafEntry, Lengths};
 pub use read::{AsOf, FoundRecord, Reading};
 pub use recovery::{Recovery, Step};
 pub use replica::{
-    AppliedEntry, ApplyReply, DocumentChange, Progress, Replica, ReplicaOptions, StoreError,
+    AppliedEntry, ApplyReply, DocumentChange, Holders, Progress, Replica, ReplicaOptions,
+    StoreError,
 };
 pub use restore::{Restoration, Restored, restore_log};
 pub use scrub::{Content, Examined, KEPT_HEIGHTS, Place};

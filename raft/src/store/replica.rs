@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
 use bytes::Bytes;
 use fiscus_ledger::apply::{Applied, ApplyError, Effects, Entry, Prepared};
@@ -31,6 +31,26 @@ use crate::store::state::{
     OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
 };
 use crate::wal::LogId;
+
+/// Whether somebody still holds the files of a replica that was let go: two owners would damage them.
+#[derive(Debug)]
+pub struct Holders {
+    replica: Weak<Replica>,
+    /// Readings and snapshots in the making hold only this.
+    state: Weak<OpenState>,
+}
+
+impl Holders {
+    /// Those of a replica.
+    pub fn of(replica: &Arc<Replica>) -> Self {
+        Self { replica: Arc::downgrade(replica), state: Arc::downgrade(&replica.open_state()) }
+    }
+
+    /// Whether there are any left.
+    pub fn any(&self) -> bool {
+        self.replica.strong_count() + self.state.strong_count() > 0
+    }
+}
 
 /// The row that says what was applied.
 pub(crate) const APPLIED_KEY: [u8; 1] = [0];
@@ -573,6 +593,7 @@ impl Replica {
         }
         let old =
             std::mem::replace(&mut *self.open.write().expect("no holder panics"), Arc::new(open));
+        let old = old.dir.clone();
         *working = opened;
         tracing::info!(
             group = self.group(),
@@ -582,9 +603,11 @@ impl Replica {
         self.progress.send_modify(|progress| *progress = progress_of(&working, None));
         // Nobody may be listening.
         let _ = self.documents.send(DocumentChange::All);
-        if let Err(error) = self.disk.remove_dir_all(&old.dir) {
+        if old != state
+            && let Err(error) = self.disk.remove_dir_all(&old)
+        {
             // The next opening removes it.
-            tracing::warn!(dir = %old.dir.display(), %error, "the old state is still there");
+            tracing::warn!(dir = %old.display(), %error, "the old state is still there");
         }
         Ok(())
     }

@@ -136,11 +136,14 @@ impl Replica {
             .file_name()
             .and_then(|name| name.to_str()?.strip_prefix("state-")?.parse::<u64>().ok())
             .unwrap_or(0);
-        let name = format!("state-{}", number + 1);
-        let target = self.dir.join(&name);
-        if self.disk.exists(&target).map_err(io_error("look for", &target))? {
-            self.disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
+        // One that an interrupted install has prepared may be put into use at any moment: it stays.
+        let mut number = number + 1;
+        let mut name = format!("state-{number}");
+        while self.disk.exists(&self.dir.join(&name)).map_err(io_error("look for", &self.dir))? {
+            number += 1;
+            name = format!("state-{number}");
         }
+        let target = self.dir.join(&name);
         let built = snapshot.build_state(&self.disk, &target, &self.options);
         built.inspect_err(|_| forget_unfinished(&*self.disk, &target))?;
         Ok(name)

@@ -138,6 +138,9 @@ impl<'a> Plan<'a> {
                 .make_node(backup, &dir, identity, &membership)
                 .with_context(|| format!("node {id}"))?;
         }
+        File::open(&fresh)
+            .and_then(|dir| dir.sync_all())
+            .with_context(|| fresh.display().to_string())?;
         fs::rename(&fresh, &self.out)
             .and_then(|()| File::open(self.out.parent().unwrap_or(Path::new("/")))?.sync_all())
             .with_context(|| self.out.display().to_string())?;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::cluster_files::Layout;
 
 /// A node listens within this time.
-const START_WAIT: Duration = Duration::from_secs(30);
+const START_WAIT: Duration = Duration::from_secs(120);
 /// A node that is asked to stop ends within this time, or is made to.
 const STOP_WAIT: Duration = Duration::from_secs(15);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
