@@ -135,8 +135,7 @@ async fn a_replica_that_lost_its_state_and_its_log_comes_back_from_its_peers() {
     let replica = cluster.wait(id, 1, |replica| !replica.recovering.is_empty()).await;
     assert!(replica.recovering.contains("peers"), "{}", replica.recovering);
     cluster.start_node(followed).await;
-    // It does not vote: with one sound node of three, several elections give no leader. (The one that led
-    // would resume, and it may: it has everything.)
+    // It does not vote: with one sound node of three, several elections give no leader.
     let elections = tokio::time::Instant::now() + ELECTIONS;
     while tokio::time::Instant::now() < elections {
         for node in [id, followed] {

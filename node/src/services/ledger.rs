@@ -29,6 +29,8 @@ use crate::services::{group_view, outlets, require};
 
 const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
+/// A device proxy stands in a shop: it sells, and of the directory it may only activate a device.
+const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 /// A read waits for its index at most so long.
 const READ_WAIT: Duration = Duration::from_secs(3);
 /// A submission without a limit of its own is given up after so long.
@@ -134,12 +136,21 @@ impl LedgerService {
     }
 
     /// Takes one submission and answers it, within its time.
-    async fn submit_one(&self, request: wire::SubmitRequest) -> wire::SubmitResponse {
+    async fn submit_one(
+        &self,
+        request: wire::SubmitRequest,
+        directory: bool,
+    ) -> wire::SubmitResponse {
         let limit = match request.timeout_ms {
             0 => SUBMIT_WAIT,
             ms => Duration::from_millis(ms.into()),
         };
-        let answer = self.answer(request.group, request.command, limit).await;
+        let answer = match request.command {
+            Some(command) if !directory && changes_directory(&command) => {
+                malformed("a device proxy may not change the directory")
+            }
+            command => self.answer(request.group, command, limit).await,
+        };
         wire::SubmitResponse { request: request.request, result: Some(answer) }
     }
 
@@ -206,6 +217,23 @@ fn unknown(detail: &str) -> Answer {
     Answer::Unknown(wire::Unknown { detail: detail.to_owned() })
 }
 
+/// Whether a command says what merchants, outlets, devices and taxes there are.
+fn changes_directory(command: &Command) -> bool {
+    use command::Command as Kind;
+    matches!(
+        command.command,
+        Some(
+            Kind::RegisterOutlet(_)
+                | Kind::ChangeOutlet(_)
+                | Kind::PutDocument(_)
+                | Kind::PublishManifest(_)
+                | Kind::RegisterDevice(_)
+                | Kind::ReplaceDevice(_)
+                | Kind::RevokeDevice(_)
+        )
+    )
+}
+
 /// Commands that only the cluster itself, or an operator, may propose.
 fn is_internal(command: &Command) -> bool {
     use command::Command as Kind;
@@ -270,6 +298,7 @@ impl Ledger for LedgerService {
         request: Request<Streaming<wire::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         require(&self.context, &request, &WRITERS)?;
+        let directory = require(&self.context, &request, &DIRECTORY_WRITERS).is_ok();
         let mut requests = request.into_inner();
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let service = self.clone();
@@ -281,7 +310,7 @@ impl Ledger for LedgerService {
                 let Ok(permit) = room.clone().acquire_owned().await else { break };
                 let (service, answers) = (service.clone(), answers.clone());
                 working.spawn(async move {
-                    let answer = service.submit_one(request).await;
+                    let answer = service.submit_one(request, directory).await;
                     // The caller may have hung up; the outcome stands.
                     let _ = answers.send(Ok(answer)).await;
                     drop(permit);

@@ -10,8 +10,8 @@
 //! | quarantine | nothing is touched |
 //!
 //! Invariants: in all cases but the first, the replica neither votes nor leads until it has caught up;
-//! the vote is durable elsewhere before the log that holds it is removed. A node that led when it
-//! forgot does not resume: its vote becomes one for nobody, a term later.
+//! the vote is durable elsewhere before the log that holds it is removed. A node that led does not
+//! resume, whether it forgot something or not: its vote becomes one for nobody, a term later.
 
 use std::path::Path;
 
@@ -79,9 +79,7 @@ pub(super) async fn recover(
         forget_entries(disk, dir, &log, durable, &kept).await?;
         asked = Some(kept);
     }
-    if asked.is_some() {
-        settle(&log, node).await?;
-    }
+    settle(&log, node).await?;
     Ok((replica, asked))
 }
 
@@ -143,7 +141,9 @@ fn latest(one: Option<Vote>, other: Option<Vote>) -> Option<Vote> {
     if order(&one) >= order(&other) { one } else { other }
 }
 
-/// Lets Raft start from what is left of the log, as a follower.
+/// Lets Raft start from what is left of the log, as a follower. A node that led does not resume its term: it
+/// may have sent entries that its own log never got to keep, and would write others in their place, with the
+/// same term and index.
 async fn settle(log: &GroupLog, node: u64) -> Result<(), WalError> {
     if log.committed() > log.last() {
         log.save_committed(log.last()).await?;

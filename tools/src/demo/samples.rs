@@ -22,7 +22,7 @@ use crate::admin::cluster::Cluster;
 
 const HOST: &str = "verify.example.cd";
 const GROUP: u64 = 1;
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An outlet, its merchant, and the code in its fiscal numbers.
