@@ -162,7 +162,7 @@ impl AdminService {
         if hosted.handle.group() == DIRECTORY_GROUP {
             self.note_removal(id).await?;
         } else {
-            self.require_noted(id).await?;
+            self.require_remembered(id).await?;
         }
         if !status.members.contains_key(&id) {
             return Ok(format!("node {id} is no member"));
@@ -207,15 +207,18 @@ impl AdminService {
         }
     }
 
-    /// Refuses a removal that the directory does not know of.
-    async fn require_noted(&self, id: u64) -> Result<(), Status> {
-        match note(&self.directory().await?, id)? {
-            Some(_) => Ok(()),
-            None => Err(Status::failed_precondition(format!(
-                "the directory does not note that node {id} leaves; remove it from group \
-                 {DIRECTORY_GROUP} first, as `fiscus admin nodes remove` does"
-            ))),
+    /// Refuses a removal after which the directory would not know whose id it was: it has the node as a
+    /// member, or a note that it has left.
+    async fn require_remembered(&self, id: u64) -> Result<(), Status> {
+        let noted = note(&self.directory().await?, id)?.is_some();
+        let directory = self.group(DIRECTORY_GROUP)?;
+        if noted || directory.handle.status().members.contains_key(&id) {
+            return Ok(());
         }
+        Err(Status::failed_precondition(format!(
+            "the directory does not note that node {id} leaves; remove it from group \
+             {DIRECTORY_GROUP} first, as `fiscus admin nodes remove` does"
+        )))
     }
 
     /// Refuses a node whose id has left, or is a member's with another directory.
