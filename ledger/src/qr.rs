@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use crate::base64;
 use crate::credential::{Credential, CredentialError, is_authority_id};
 use crate::hash::Hash32;
+use crate::record::Record;
 use crate::seal::{AuthCode, entry_hash, split_number};
 use crate::time::UnixMs;
 
@@ -61,6 +62,25 @@ pub struct QrFields {
     pub signature: [u8; 64],
     /// The leave under which a terminal sealed offline.
     pub credential: Option<Credential>,
+}
+
+impl QrFields {
+    /// Those of an online seal's receipt.
+    #[must_use]
+    pub fn of_online_seal(host: &str, record: &Record<'_>, signature: [u8; 64]) -> Self {
+        Self {
+            host: host.to_owned(),
+            fiscal_number: record.fiscal_number.to_owned(),
+            timestamp: record.timestamp,
+            kind: record.kind.as_str().to_owned(),
+            total: record.total.to_owned(),
+            currency: record.currency.to_owned(),
+            authority_id: record.authority_id.to_owned(),
+            hidden_hash: record.hidden_hash(),
+            signature,
+            credential: None,
+        }
+    }
 }
 
 /// A well-formed payload.

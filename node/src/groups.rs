@@ -285,11 +285,15 @@ impl Groups {
         let hosted = self.all();
         let mut stopped: Vec<u64> =
             hosted.iter().filter(stopped).map(|hosted| hosted.handle.group()).collect();
-        // A group that did not open the last time is not hosted; its directory is still here.
+        stopped.extend(self.unopened());
+        stopped
+    }
+
+    /// Groups that did not open the last time: they have a directory here, and are not hosted.
+    pub fn unopened(&self) -> Vec<u64> {
         let names = self.disk.list(&self.dir).unwrap_or_default();
         let known = names.iter().filter_map(|name| name.parse::<u64>().ok());
-        stopped.extend(known.filter(|group| self.get(*group).is_none()));
-        stopped
+        known.filter(|group| self.get(*group).is_none()).collect()
     }
 
     fn start_tasks(self: &Arc<Self>, hosted: &Arc<Hosted>, batcher: Batcher) {

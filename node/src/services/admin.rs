@@ -139,6 +139,9 @@ impl AdminService {
         let now_s = i64::try_from(self.context.clock.read().wall_ms / 1_000).unwrap_or(i64::MAX);
         let ends_s = self.context.certificate_ends_s;
         alerts.extend(ends_s.and_then(|ends_s| expiry::warning(ends_s, now_s)));
+        for group in self.groups.unopened() {
+            alerts.push(format!("group {group} is not open; the node's log says why"));
+        }
         for replica in replicas {
             if !replica.stopped.is_empty() {
                 alerts.push(format!("group {}: {}", replica.group, replica.stopped));

@@ -58,6 +58,9 @@ fn problems(state: &HttpState) -> Vec<String> {
     if state.context.disk_full() {
         problems.push("the disk is nearly full".to_owned());
     }
+    for group in state.groups.unopened() {
+        problems.push(format!("group {group} is not open; the log says why"));
+    }
     for hosted in hosted {
         let group = hosted.handle.group();
         let status = hosted.handle.status();

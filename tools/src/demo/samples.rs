@@ -197,18 +197,7 @@ async fn seal(
 fn receipt(sealed: &JournalRecord) -> Result<(String, String)> {
     let record = Record::decode(&sealed.record).context("the sealed record")?;
     let signature = (&*sealed.signature).try_into().context("a signature has 64 bytes")?;
-    let payload = QrPayload::new(QrFields {
-        host: HOST.to_owned(),
-        fiscal_number: record.fiscal_number.to_owned(),
-        timestamp: record.timestamp,
-        kind: record.kind.as_str().to_owned(),
-        total: record.total.to_owned(),
-        currency: record.currency.to_owned(),
-        authority_id: record.authority_id.to_owned(),
-        hidden_hash: record.hidden_hash(),
-        signature,
-        credential: None,
-    })?;
+    let payload = QrPayload::new(QrFields::of_online_seal(HOST, &record, signature))?;
     Ok((record.fiscal_number.to_owned(), payload.to_url()))
 }
 

@@ -277,18 +277,7 @@ impl Day {
     /// The receipt of an online seal: the record's public parts and the authority's signature.
     fn print_receipt(&mut self, clock: &str, what: &str, leaf: u64) -> Result<()> {
         let (record, signature) = self.group.record(leaf)?;
-        let payload = QrPayload::new(QrFields {
-            host: HOST.to_owned(),
-            fiscal_number: record.fiscal_number.to_owned(),
-            timestamp: record.timestamp,
-            kind: record.kind.as_str().to_owned(),
-            total: record.total.to_owned(),
-            currency: record.currency.to_owned(),
-            authority_id: record.authority_id.to_owned(),
-            hidden_hash: record.hidden_hash(),
-            signature: *signature,
-            credential: None,
-        })?;
+        let payload = QrPayload::new(QrFields::of_online_seal(HOST, &record, *signature))?;
         self.keep_receipt(clock, what, &payload);
         Ok(())
     }
