@@ -153,7 +153,7 @@ impl Default for RaftSection {
     fn default() -> Self {
         Self {
             heartbeat_ms: 100,
-            election_min_ms: 600,
+            election_min_ms: 700,
             election_max_ms: 1_000,
             keep_entries: 1_000,
             snapshot_log_bytes: 128 << 20,
@@ -366,9 +366,9 @@ impl NodeConfig {
             "must be 10 to 10,000",
         )?;
         rule(
-            raft.election_min_ms >= raft.heartbeat_ms * 3,
+            raft.election_min_ms >= raft.election_max_ms / 2 + raft.heartbeat_ms * 2,
             "raft.election_min_ms",
-            "must be at least three heartbeats",
+            "must be at least half of election_max_ms and two heartbeats",
         )?;
         rule(
             raft.election_max_ms > raft.election_min_ms && raft.election_max_ms <= 120_000,

@@ -289,6 +289,11 @@ impl Groups {
         stopped
     }
 
+    /// Whether a group has a directory here, open or not.
+    pub fn is_known(&self, group: u64) -> bool {
+        self.disk.exists(&self.dir.join(group.to_string())).unwrap_or(true)
+    }
+
     /// Groups that did not open the last time: they have a directory here, and are not hosted.
     pub fn unopened(&self) -> Vec<u64> {
         let names = self.disk.list(&self.dir).unwrap_or_default();

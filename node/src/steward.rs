@@ -20,6 +20,8 @@ pub const PLACEMENT_KIND: &str = "group-placement";
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// A leader stays at least so long before it moves for the region's sake.
 const SETTLED: Duration = Duration::from_secs(5);
+/// A transfer that did not happen is asked for again after so long.
+const TRANSFER_PAUSE: Duration = Duration::from_secs(2);
 /// A clock may be out of agreement for so long before leadership moves.
 const UNSYNCED_MAX: Duration = Duration::from_secs(1);
 /// A voter further behind is not given the lead.
@@ -62,6 +64,7 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
     let own = context.identity.node;
     let mut leading_since: Option<Instant> = None;
     let mut unsynced_since: Option<Instant> = None;
+    let mut asked: Option<Instant> = None;
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -83,7 +86,9 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
         let settled = leading_since.is_some_and(|since| since.elapsed() >= SETTLED);
         let preferred = preferred_region(&groups, hosted.handle.group());
         let view = View { own, status: &status, unfit, preferred: preferred.as_deref(), settled };
-        if let Some(to) = target(&view) {
+        let pausing = asked.is_some_and(|asked| asked.elapsed() < TRANSFER_PAUSE);
+        if let Some(to) = target(&view).filter(|_| !pausing) {
+            asked = Some(Instant::now());
             tracing::info!(group = hosted.handle.group(), to, unfit, "leadership moves");
             if let Err(error) = hosted.handle.transfer(to).await {
                 tracing::warn!(group = hosted.handle.group(), to, %error, "it did not move");

@@ -44,7 +44,7 @@ fn what_cannot_be_is_named() {
             "signer",
         ),
         ("[tls]", "[raft]\nheartbeat_ms = 5\n[tls]", "heartbeat_ms"),
-        ("[tls]", "[raft]\nelection_min_ms = 200\n[tls]", "election_min_ms"),
+        ("[tls]", "[raft]\nelection_min_ms = 600\n[tls]", "election_min_ms"),
         ("[tls]", "[raft]\nelection_max_ms = 600\n[tls]", "election_max_ms"),
         ("[tls]", "[limits]\nbatch_bytes_max = 1000\n[tls]", "batch_bytes_max"),
         ("[tls]", "[limits]\nqueue_bytes_max = 1000000\n[tls]", "queue_bytes_max"),

@@ -67,10 +67,17 @@ impl PeerService {
         Ok(from)
     }
 
-    /// A group, opened when a peer speaks of it first.
+    /// A group, opened when a peer speaks of it first. One that is here and does not open is tried again
+    /// by the node itself, not by every message.
     async fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
         if group > DATA_GROUPS_MAX {
             return Err(Status::invalid_argument(format!("there is no group {group}")));
+        }
+        if let Some(hosted) = self.groups.get(group) {
+            return Ok(hosted);
+        }
+        if self.groups.is_known(group) {
+            return Err(Status::unavailable(format!("group {group} is not open on this node now")));
         }
         let opened = self.groups.open(group).await;
         opened.map_err(|error| Status::unavailable(error.to_string()))

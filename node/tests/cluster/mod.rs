@@ -73,7 +73,7 @@ fn config(dir: &Path, id: u64, rpc: SocketAddr) -> NodeConfig {
         },
         raft: RaftSection {
             heartbeat_ms: 100,
-            election_min_ms: 500,
+            election_min_ms: 700,
             election_max_ms: 1_000,
             keep_entries: 8,
             durable_interval_ms: 100,

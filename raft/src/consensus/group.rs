@@ -1,7 +1,7 @@
 //! One group on this node: its log, its replica and its Raft.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::consensus::recover::recover;
 use crate::consensus::state_machine::{SnapshotData, StateMachine, blocking};
 use crate::consensus::{Member, Proposal, RaftMembership, TypeConfig};
 use crate::disk::Disk;
-use crate::store::{ApplyReply, Incoming, Recovery, Replica, ReplicaOptions, Step};
+use crate::store::{ApplyReply, Incoming, Replica, ReplicaOptions, Step};
 use crate::wal::{GroupLog, Wal};
 
 /// What a node is to a group.
@@ -103,8 +103,6 @@ pub struct GroupHandle {
     raft: Raft<TypeConfig, StateMachine>,
     replica: Arc<Replica>,
     log: GroupLog,
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
     recovering: watch::Sender<Option<Arc<str>>>,
     incoming: Mutex<Option<Incoming>>,
 }
@@ -149,8 +147,7 @@ impl GroupHandle {
             tracing::warn!(group, why, "the replica is recovering: it neither votes nor leads");
         }
         let (recovering, _) = watch::channel(recovering.map(Into::into));
-        let dir = dir.to_owned();
-        Ok(Self { group, raft, replica, log, disk, dir, recovering, incoming: Mutex::new(None) })
+        Ok(Self { group, raft, replica, log, recovering, incoming: Mutex::new(None) })
     }
 
     /// Why the replica neither votes nor leads: it may have forgotten something.
@@ -165,7 +162,9 @@ impl GroupHandle {
             return Ok(false);
         }
         self.log.clear_damage().await?;
-        blocking(|| Recovery::clear(&*self.disk, &self.dir))?;
+        if !blocking(|| self.replica.end_recovery())? {
+            return Ok(false);
+        }
         self.recovering.send_replace(None);
         tracing::info!(group = self.group, "the replica has recovered");
         Ok(true)

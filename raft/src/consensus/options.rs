@@ -33,11 +33,14 @@ pub(crate) fn raft_config(
     options: &GroupOptions,
     may_lead: bool,
 ) -> Result<Config, openraft::ConfigError> {
+    // A follower waits for the lease, which openraft makes as long as the longest election time-out, and
+    // then for its own time-out. What is configured is both together.
+    let lease_ms = options.election_max_ms / 2;
     let config = Config {
         cluster_name: format!("{}/{}", options.cluster, options.group),
         heartbeat_interval: options.heartbeat_ms,
-        election_timeout_min: options.election_min_ms,
-        election_timeout_max: options.election_max_ms,
+        election_timeout_min: options.election_min_ms.saturating_sub(lease_ms),
+        election_timeout_max: lease_ms,
         enable_pre_vote: Some(true),
         enable_elect: may_lead,
         // A follower whose disk lost something comes back with less than it acknowledged. It does not

@@ -269,6 +269,8 @@ pub struct Replica {
     progress: watch::Sender<Progress>,
     documents: broadcast::Sender<DocumentChange>,
     quarantined: AtomicBool,
+    /// Held while the group's recovery file is written or removed.
+    recovery_file: Mutex<()>,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -312,6 +314,7 @@ impl Replica {
             progress,
             documents: broadcast::channel(DOCUMENT_CHANGES).0,
             quarantined: AtomicBool::new(false),
+            recovery_file: Mutex::default(),
         })
     }
 
@@ -373,9 +376,20 @@ impl Replica {
         tracing::error!(group = self.group(), why, "the replica is in quarantine");
         self.progress.send_modify(|progress| progress.stopped = Some(why.into()));
         let kept = Recovery { step: Step::Quarantine, vote: None, why: why.to_owned() };
+        let _one = self.recovery_file.lock().expect("no holder panics");
         if let Err(error) = kept.write(&*self.disk, &self.dir) {
             tracing::error!(group = self.group(), %error, "the quarantine does not outlive a restart");
         }
+    }
+
+    /// Forgets a recovery that has ended; says whether it has. A quarantine does not end so.
+    pub(crate) fn end_recovery(&self) -> Result<bool, StoreError> {
+        let _one = self.recovery_file.lock().expect("no holder panics");
+        if self.quarantined() {
+            return Ok(false);
+        }
+        Recovery::clear(&*self.disk, &self.dir)?;
+        Ok(true)
     }
 
     /// Whether it waits for an operator.
