@@ -11,6 +11,7 @@
 //! known is answered as unknown.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,10 @@ const HOUSEKEEPING: Duration = Duration::from_millis(50);
 const ATTACH_MAX: usize = 8_192;
 /// Records signed in one go after a change of leader.
 const BACKFILL_MAX: u64 = 2_000;
+/// How long a record may stay unsigned before it is signed a second time.
+const UNSIGNED_PATIENCE: Duration = Duration::from_millis(200);
+/// Signatures that wait for the log; about 100 bytes each.
+const SIGNATURES_HELD_MAX: usize = 1 << 18;
 /// Between two cuts, when there is something new.
 const CUT_INTERVAL: Duration = Duration::from_secs(1);
 /// An idle group's clock is moved this often.
@@ -90,6 +95,8 @@ pub struct Batcher {
     /// Signatures that the log does not have yet, by leaf.
     signatures: BTreeMap<u64, [u8; 64]>,
     attaching: bool,
+    /// The first leaf without a signature, and since when it is the first.
+    unsigned_since: Option<(u64, Instant)>,
     term: Option<u64>,
     last_cut: Instant,
     /// The tree's size at the last cut that this leader proposed.
@@ -159,6 +166,7 @@ impl Batcher {
             carried: None,
             signatures: BTreeMap::new(),
             attaching: false,
+            unsigned_since: None,
             term: None,
             last_cut: now,
             cut_leaves: 0,
@@ -195,6 +203,10 @@ impl Batcher {
 
     fn note(&mut self, finished: Finished) {
         self.signatures.extend(finished.signatures);
+        // Records that are let go here are signed again when their turn comes.
+        while self.signatures.len() > SIGNATURES_HELD_MAX {
+            self.signatures.pop_last();
+        }
         if finished.attached {
             self.attaching = false;
         }
@@ -340,13 +352,16 @@ impl Batcher {
     /// What a leader does of itself: signs what an earlier leader left, attaches signatures, cuts and
     /// decides checkpoints, moves an idle group's clock.
     async fn keep_house(&mut self, room: bool) {
-        let Some(term) = self.leading().filter(|_| room) else { return };
+        let Some(term) = self.leading() else { return };
         let progress = self.handle.replica().progress().borrow().clone();
         if progress.stopped.is_some() {
             return;
         }
-        if self.in_flight.is_empty() {
-            self.backfill(&progress).await;
+        if let Some(missing) = self.unsigned(&progress) {
+            self.backfill(missing).await;
+        }
+        if !room {
+            return;
         }
         let mut own = Vec::new();
         let attached = self.attach(&mut own);
@@ -396,16 +411,28 @@ impl Batcher {
         })
     }
 
-    /// Signs committed records that have no signature in the log and none here.
-    async fn backfill(&mut self, progress: &Progress) {
+    /// The first records that have no signature in the log and none here, unless theirs may be on the way: while
+    /// entries are in flight, the log has to have stood still at the same leaf for a while.
+    fn unsigned(&mut self, progress: &Progress) -> Option<Range<u64>> {
         let from = progress.signed_leaves;
-        let end = progress.leaves.min(from + BACKFILL_MAX);
-        let missing: Vec<u64> =
-            (from..end).filter(|leaf| !self.signatures.contains_key(leaf)).collect();
-        if missing.is_empty() {
-            return;
+        let held = self.signatures.range(from..).next().map_or(progress.leaves, |(leaf, _)| *leaf);
+        let end = held.min(progress.leaves).min(from + BACKFILL_MAX);
+        if end <= from {
+            self.unsigned_since = None;
+            return None;
         }
+        let since = match self.unsigned_since {
+            Some((leaf, since)) if leaf == from => since,
+            _ => Instant::now(),
+        };
+        self.unsigned_since = Some((from, since));
+        let waited = since.elapsed() >= UNSIGNED_PATIENCE;
+        (waited || self.in_flight.is_empty()).then_some(from..end)
+    }
+
+    async fn backfill(&mut self, missing: Range<u64>) {
         let (context, replica) = (self.context.clone(), self.handle.replica().clone());
+        let missing: Vec<u64> = missing.collect();
         let signing = move || records::sign_leaves(&context, &replica, &missing);
         match tokio::task::spawn_blocking(signing).await {
             Ok(Ok(signed)) => self.signatures.extend(signed),

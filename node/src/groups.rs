@@ -12,7 +12,7 @@ use fiscus_raft::consensus::{
 };
 use fiscus_raft::disk::Disk;
 use fiscus_raft::store::{Holders, Recovery, Step, StoreError};
-use fiscus_raft::wal::Wal;
+use fiscus_raft::wal::{Lagging, Wal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -28,8 +28,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const CUTS_KEPT: usize = 16;
 /// Between two looks at how much log a group has.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A snapshot of fewer new entries frees next to nothing.
-const SNAPSHOT_ENTRIES_MIN: u64 = 64;
+/// A group's log is never longer than this because its snapshots are large.
+const LOG_BYTES_MAX: u64 = 1 << 30;
+/// A group that is not snapshotted again within this time, however much it writes.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often, and how long, a group that is closed waits for its last readers.
 const CLOSE_POLL: Duration = Duration::from_millis(10);
@@ -87,6 +89,8 @@ pub struct Groups {
     wal: Wal,
     dir: PathBuf,
     hosted: RwLock<BTreeMap<u64, Arc<Hosted>>>,
+    /// Snapshots that go out share a limit.
+    snapshot_turn: Arc<tokio::sync::Mutex<()>>,
     /// Held while a group is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
     /// Groups that were closed, as long as somebody reads them.
@@ -103,6 +107,7 @@ impl Groups {
             wal,
             dir,
             hosted: RwLock::default(),
+            snapshot_turn: Arc::default(),
             opening: tokio::sync::Mutex::new(()),
             leaving: Mutex::default(),
         }
@@ -170,8 +175,10 @@ impl Groups {
             index_cache_bytes: config.limits.index_cache_bytes,
             network: NetworkOptions {
                 snapshot_bytes_per_s: config.raft.snapshot_send_bytes_per_s,
+                snapshot_turn: self.snapshot_turn.clone(),
                 ..NetworkOptions::default()
             },
+            stages: self.context.metrics.stages.clone(),
         };
         let dir = self.dir.join(group.to_string());
         let pool = self.context.pool.clone();
@@ -374,17 +381,54 @@ impl Hosted {
     }
 }
 
+/// How long a group's log is.
+#[derive(Debug, Clone, Copy)]
+struct LogLength {
+    /// Bytes behind the last snapshot.
+    fresh: u64,
+    /// Bytes of all groups' log that cannot go because of this group; 0 when it keeps none from going.
+    pinned: u64,
+    /// Whether the log copies forward what is behind the snapshot, so that it pins nothing.
+    copied: bool,
+}
+
+/// Whether a snapshot would make the log shorter. One rewrites all rows, so a group with many may have more log.
+fn wants_snapshot(log: LogLength, limit: u64, row_bytes: impl FnOnce() -> u64) -> bool {
+    let pinned = if log.copied { 0 } else { log.pinned };
+    let most = log.fresh.max(pinned);
+    most >= limit && most >= (row_bytes() / 2).min(LOG_BYTES_MAX)
+}
+
 /// Makes a snapshot when there is much log. A group that lags keeps others' segments alive with entries
 /// that nobody has asked for in a long time: it keeps none behind its snapshot, and the few that are left are
 /// copied forward.
-async fn shorten_log(hosted: &Hosted, much: bool, lags: bool) -> Result<(), ClusterChange> {
-    let status = hosted.handle.status();
-    let fresh = status.applied.saturating_sub(status.snapshot);
-    if (lags || much) && fresh >= SNAPSHOT_ENTRIES_MIN {
-        return hosted.handle.trigger_snapshot().await;
+async fn shorten_log(
+    hosted: &Hosted,
+    wal: &Wal,
+    limit: u64,
+    last: &mut Option<Instant>,
+) -> Result<(), ClusterChange> {
+    let handle = &hosted.handle;
+    let lagging = wal.lagging().into_iter().find(|known| known.group == handle.group());
+    let status = handle.status();
+    let fresh = handle.log().bytes_after(status.snapshot);
+    let pinned = |known: &Lagging| wal.segment_bytes().saturating_mul(known.segments_behind as u64);
+    let length = LogLength {
+        fresh,
+        pinned: lagging.as_ref().map_or(0, pinned),
+        copied: wal.copies_forward(status.last_log.saturating_sub(status.snapshot), fresh),
+    };
+    let row_bytes = || {
+        let newest = handle.replica().newest_snapshot();
+        newest.ok().flatten().map_or(0, |known| known.row_bytes())
+    };
+    let rested = last.is_none_or(|last| last.elapsed() >= SNAPSHOT_PAUSE);
+    if rested && wants_snapshot(length, limit, row_bytes) {
+        *last = Some(Instant::now());
+        return handle.trigger_snapshot().await;
     }
-    if lags {
-        return hosted.handle.purge_to_snapshot().await;
+    if lagging.is_some() {
+        return handle.purge_to_snapshot().await;
     }
     Ok(())
 }
@@ -441,6 +485,7 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
     let mut durable = tokio::time::interval(Duration::from_millis(raft.durable_interval_ms));
     durable.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut log = tokio::time::interval(LOG_CHECK_INTERVAL);
+    let mut snapshotted = None;
     loop {
         tokio::select! {
             _ = durable.tick() => {
@@ -453,12 +498,39 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
                 }
             }
             _ = log.tick() => {
-                let much = wal.bytes_on_disk() >= raft.snapshot_log_bytes;
-                let lags = wal.lagging().iter().any(|known| known.group == hosted.handle.group());
-                if let Err(error) = shorten_log(&hosted, much, lags).await {
+                let limit = raft.snapshot_log_bytes;
+                if let Err(error) = shorten_log(&hosted, &wal, limit, &mut snapshotted).await {
                     tracing::warn!(group = hosted.handle.group(), %error, "the log stays long");
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_made_when_it_shortens_the_log() {
+        const MIB: u64 = 1 << 20;
+        let log = |fresh, pinned, copied| LogLength { fresh, pinned, copied };
+        type Case = (LogLength, u64, bool);
+        let rows: [Case; 8] = [
+            (log(127 * MIB, 0, false), 0, false),
+            (log(128 * MIB, 0, false), 0, true),
+            // What is kept behind a snapshot pins the log, but another snapshot would not help.
+            (log(MIB, 900 * MIB, true), 0, false),
+            (log(8 * MIB, 144 * MIB, false), 0, true),
+            // Many rows are not written again for little log,
+            (log(128 * MIB, 0, false), 600 * MIB, false),
+            (log(300 * MIB, 0, false), 600 * MIB, true),
+            // but the log is bounded.
+            (log(1_023 * MIB, 0, false), u64::MAX, false),
+            (log(1_024 * MIB, 0, false), u64::MAX, true),
+        ];
+        for (length, row_bytes, wanted) in rows {
+            assert_eq!(wants_snapshot(length, 128 * MIB, || row_bytes), wanted, "{length:?}");
         }
     }
 }

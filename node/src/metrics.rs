@@ -4,14 +4,10 @@
 //! sizes, offsets) are read when somebody asks.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-/// Upper bounds of the latency buckets, in microseconds.
-const BOUNDS_US: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 10_000_000,
-];
+use fiscus_raft::latency::{BUCKETS_US, Histogram, Stages};
 
 /// A count that only rises.
 #[derive(Debug, Default)]
@@ -27,23 +23,6 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How long something takes.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [AtomicU64; BOUNDS_US.len() + 1],
-    sum_us: AtomicU64,
-}
-
-impl Histogram {
-    /// Notes one.
-    pub fn observe(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let at = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[at].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +55,8 @@ pub struct Metrics {
     pub total: Histogram,
     /// A linearizable read's wait.
     pub read_index: Histogram,
+    /// What happens between proposal and application.
+    pub stages: Arc<Stages>,
 }
 
 /// One line of a metric: labels as they are printed, and the value.
@@ -118,8 +99,7 @@ impl Exposition {
 
     /// Adds a histogram.
     pub fn histogram(&mut self, name: &str, help: &str, of: &Histogram) {
-        let counts: Vec<u64> = of.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
-        self.buckets(name, help, &BOUNDS_US, &counts, of.sum_us.load(Ordering::Relaxed));
+        self.buckets(name, help, &BUCKETS_US, &of.counts(), of.sum_us());
     }
 
     /// Adds a histogram that somebody else keeps: `counts` has one more than `bounds_us`.
@@ -158,9 +138,13 @@ impl Exposition {
         for (name, help, counter) in counters {
             self.counter(name, help, counter.get());
         }
-        let histograms: [(&str, &str, &Histogram); 5] = [
+        let stages = &of.stages;
+        let histograms: [(&str, &str, &Histogram); 8] = [
             ("fiscus_queue_seconds", "From submission to the batch.", &of.queue),
             ("fiscus_commit_seconds", "From proposal to application.", &of.commit),
+            ("fiscus_append_seconds", "Until appended entries are durable here.", &stages.append),
+            ("fiscus_replicate_seconds", "Until a follower answers.", &stages.replicate),
+            ("fiscus_apply_seconds", "Applying one entry.", &stages.apply),
             ("fiscus_sign_seconds", "Signing an entry's records.", &of.sign),
             ("fiscus_submit_seconds", "From submission to the answer.", &of.total),
             ("fiscus_read_index_seconds", "A linearizable read's wait.", &of.read_index),
@@ -190,6 +174,8 @@ fn seconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -5,5 +5,6 @@ pub mod consensus;
 pub mod disk;
 pub mod entry;
 pub mod index;
+pub mod latency;
 pub mod store;
 pub mod wal;

@@ -1,7 +1,8 @@
 //! What gateways and device proxies ask.
 
+use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::Id;
@@ -14,10 +15,10 @@ use fiscus_proto::peer::ReadIndexRequest;
 use fiscus_proto::tls::Role;
 use fiscus_raft::consensus::{Lane, ReadIndexError};
 use fiscus_raft::entry::{DIRECTORY_GROUP, data_command, directory_command};
-use fiscus_raft::store::{AsOf, FoundRecord, Reading};
+use fiscus_raft::store::{AsOf, FoundRecord, Progress, Reading};
 use futures_util::{Stream, StreamExt};
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,7 +26,7 @@ use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::records::{self, SignedRecord};
-use crate::services::{group_view, outlets, require};
+use crate::services::{group_view, outlets, require, still_open};
 
 const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
@@ -35,6 +36,8 @@ const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 const READ_WAIT: Duration = Duration::from_secs(3);
 /// A submission without a limit of its own is given up after so long.
 const SUBMIT_WAIT: Duration = Duration::from_secs(10);
+/// A submission that takes longer is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// Answers of a submit stream that wait for the network.
 const ANSWERS_MAX: usize = 1_024;
 /// Records of a stream read at once.
@@ -145,12 +148,14 @@ impl LedgerService {
             0 => SUBMIT_WAIT,
             ms => Duration::from_millis(ms.into()),
         };
+        let began = Instant::now();
         let answer = match request.command {
             Some(command) if !directory && changes_directory(&command) => {
                 malformed("a device proxy may not change the directory")
             }
             command => self.answer(request.group, command, limit).await,
         };
+        trace(&request.traceparent, request.group, &answer, began.elapsed());
         wire::SubmitResponse { request: request.request, result: Some(answer) }
     }
 
@@ -207,6 +212,35 @@ pub(crate) fn journal_record(group: u64, record: SignedRecord) -> wire::JournalR
         record: record.record.into(),
         signature: record.signature.to_vec().into(),
     }
+}
+
+/// Logs what became of a submission, under the caller's trace id.
+fn trace(traceparent: &str, group: u64, answer: &Answer, took: Duration) {
+    let trace_id = trace_id(traceparent).unwrap_or_default();
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match answer {
+        Answer::Unknown(unknown) => {
+            tracing::warn!(trace_id, group, took_ms, detail = unknown.detail, "outcome unknown");
+        }
+        Answer::Refused(refused) => {
+            tracing::info!(trace_id, group, took_ms, code = refused.code, "refused");
+        }
+        Answer::Busy(busy) => tracing::info!(trace_id, group, took_ms, code = busy.code, "busy"),
+        Answer::Malformed(malformed) => {
+            tracing::warn!(trace_id, group, took_ms, detail = malformed.detail, "malformed");
+        }
+        Answer::NotLeader(_) => tracing::debug!(trace_id, group, took_ms, "not the leader"),
+        _ if took >= SLOW => tracing::info!(trace_id, group, took_ms, "slow"),
+        _ => tracing::debug!(trace_id, group, took_ms, "done"),
+    }
+}
+
+/// The trace id of a W3C trace context, if it is one.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (version.len() == 2 && trace.len() == 32 && hex(version) && hex(trace)).then_some(trace)
 }
 
 fn malformed(detail: &str) -> Answer {
@@ -377,12 +411,15 @@ impl Ledger for LedgerService {
         let to = if request.to_position == 0 { u64::MAX } else { request.to_position };
         let service = self.clone();
         let outlet_id = request.outlet_id;
+        let hosted = Arc::downgrade(&hosted);
         let pages = futures_util::stream::unfold(Some(request.from_position), move |from| {
             let (service, hosted) = (service.clone(), hosted.clone());
             let outlet_id = outlet_id.clone();
             async move {
                 let from = from?;
-                match service.page(&hosted, &outlet_id, from, to) {
+                let page = still_open(&hosted)
+                    .and_then(|hosted| service.page(&hosted, &outlet_id, from, to));
+                match page {
                     Err(status) => Some((vec![Err(status)], None)),
                     Ok(page) if page.is_empty() => None,
                     Ok(page) => {
@@ -455,16 +492,20 @@ impl Ledger for LedgerService {
         }
         let after = (!request.after.is_empty()).then_some(request.after);
         let kind = request.kind;
+        let hosted = Arc::downgrade(&hosted);
         let pages = futures_util::stream::unfold(Some(after), move |after| {
             let (hosted, kind) = (hosted.clone(), kind.clone());
             async move {
                 let after = after?;
-                let page =
-                    hosted.handle.replica().read().and_then(|reading| {
+                let page = still_open(&hosted).and_then(|hosted| {
+                    let reading = hosted.handle.replica().read();
+                    let page = reading.and_then(|reading| {
                         reading.documents(&kind, after.as_deref(), DOCUMENT_PAGE)
                     });
+                    page.map_err(|error| failed(&error))
+                });
                 match page {
-                    Err(error) => Some((vec![Err(failed(&error))], None)),
+                    Err(status) => Some((vec![Err(status)], None)),
                     Ok(page) => {
                         let last = page.last()?.0.to_string();
                         let page = page.into_iter().map(|(id, document)| {
@@ -496,7 +537,7 @@ impl Ledger for LedgerService {
             self.catch_up(&hosted).await?;
         }
         let after = (!request.after.is_empty()).then_some(request.after);
-        Ok(Response::new(Box::pin(outlets::rows(hosted, after))))
+        Ok(Response::new(Box::pin(outlets::rows(Arc::downgrade(&hosted), after))))
     }
 
     async fn read_group(
@@ -527,8 +568,11 @@ impl Ledger for LedgerService {
         let hosted = self.group(request.group)?;
         let (sender, receiver) = mpsc::channel(PAGE);
         let service = self.clone();
+        let (progress, weak) = (hosted.handle.replica().progress(), Arc::downgrade(&hosted));
+        drop(hosted);
         tokio::spawn(async move {
-            if let Err(status) = service.feed_into(&hosted, request.from_leaf, &sender).await {
+            let from = request.from_leaf;
+            if let Err(status) = service.feed_into(&weak, progress, from, &sender).await {
                 // The caller may have hung up.
                 let _ = sender.send(Err(status)).await;
             }
@@ -560,29 +604,41 @@ impl LedgerService {
         Ok(page)
     }
 
-    /// Sends every leaf from `next` on whose signature the log has, and goes on as they come.
-    async fn feed_into(
+    /// The leaves of a range, at most a page of them.
+    fn feed_page(
         &self,
         hosted: &Hosted,
+        leaves: Range<u64>,
+    ) -> Result<Vec<wire::FeedItem>, Status> {
+        let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
+        let moment = as_of(reading.as_of());
+        let item = |leaf| {
+            let found = reading.record(leaf).map_err(|error| failed(&error))?;
+            let record = found.map(|found| self.signed(hosted, found)).transpose()?;
+            Ok(wire::FeedItem { as_of: Some(moment), leaf, record })
+        };
+        leaves.take(PAGE).map(item).collect()
+    }
+
+    /// Sends every leaf from `next` on whose signature the log has, and goes on as they come. Nothing of the
+    /// group is held while a slow caller is waited for.
+    async fn feed_into(
+        &self,
+        hosted: &Weak<Hosted>,
+        mut progress: watch::Receiver<Progress>,
         mut next: u64,
         sender: &mpsc::Sender<Result<wire::FeedItem, Status>>,
     ) -> Result<(), Status> {
-        let mut progress = hosted.handle.replica().progress();
         loop {
             let signed = progress.borrow_and_update().signed_leaves;
             while next < signed {
-                let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
-                let end = signed.min(next + PAGE as u64);
-                for leaf in next..end {
-                    let found = reading.record(leaf).map_err(|error| failed(&error))?;
-                    let record = found.map(|found| self.signed(hosted, found)).transpose()?;
-                    let moment = Some(as_of(reading.as_of()));
-                    let item = wire::FeedItem { as_of: moment, leaf, record };
+                let page = self.feed_page(&*still_open(hosted)?, next..signed)?;
+                next += page.len() as u64;
+                for item in page {
                     if sender.send(Ok(item)).await.is_err() {
                         return Ok(());
                     }
                 }
-                next = end;
             }
             // A feed of a group that has stopped is let go, so that the group can be opened anew.
             let more = progress.wait_for(|now| now.signed_leaves > next || now.stopped.is_some());
@@ -594,6 +650,20 @@ impl LedgerService {
                 }
                 () = sender.closed() => return Ok(()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_trace_context_only() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
+        for wrong in ["", "00", "00-", "00-xyz-1-1", "00-4BF92F3577B34DA6A3CE929D0E0E4736-1-1"] {
+            assert_eq!(trace_id(wrong), None, "{wrong}");
         }
     }
 }

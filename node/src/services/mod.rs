@@ -8,10 +8,21 @@ mod members;
 mod outlets;
 pub(crate) mod peer;
 
+use std::sync::{Arc, Weak};
+
 use fiscus_proto::tls::{Role, peer_roles};
 use tonic::{Request, Status};
 
 use crate::context::NodeContext;
+use crate::groups::Hosted;
+
+/// A group that answers are read from page by page. Between two pages nobody holds it, so that a slow caller
+/// does not keep it from being opened anew.
+fn still_open(hosted: &Weak<Hosted>) -> Result<Arc<Hosted>, Status> {
+    hosted
+        .upgrade()
+        .ok_or_else(|| Status::unavailable("the group was closed on this node; ask again"))
+}
 
 /// Checks that whoever asks has one of the roles. Without certificates everybody on the loopback is
 /// everybody.

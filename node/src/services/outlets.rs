@@ -3,7 +3,7 @@
 //! Invariant: a page is read at one moment, so no row is torn; different pages may be of different
 //! moments, and an outlet that is registered meanwhile may be in or not.
 
-use std::sync::Arc;
+use std::sync::Weak;
 
 use fiscus_ledger::state::table::Row;
 use fiscus_proto::ledger as wire;
@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt};
 use tonic::Status;
 
 use super::ledger::failed;
+use super::still_open;
 use crate::groups::Hosted;
 
 /// Outlets read at once.
@@ -18,13 +19,14 @@ const PAGE: usize = 200;
 
 /// Every outlet behind `after`, in the order of their stored keys.
 pub(super) fn rows(
-    hosted: Arc<Hosted>,
+    hosted: Weak<Hosted>,
     after: Option<String>,
 ) -> impl Stream<Item = Result<wire::OutletRow, Status>> + Send {
     let pages = futures_util::stream::unfold(Some(after), move |after| {
         let hosted = hosted.clone();
         async move {
-            let page = page(&hosted, after?.as_deref());
+            let after = after?;
+            let page = still_open(&hosted).and_then(|hosted| page(&hosted, after.as_deref()));
             match page {
                 Err(status) => Some((vec![Err(status)], None)),
                 Ok(page) => {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::NodeContext;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
-use crate::services::require;
+use crate::services::{require, still_open};
 
 /// Leaves sent in one repair call.
 const FETCH_LEAVES_MAX: u64 = 10_000;
@@ -276,7 +276,9 @@ impl Peer for PeerService {
         let request = request.into_inner();
         let hosted = self.group(request.group).await?;
         let to = request.to.min(request.from.saturating_add(FETCH_LEAVES_MAX));
+        let hosted = Arc::downgrade(&hosted);
         let leaves = (request.from..to).map(move |leaf| {
+            let hosted = still_open(&hosted)?;
             let read = || -> Result<_, fiscus_raft::store::StoreError> {
                 let reading = hosted.handle.replica().read()?;
                 Ok((reading.leaf(leaf)?, reading.record(leaf)?))

@@ -130,13 +130,20 @@ impl GroupHandle {
         let replica = Arc::new(replica);
         let config = raft_config(&options, recovering.is_none())
             .map_err(|error| OpenError::Options { group, detail: error.to_string() })?;
-        let network = Network { group, pool, disk: disk.clone(), options: options.network.clone() };
-        let store = LogStore::new(log.clone(), options.append_bytes_max);
+        let stages = options.stages.clone();
+        let network = Network {
+            group,
+            pool,
+            disk: disk.clone(),
+            options: options.network.clone(),
+            stages: stages.clone(),
+        };
+        let store = LogStore::new(log.clone(), options.append_bytes_max, stages.clone());
         let flushed = {
             let log = log.clone();
             Arc::new(move || log.flushed())
         };
-        let machine = StateMachine::new(replica.clone(), flushed);
+        let machine = StateMachine::new(replica.clone(), flushed, stages);
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| OpenError::Raft { group, detail: error.to_string() })?;

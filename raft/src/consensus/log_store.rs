@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::time::Instant;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -11,6 +13,7 @@ use crate::consensus::convert::{
     entry_from_bytes, entry_to_wal, log_id_from_wal, log_id_to_wal, vote_from_wal, vote_to_wal,
 };
 use crate::consensus::{RaftEntry, RaftLogId, RaftVote, TypeConfig};
+use crate::latency::Stages;
 use crate::wal::{GroupLog, WalError};
 
 /// The log of one group.
@@ -19,11 +22,12 @@ pub(crate) struct LogStore {
     log: GroupLog,
     /// One message to a follower carries at most this many bytes of entries.
     read_bytes_max: usize,
+    stages: Arc<Stages>,
 }
 
 impl LogStore {
-    pub(crate) fn new(log: GroupLog, read_bytes_max: usize) -> Self {
-        Self { log, read_bytes_max }
+    pub(crate) fn new(log: GroupLog, read_bytes_max: usize, stages: Arc<Stages>) -> Self {
+        Self { log, read_bytes_max, stages }
     }
 
     fn read(&self, range: impl RangeBounds<u64>, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
@@ -94,7 +98,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(|entry| entry_to_wal(&entry)).collect();
-        let done = Box::new(|result: Result<(), WalError>| {
+        let (stages, began) = (self.stages.clone(), Instant::now());
+        let done = Box::new(move |result: Result<(), WalError>| {
+            stages.append.observe(began.elapsed());
             callback.io_completed(result.map_err(failed));
         });
         self.log.append(entries, done).await.map_err(failed)

@@ -1,9 +1,10 @@
 //! openraft's calls to other nodes.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use fiscus_proto::peer;
 use futures_util::{Stream, StreamExt};
@@ -26,6 +27,7 @@ use crate::consensus::peers::{Lane, Peer, PeerPool};
 use crate::consensus::state_machine::SnapshotData;
 use crate::consensus::{Member, RaftVote, TypeConfig};
 use crate::disk::Disk;
+use crate::latency::Stages;
 
 type Rpc = RPCError<TypeConfig>;
 
@@ -39,11 +41,17 @@ pub struct NetworkOptions {
     pub snapshot_part_bytes: usize,
     /// Bytes of snapshots a second, so that entries have room; 0 means no limit.
     pub snapshot_bytes_per_s: u64,
+    /// Whose turn it is: those who have the same one share the limit.
+    pub snapshot_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for NetworkOptions {
     fn default() -> Self {
-        Self { snapshot_part_bytes: 1 << 20, snapshot_bytes_per_s: 64 << 20 }
+        Self {
+            snapshot_part_bytes: 1 << 20,
+            snapshot_bytes_per_s: 64 << 20,
+            snapshot_turn: Arc::default(),
+        }
     }
 }
 
@@ -54,6 +62,7 @@ pub(crate) struct Network {
     pub(crate) pool: PeerPool,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: NetworkOptions,
+    pub(crate) stages: Arc<Stages>,
 }
 
 /// One group's connection to one node, for one purpose.
@@ -65,6 +74,22 @@ pub(crate) struct Connection {
     client: Result<Peer, String>,
     disk: Arc<dyn Disk>,
     options: NetworkOptions,
+    stages: Arc<Stages>,
+}
+
+/// When the messages were sent that are not answered yet, in their order; nothing for those without entries.
+#[derive(Debug, Default)]
+struct SentTimes(Mutex<VecDeque<Option<Instant>>>);
+
+impl SentTimes {
+    fn sent(&self, entries: bool) {
+        let now = entries.then(Instant::now);
+        self.0.lock().expect("no holder panics").push_back(now);
+    }
+
+    fn answered(&self) -> Option<Instant> {
+        self.0.lock().expect("no holder panics").pop_front().flatten()
+    }
 }
 
 impl Network {
@@ -77,6 +102,7 @@ impl Network {
             client: client.map_err(|error| error.to_string()),
             disk: self.disk.clone(),
             options: self.options.clone(),
+            stages: self.stages.clone(),
         }
     }
 }
@@ -202,6 +228,7 @@ impl Connection {
                 let micros = bytes as u64 * 1_000_000;
                 // No limit, no pause.
                 if let Some(pause) = micros.checked_div(options.snapshot_bytes_per_s) {
+                    let _turn = options.snapshot_turn.lock().await;
                     tokio::time::sleep(Duration::from_micros(pause)).await;
                 }
                 let read = super::state_machine::blocking(|| dir.read(&*disk, &name, at, bytes));
@@ -260,12 +287,24 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         Box::pin(async move {
             let mut client = self.client()?;
             let group = self.group;
-            let requests = input.map(move |request| append_message(group, &request));
+            let sent = Arc::new(SentTimes::default());
+            let noted = sent.clone();
+            let requests = input.map(move |request| {
+                noted.sent(!request.entries.is_empty());
+                append_message(group, &request)
+            });
             // A stream is made once and lives long: making it may take a new connection.
             let limit = option.hard_ttl().max(STREAM_SETUP);
             let call = client.append(requests);
             let answers = self.within(RPCTypes::AppendEntries, limit, call).await?;
-            let answers: BoxStream<'s, _> = Box::pin(answers.map(append_result));
+            let stages = self.stages.clone();
+            let answers = answers.map(move |answer| {
+                if let Some(sent) = sent.answered() {
+                    stages.replicate.observe(sent.elapsed());
+                }
+                append_result(answer)
+            });
+            let answers: BoxStream<'s, _> = Box::pin(answers);
             Ok(answers)
         })
     }

@@ -1,8 +1,11 @@
 //! How a group is run, and what openraft is told of it.
 
+use std::sync::Arc;
+
 use openraft::{Config, SnapshotPolicy};
 
 use crate::consensus::network::NetworkOptions;
+use crate::latency::Stages;
 
 /// How a group is run.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct GroupOptions {
     pub index_cache_bytes: usize,
     /// How other nodes are spoken to.
     pub network: NetworkOptions,
+    /// Where the time goes.
+    pub stages: Arc<Stages>,
 }
 
 pub(crate) fn raft_config(

@@ -1,9 +1,11 @@
 //! openraft's state machine over the replica of a group.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fiscus_proto::peer::SnapshotManifest;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -12,6 +14,7 @@ use crate::consensus::convert::{
     log_id_from_proto, log_id_to_wal, membership_to_proto, stored_membership,
 };
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
+use crate::latency::Stages;
 use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir};
 use crate::wal::LogId;
 
@@ -40,34 +43,47 @@ pub(crate) struct SnapshotData {
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
     flushed: Flushed,
+    stages: Arc<Stages>,
 }
 
 /// Builds snapshots beside apply.
-#[derive(Debug)]
 pub(crate) struct SnapshotBuilder {
     replica: Arc<Replica>,
+    flushed: Flushed,
     /// Taken when it is built.
     begun: Mutex<Option<io::Result<SnapshotBuild>>>,
 }
 
-impl StateMachine {
-    pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed) -> Self {
-        Self { replica, flushed }
+impl SnapshotBuilder {
+    async fn build(&mut self) -> io::Result<SnapshotDir> {
+        let begun = self.begun.get_mut().expect("no holder panics").take();
+        let build =
+            begun.unwrap_or_else(|| Err(io::Error::other("this snapshot was built already")))?;
+        self.wait_until_durable(build.log_id()).await?;
+        let replica = self.replica.clone();
+        let built = tokio::task::spawn_blocking(move || replica.write_snapshot(build)).await;
+        built.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
-    async fn begin_snapshot(&self) -> io::Result<SnapshotBuild> {
+    /// A snapshot never shows more than what this node has made durable, its log included: entries are
+    /// applied because a majority has them, while this node may still be writing.
+    async fn wait_until_durable(&self, id: Option<LogId>) -> io::Result<()> {
         for _ in 0..FLUSH_POLLS {
-            if let Some(build) = blocking(|| self.replica.begin_snapshot((self.flushed)()))? {
-                return Ok(build);
+            blocking(|| self.replica.flush((self.flushed)()))?;
+            if self.replica.durable() >= id {
+                return Ok(());
             }
-            // The entries are applied because a majority has them; this node is still writing.
             tokio::time::sleep(FLUSH_POLL).await;
         }
-        Err(io::Error::other(format!(
-            "no snapshot of group {}: the log of this node stays behind what was applied; \
-             look at the disk of the log",
-            self.replica.group()
-        )))
+        Err(io::Error::other(
+            "the log of this node stays behind what was applied; look at the disk of the log",
+        ))
+    }
+}
+
+impl StateMachine {
+    pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed, stages: Arc<Stages>) -> Self {
+        Self { replica, flushed, stages }
     }
 }
 
@@ -93,17 +109,26 @@ fn to_snapshot(dir: SnapshotDir) -> io::Result<RaftSnapshot> {
     Ok(Snapshot { meta, snapshot: SnapshotData { dir, prepared: None } })
 }
 
+/// A snapshot of nothing, which is older than every other and changes nothing.
+fn nothing() -> io::Result<RaftSnapshot> {
+    to_snapshot(SnapshotDir::at(PathBuf::new(), SnapshotManifest::default()))
+}
+
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
-        let begun = self.begun.get_mut().expect("no holder panics").take();
-        let build =
-            begun.unwrap_or_else(|| Err(io::Error::other("this snapshot was built already")))?;
-        let built = tokio::task::spawn_blocking(move || build.run()).await;
-        let dir = built.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let group = self.replica.group();
+        let dir = match self.build().await {
+            Ok(dir) => dir,
+            // Raft would end the group for it. It goes on with its longer log, and asks again.
+            Err(error) => {
+                tracing::error!(group, %error, "no snapshot is made; it is tried again");
+                return nothing();
+            }
+        };
         tracing::info!(
-            group = self.replica.group(),
+            group,
             index = dir.log_id().map_or(0, |id| id.index),
             bytes = dir.bytes(),
             "a snapshot is complete"
@@ -128,6 +153,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = log_id_to_wal(&entry.log_id);
+            let began = Instant::now();
             let reply = blocking(|| match &entry.payload {
                 EntryPayload::Blank => {
                     self.replica.apply_internal(id, None).map(|()| ApplyReply::Internal)
@@ -138,6 +164,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     self.replica.apply_internal(id, Some(membership)).map(|()| ApplyReply::Internal)
                 }
             })?;
+            self.stages.apply.observe(began.elapsed());
             if let Some(responder) = responder {
                 responder.send(reply);
             }
@@ -149,8 +176,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let begun = self.begin_snapshot().await;
-        SnapshotBuilder { replica: self.replica.clone(), begun: Mutex::new(Some(begun)) }
+        let begun = self.replica.begin_snapshot().map_err(io::Error::from);
+        let begun = Mutex::new(Some(begun));
+        SnapshotBuilder { replica: self.replica.clone(), flushed: self.flushed.clone(), begun }
     }
 
     async fn install_snapshot(

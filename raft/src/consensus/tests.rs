@@ -31,8 +31,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         let replica = Replica::open(disk, &path.join("groups/1"), options).expect("open");
         // The suite applies entries that it never appends, so that the log cannot say what is on disk.
         let flushed = Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX }));
-        let machine = StateMachine::new(Arc::new(replica), flushed);
-        Ok(((wal, home), LogStore::new(log, 1 << 20), machine))
+        let machine = StateMachine::new(Arc::new(replica), flushed, Arc::default());
+        Ok(((wal, home), LogStore::new(log, 1 << 20, Arc::default()), machine))
     }
 }
 

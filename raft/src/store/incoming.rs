@@ -10,8 +10,8 @@ use fiscus_proto::peer::{FileWanted, SnapshotFile, SnapshotManifest};
 use crate::disk::{Disk, OpenHow};
 use crate::store::replica::Replica;
 use crate::store::snapshot::{
-    SnapshotDir, SnapshotError, adopt, copy_file, hash_file, io_error, is_file_name, read_manifest,
-    sync_dirs, write_manifest,
+    Pins, SnapshotDir, SnapshotError, adopt, copy_file, hash_file, io_error, is_file_name,
+    read_manifest, sync_dirs, write_manifest,
 };
 
 /// A snapshot's file has at most this many bytes, so that a wrong manifest cannot fill the disk.
@@ -38,6 +38,7 @@ pub struct Incoming {
     group_dir: PathBuf,
     dir: PathBuf,
     manifest: SnapshotManifest,
+    pins: Pins,
 }
 
 impl Replica {
@@ -52,18 +53,28 @@ impl Replica {
         let dir = parent.join(format!("{index:016x}"));
         let disk = &self.disk;
         disk.create_dir_all(&parent).map_err(io_error("make", &parent))?;
-        for name in disk.list(&parent).map_err(io_error("list", &parent))? {
-            let other = parent.join(name);
-            if other != dir || read_manifest(&**disk, &dir).ok().as_ref() != Some(&manifest) {
-                disk.remove_dir_all(&other).map_err(io_error("remove", &other))?;
-            }
+        if disk.exists(&dir).map_err(io_error("look for", &dir))?
+            && read_manifest(&**disk, &dir).ok().as_ref() != Some(&manifest)
+        {
+            disk.remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
         }
         if !disk.exists(&dir).map_err(io_error("look for", &dir))? {
             disk.create_dir_all(&dir).map_err(io_error("make", &dir))?;
             write_manifest(&**disk, &dir, &manifest)?;
         }
-        let incoming = Incoming { disk: disk.clone(), group_dir: self.dir.clone(), dir, manifest };
-        let wanted = incoming.missing(&self.open_state().dir)?;
+        // What an older offer has brought already need not travel again.
+        let names = disk.list(&parent).map_err(io_error("list", &parent))?;
+        let older = names.into_iter().map(|name| parent.join(name)).filter(|other| *other != dir);
+        let older: Vec<PathBuf> = older.collect();
+        let (group_dir, pins) = (self.dir.clone(), self.pins.clone());
+        let incoming = Incoming { disk: disk.clone(), group_dir, dir, manifest, pins };
+        let own = self.open_state().dir.clone();
+        let sources: Vec<&Path> =
+            std::iter::once(own.as_path()).chain(older.iter().map(PathBuf::as_path)).collect();
+        let wanted = incoming.missing(&sources)?;
+        for other in &older {
+            disk.remove_dir_all(other).map_err(io_error("remove", other))?;
+        }
         Ok((incoming, wanted))
     }
 
@@ -94,8 +105,8 @@ impl Incoming {
         &self.manifest
     }
 
-    /// What has not arrived and cannot be taken from the state in use.
-    fn missing(&self, state: &Path) -> Result<Vec<FileWanted>, IncomingError> {
+    /// What has not arrived and is not in one of the directories that are here already.
+    fn missing(&self, sources: &[&Path]) -> Result<Vec<FileWanted>, IncomingError> {
         let mut wanted = Vec::new();
         for file in &self.manifest.files {
             let path = self.dir.join(&file.name);
@@ -105,7 +116,11 @@ impl Incoming {
             if arrived == file.bytes {
                 continue;
             }
-            if arrived == 0 && self.take_own(state, file)? {
+            let mut taken = false;
+            for source in sources.iter().filter(|_| arrived == 0) {
+                taken = taken || self.take(source, file)?;
+            }
+            if taken {
                 continue;
             }
             wanted.push(FileWanted { name: file.name.clone(), from: arrived });
@@ -134,12 +149,10 @@ impl Incoming {
         Ok(size)
     }
 
-    /// Takes a file that the state in use holds already.
-    fn take_own(&self, state: &Path, file: &SnapshotFile) -> Result<bool, SnapshotError> {
-        let own = state.join(&file.name);
-        if file.name.starts_with("rows/")
-            || !self.disk.exists(&own).map_err(io_error("look for", &own))?
-        {
+    /// Takes a file that another directory holds already.
+    fn take(&self, source: &Path, file: &SnapshotFile) -> Result<bool, SnapshotError> {
+        let own = source.join(&file.name);
+        if !self.disk.exists(&own).map_err(io_error("look for", &own))? {
             return Ok(false);
         }
         let size = {
@@ -187,9 +200,9 @@ impl Incoming {
                 self.disk.open(&path, OpenHow::Create).map_err(io_error("make", &path))?;
             }
         }
-        let received = SnapshotDir { path: self.dir.clone(), manifest: self.manifest.clone() };
+        let received = SnapshotDir::at(self.dir.clone(), self.manifest.clone());
         received.verify(&*self.disk)?;
         sync_dirs(&*self.disk, &self.dir, &self.manifest)?;
-        Ok(adopt(&self.disk, &self.group_dir, &self.dir)?)
+        Ok(adopt(&self.disk, &self.group_dir, &self.dir, &self.pins)?)
     }
 }

@@ -26,7 +26,7 @@ use crate::index::{Batch, Durability, Index, IndexError};
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
 use crate::store::recovery::{Recovery, Step};
 use crate::store::series::SeriesError;
-use crate::store::snapshot::SnapshotDir;
+use crate::store::snapshot::{Pins, SnapshotDir};
 use crate::store::state::{
     OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
 };
@@ -271,6 +271,7 @@ pub struct Replica {
     quarantined: AtomicBool,
     /// Held while the group's recovery file is written or removed.
     recovery_file: Mutex<()>,
+    pub(crate) pins: Pins,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -315,6 +316,7 @@ impl Replica {
             documents: broadcast::channel(DOCUMENT_CHANGES).0,
             quarantined: AtomicBool::new(false),
             recovery_file: Mutex::default(),
+            pins: Pins::default(),
         })
     }
 
@@ -544,22 +546,6 @@ impl Replica {
         };
         self.sync_state(&open)?;
         self.working().durable = applied.map(to_log_id);
-        Ok(true)
-    }
-
-    /// As [`Self::flush`], while apply waits: afterwards the index below holds exactly what is applied.
-    pub(crate) fn flush_whole(
-        &self,
-        working: &mut Working,
-        log_flushed: Option<LogId>,
-    ) -> Result<bool, StoreError> {
-        if let Some(done) = is_flushed(working, log_flushed) {
-            return Ok(done);
-        }
-        let open = self.open_state();
-        open.index.freeze();
-        self.sync_state(&open)?;
-        working.durable = working.applied.applied.map(to_log_id);
         Ok(true)
     }
 

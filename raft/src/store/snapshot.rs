@@ -15,7 +15,7 @@ pub(crate) mod rows;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use fiscus_ledger::hash::Hash32;
 use fiscus_proto::peer::{SnapshotFile, SnapshotManifest};
@@ -31,7 +31,7 @@ use crate::wal::LogId;
 
 const MANIFEST: &str = "MANIFEST";
 const COPY_BYTES: usize = 1 << 20;
-/// How many snapshots are kept: the newest, and the one that a slow receiver may still be reading.
+/// How many snapshots are kept, besides those that somebody reads: the newest, and one to fall back to.
 const KEPT: usize = 2;
 
 /// Why a snapshot cannot be made or used.
@@ -78,6 +78,37 @@ pub struct SnapshotDir {
     pub path: PathBuf,
     /// What belongs to it.
     pub manifest: SnapshotManifest,
+    /// Keeps it from being removed while it is read.
+    pin: Option<Arc<Pin>>,
+}
+
+/// The snapshots that somebody reads, by their directory's name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pins(Arc<Mutex<BTreeMap<PathBuf, usize>>>);
+
+/// One reader of a snapshot.
+#[derive(Debug)]
+struct Pin {
+    pins: Pins,
+    path: PathBuf,
+}
+
+impl Pins {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<PathBuf, usize>> {
+        self.0.lock().expect("no holder panics")
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut held = self.pins.held();
+        if let Some(readers) = held.get_mut(&self.path) {
+            *readers -= 1;
+            if *readers == 0 {
+                held.remove(&self.path);
+            }
+        }
+    }
 }
 
 /// A snapshot in the making: what it shows is fixed.
@@ -89,23 +120,18 @@ pub struct SnapshotBuild {
     view: Box<dyn View>,
     pieces: Vec<PieceName>,
     manifest: SnapshotManifest,
+    pins: Pins,
 }
 
 impl Replica {
-    /// Fixes what a snapshot shows. `None` while the log of this node is behind what was applied.
-    pub fn begin_snapshot(
-        &self,
-        log_flushed: Option<LogId>,
-    ) -> Result<Option<SnapshotBuild>, StoreError> {
-        let _one = self.flushing();
-        let mut working = self.working();
+    /// Fixes what a snapshot shows; apply waits for no more than that. It may be written once
+    /// [`Self::flush`] has made what it shows durable.
+    pub fn begin_snapshot(&self) -> Result<SnapshotBuild, StoreError> {
+        let working = self.working();
         self.check_in_service()?;
-        if !self.flush_whole(&mut working, log_flushed)? {
-            return Ok(None);
-        }
         let open = self.open_state();
         let applied = &working.applied;
-        Ok(Some(SnapshotBuild {
+        Ok(SnapshotBuild {
             disk: self.disk.clone(),
             dir: self.dir.join("snapshots"),
             view: open.index.view()?,
@@ -121,12 +147,28 @@ impl Replica {
                 files: Vec::new(),
             },
             open,
-        }))
+            pins: self.pins.clone(),
+        })
     }
 
-    /// The newest local snapshot.
+    /// The newest local snapshot; it stays for as long as the caller has it.
     pub fn newest_snapshot(&self) -> Result<Option<SnapshotDir>, SnapshotError> {
-        SnapshotDir::newest(&self.disk, &self.dir)
+        let mut held = self.pins.held();
+        let Some(mut newest) = SnapshotDir::newest(&self.disk, &self.dir)? else { return Ok(None) };
+        *held.entry(newest.path.clone()).or_default() += 1;
+        newest.pin = Some(Arc::new(Pin { pins: self.pins.clone(), path: newest.path.clone() }));
+        Ok(Some(newest))
+    }
+
+    /// Writes a snapshot whose state is durable. Takes long; apply goes on meanwhile.
+    pub fn write_snapshot(&self, build: SnapshotBuild) -> Result<SnapshotDir, SnapshotError> {
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        let (durable, wanted) = (index(self.durable()), index(build.log_id()));
+        if durable < wanted {
+            let what = format!("it shows entry {wanted}, and durable is what entry {durable} left");
+            return Err(SnapshotError::Unusable { path: build.dir, what });
+        }
+        build.run()
     }
 
     /// Builds the state that a received snapshot holds, beside the one in use, and names it.
@@ -161,7 +203,7 @@ impl Replica {
             make_parent(disk, &to)?;
             copy_file(disk, &snapshot.path.join(&file.name), &to, file.bytes)?;
         }
-        let copy = SnapshotDir { path: target.to_owned(), manifest: snapshot.manifest.clone() };
+        let copy = SnapshotDir::at(target.to_owned(), snapshot.manifest.clone());
         copy.verify(disk)?;
         write_manifest(disk, target, &copy.manifest)?;
         sync_dirs(disk, target, &copy.manifest)
@@ -181,7 +223,7 @@ impl Replica {
             self.disk.remove_dir_all(&copy).map_err(io_error("remove", &copy))?;
         }
         self.export(snapshot, &copy)?;
-        adopt(&self.disk, &self.dir, &copy)
+        adopt(&self.disk, &self.dir, &copy, &self.pins)
     }
 
     /// Puts a prepared state into use.
@@ -197,8 +239,7 @@ impl SnapshotBuild {
         self.manifest.log_id.map(to_log_id)
     }
 
-    /// Writes it. Takes long; apply goes on meanwhile.
-    pub fn run(self) -> Result<SnapshotDir, SnapshotError> {
+    fn run(self) -> Result<SnapshotDir, SnapshotError> {
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
         let index = self.manifest.log_id.map_or(0, |id| id.index);
         let written = self.write();
@@ -246,12 +287,16 @@ impl SnapshotBuild {
         sync_dirs(&*disk, &fresh, &self.manifest)?;
         disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
         sync_snapshots(&*disk, &self.dir)?;
-        forget_old(&*disk, &self.dir)?;
-        Ok(SnapshotDir { path, manifest: self.manifest })
+        forget_old(&*disk, &self.dir, &self.pins)?;
+        Ok(SnapshotDir::at(path, self.manifest))
     }
 }
 
 impl SnapshotDir {
+    pub(crate) fn at(path: PathBuf, manifest: SnapshotManifest) -> Self {
+        Self { path, manifest, pin: None }
+    }
+
     /// The newest snapshot of a group's directory.
     pub(crate) fn newest(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Self>, SnapshotError> {
         Self::newest_in(disk, &dir.join("snapshots"))
@@ -278,7 +323,7 @@ impl SnapshotDir {
     /// Reads a snapshot's manifest.
     pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, SnapshotError> {
         let manifest = read_manifest(&**disk, path)?;
-        Ok(Self { path: path.to_owned(), manifest })
+        Ok(Self::at(path.to_owned(), manifest))
     }
 
     /// The entry that it is of.
@@ -291,6 +336,13 @@ impl SnapshotDir {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Bytes of its rows, which every new snapshot writes again.
+    #[must_use]
+    pub fn row_bytes(&self) -> u64 {
+        let rows = self.manifest.files.iter().filter(|file| file.name.starts_with("rows/"));
+        rows.map(|file| file.bytes).sum()
     }
 
     fn hashes(&self) -> BTreeMap<String, (u64, Hash32)> {
@@ -512,13 +564,16 @@ fn forget_unfinished(disk: &dyn Disk, path: &Path) {
     }
 }
 
-/// Removes all but the newest ones.
-fn forget_old(disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
+/// Removes all but the newest ones and those that are read.
+fn forget_old(disk: &dyn Disk, dir: &Path, pins: &Pins) -> Result<(), SnapshotError> {
+    let held = pins.held();
     let names = disk.list(dir).map_err(io_error("list", dir))?;
     let complete = names.iter().rev().filter(|name| name.len() == 16).skip(KEPT);
     for name in complete {
         let path = dir.join(name);
-        disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
+        if !held.contains_key(&path) {
+            disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
+        }
     }
     Ok(())
 }
@@ -528,6 +583,7 @@ pub(crate) fn adopt(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     received: &Path,
+    pins: &Pins,
 ) -> Result<SnapshotDir, SnapshotError> {
     let snapshots = dir.join("snapshots");
     disk.create_dir_all(&snapshots).map_err(io_error("make", &snapshots))?;
@@ -544,6 +600,6 @@ pub(crate) fn adopt(
     }
     disk.rename(received, &path).map_err(io_error("rename to", &path))?;
     sync_snapshots(&**disk, &snapshots)?;
-    forget_old(&**disk, &snapshots)?;
+    forget_old(&**disk, &snapshots, pins)?;
     SnapshotDir::open(disk, &path)
 }

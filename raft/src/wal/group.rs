@@ -107,6 +107,13 @@ impl Group {
         (self.marks.first..).zip(self.slots.iter().copied())
     }
 
+    /// Bytes of the entries behind `index`.
+    pub(super) fn bytes_after(&self, index: u64) -> u64 {
+        let known = usize::try_from((index + 1).saturating_sub(self.marks.first));
+        let behind = self.slots.iter().skip(known.unwrap_or(usize::MAX));
+        behind.map(|slot| u64::from(slot.len)).sum()
+    }
+
     pub(super) fn term_at(&self, index: u64) -> Option<u64> {
         match self.marks.purged {
             Some(purged) if purged.index == index => Some(purged.term),

@@ -353,6 +353,18 @@ impl Wal {
         self.shared().submit_durably(group, Request::Remove).await
     }
 
+    /// Size of one segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared().core().machine.options.segment_bytes
+    }
+
+    /// Whether the log copies so much of a lagging group forward by itself.
+    pub fn copies_forward(&self, entries: u64, bytes: u64) -> bool {
+        let core = self.shared().core();
+        let options = &core.machine.options;
+        entries <= options.copy_entries_max && bytes <= options.copy_bytes_max
+    }
+
     /// Size of all segments.
     pub fn bytes_on_disk(&self) -> u64 {
         let core = self.shared().core();
@@ -389,6 +401,11 @@ impl GroupLog {
     /// The group's number.
     pub fn group(&self) -> u64 {
         self.group
+    }
+
+    /// Bytes of the entries behind `index`.
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        self.look(|group| group.bytes_after(index)).unwrap_or(0)
     }
 
     /// The last durable vote.

@@ -37,10 +37,10 @@ fn go_on(replica: &Replica, log: &Log, claims: &mut Claims) -> Found<()> {
 }
 
 pub(super) fn snapshot(replica: &Replica, log: &Log, claims: &mut Claims) -> Found<()> {
-    let build = replica.begin_snapshot(last(log)).map_err(told)?;
-    let build = build.ok_or("the log is there, so a snapshot can begin")?;
+    let build = replica.begin_snapshot().map_err(told)?;
+    replica.flush(last(log)).map_err(told)?;
     claims.note(replica);
-    let made = build.run().map_err(told)?;
+    let made = replica.write_snapshot(build).map_err(told)?;
     claims.snapshot = made.log_id().map_or(0, |id| id.index);
     Ok(())
 }
@@ -124,7 +124,8 @@ fn nothing_becomes_durable_before_the_log() {
     replay(&replica, &steady.log, 7).expect("apply");
     for behind in [None, Some(LogId { term: 1, index: 6 })] {
         assert!(!replica.flush(behind).expect("flush"));
-        assert!(replica.begin_snapshot(behind).expect("begin").is_none());
+        let build = replica.begin_snapshot().expect("begin");
+        assert!(replica.write_snapshot(build).is_err());
         assert_eq!(replica.durable(), None);
     }
     assert!(replica.flush(Some(LogId { term: 1, index: 7 })).expect("flush"));
@@ -138,9 +139,10 @@ fn a_snapshot_shows_its_moment() {
     let disk = SimulatedDisk::new();
     let replica = open(&disk, options()).expect("open");
     replay(&replica, &steady.log, 8).expect("apply");
-    let build = replica.begin_snapshot(last(&steady.log)).expect("begin").expect("it begins");
+    let build = replica.begin_snapshot().expect("begin");
     steady.finishes(&replica).expect("the log goes on");
-    let made = build.run().expect("run");
+    assert!(replica.flush(last(&steady.log)).expect("flush"));
+    let made = replica.write_snapshot(build).expect("write");
     assert_eq!(made.log_id().map(|id| id.index), Some(8));
     drop(replica);
     disk.remove_file(&super::damage::index_file(&disk)).expect("remove");
