@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use fiscus_proto::peer::{FileWanted, SnapshotManifest};
 
 use super::crash::snapshot;
-use super::life::{ENTRIES, applied, last, log, open, options, replay};
+use super::life::{DIR, ENTRIES, applied, last, log, open, options, replay};
 use super::picture::{Claims, Found, Steady, names, recovers, reopen, told};
-use crate::disk::{RebootMode, SimulatedDisk};
+use crate::disk::{Disk, RebootMode, SimulatedDisk};
 use crate::store::{Incoming, IncomingError, Replica, SnapshotDir};
 
 /// A snapshot as its sender has it.
@@ -201,4 +201,52 @@ fn a_snapshot_of_another_state_is_never_in_use() {
     assert!(refused.contains("state is not the one"), "{refused}");
     assert_eq!(applied(&replica), 4);
     steady.finishes(&replica).expect("the old state goes on");
+}
+
+/// A newer offer does not let what an older one has brought travel again.
+#[test]
+fn what_an_older_offer_has_brought_does_not_travel_again() {
+    let steady = Steady::of(log());
+    let [early, late] = Shipment::two(&steady);
+    let disk = SimulatedDisk::new();
+    let replica = open(&disk, options()).expect("open");
+    let (incoming, wanted) = replica.receive(early.manifest.clone()).expect("receive");
+    for file in &wanted {
+        early.send(&incoming, file, usize::MAX >> 1).expect("send");
+    }
+    drop(incoming);
+    let (_, wanted) = replica.receive(late.manifest.clone()).expect("receive");
+    let same = |file: &&fiscus_proto::peer::SnapshotFile| early.manifest.files.contains(file);
+    let same: Vec<&str> =
+        late.manifest.files.iter().filter(same).map(|file| file.name.as_str()).collect();
+    assert!(!same.is_empty(), "the two snapshots have no file in common");
+    for file in &wanted {
+        assert!(!same.contains(&file.name.as_str()), "{} travels again", file.name);
+    }
+    let left = disk.list(&std::path::Path::new(DIR).join("incoming")).expect("list");
+    assert_eq!(left.len(), 1, "only the newest offer is kept");
+    late.deliver(&replica, &mut Claims::default()).expect("deliver");
+    steady.agrees(&replica, "delivered").expect("the same");
+}
+
+/// A snapshot that is being sent stays, however many are made meanwhile.
+#[test]
+fn a_snapshot_stays_while_it_is_read() {
+    let steady = Steady::of(log());
+    let disk = SimulatedDisk::new();
+    let replica = open(&disk, options()).expect("open");
+    let made = |index| {
+        replay(&replica, &steady.log, index).expect("apply");
+        snapshot(&replica, &steady.log, &mut Claims::default()).expect("snapshot");
+        replica.newest_snapshot().expect("look").expect("it was made")
+    };
+    let read = made(3);
+    let path = read.path.clone();
+    for index in 4..8 {
+        made(index);
+    }
+    assert!(disk.exists(&path).expect("look"), "it was removed while somebody read it");
+    drop(read);
+    made(8);
+    assert!(!disk.exists(&path).expect("look"), "it is kept for nobody");
 }
