@@ -1,9 +1,11 @@
 //! openraft's state machine over the replica of a group.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fiscus_proto::peer::SnapshotManifest;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -12,7 +14,7 @@ use crate::consensus::convert::{
     log_id_from_proto, log_id_to_wal, membership_to_proto, stored_membership,
 };
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
-use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir};
+use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir, SnapshotError, StoreError};
 use crate::wal::LogId;
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
@@ -93,6 +95,19 @@ fn to_snapshot(dir: SnapshotDir) -> io::Result<RaftSnapshot> {
     Ok(Snapshot { meta, snapshot: SnapshotData { dir, prepared: None } })
 }
 
+impl SnapshotBuilder {
+    /// What is damaged here must not travel. Raft takes an error for the end of the group, which goes on
+    /// without what is damaged; a snapshot of nothing is older than any, and Raft ignores it.
+    fn no_snapshot(&self, error: &StoreError) -> RaftSnapshot {
+        let group = self.replica.group();
+        tracing::error!(group, %error, "no snapshot: run `fiscus admin scrub --repair` on this node");
+        self.replica.harm().note(error);
+        let dir = SnapshotDir { path: PathBuf::new(), manifest: SnapshotManifest::default() };
+        let snapshot = SnapshotData { dir, prepared: None };
+        Snapshot { meta: SnapshotMeta::default(), snapshot }
+    }
+}
+
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
@@ -101,7 +116,12 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let build =
             begun.unwrap_or_else(|| Err(io::Error::other("this snapshot was built already")))?;
         let built = tokio::task::spawn_blocking(move || build.run()).await;
-        let dir = built.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let dir = match built.map_err(io::Error::other)? {
+            Err(SnapshotError::Store(error)) if error.is_damage() => {
+                return Ok(self.no_snapshot(&error));
+            }
+            built => built.map_err(io::Error::other)?,
+        };
         tracing::info!(
             group = self.replica.group(),
             index = dir.log_id().map_or(0, |id| id.index),
