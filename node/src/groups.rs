@@ -91,6 +91,8 @@ pub struct Groups {
     opening: tokio::sync::Mutex<()>,
     /// Groups that were closed, as long as somebody reads them.
     leaving: Mutex<BTreeMap<u64, Holders>>,
+    /// Why a group did not open, the last time.
+    closed_by: Mutex<BTreeMap<u64, Option<String>>>,
 }
 
 impl Groups {
@@ -105,6 +107,7 @@ impl Groups {
             hosted: RwLock::default(),
             opening: tokio::sync::Mutex::new(()),
             leaving: Mutex::default(),
+            closed_by: Mutex::default(),
         }
     }
 
@@ -175,8 +178,10 @@ impl Groups {
         };
         let dir = self.dir.join(group.to_string());
         let pool = self.context.pool.clone();
-        let handle = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await?;
-        let handle = Arc::new(handle);
+        let opened = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await;
+        let why = opened.as_ref().err().map(ToString::to_string);
+        self.closed_by.lock().expect("no holder panics").insert(group, why);
+        let handle = Arc::new(opened?);
         let (cuts, agreed) = watch::channel(None);
         let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), agreed);
         let hosted = Arc::new(Hosted {
@@ -262,10 +267,13 @@ impl Groups {
                 }
                 tracing::warn!(group, "the group has stopped; it is opened anew");
                 // Nothing of the group may be held here while it is closed.
-                let hosted = self.get(group).is_some();
-                let opened = match hosted {
-                    true => self.reopen(group, None).await,
-                    false => self.open(group).await,
+                let stopped_by =
+                    self.get(group).map(|hosted| hosted.handle.replica().harm().stopped_by());
+                let opened = match stopped_by {
+                    // As it is, it would meet the same damage again.
+                    Some(Some(why)) => self.reopen(group, Some((Step::Reindex, &why))).await,
+                    Some(None) => self.reopen(group, None).await,
+                    None => self.open(group).await,
                 };
                 if let Err(error) = opened {
                     tracing::error!(group, %error, "the group does not open");
@@ -299,6 +307,11 @@ impl Groups {
         let names = self.disk.list(&self.dir).unwrap_or_default();
         let known = names.iter().filter_map(|name| name.parse::<u64>().ok());
         known.filter(|group| self.get(*group).is_none()).collect()
+    }
+
+    /// Why a group is not open, when that is known.
+    pub fn closed_by(&self, group: u64) -> Option<String> {
+        self.closed_by.lock().expect("no holder panics").get(&group).cloned().flatten()
     }
 
     fn start_tasks(self: &Arc<Self>, hosted: &Arc<Hosted>, batcher: Batcher) {
