@@ -11,7 +11,7 @@ use fiscus_raft::consensus::{
     ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
-use fiscus_raft::store::{Holders, Recovery, Step, StoreError};
+use fiscus_raft::store::{Holders, Recovery, Step, StoreError, drop_index};
 use fiscus_raft::wal::Wal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -222,7 +222,9 @@ impl Groups {
             // A recovery that has not ended is not forgotten for a smaller one.
             let unfinished =
                 known.is_some_and(|known| matches!(known.step, Step::Refetch | Step::CatchUp));
-            if !(unfinished && step == Step::Reindex) {
+            if unfinished && step == Step::Reindex {
+                drop_index(&*self.disk, &dir).map_err(OpenError::from)?;
+            } else {
                 let vote = self.wal.group(group).vote();
                 let recovery = Recovery { step, vote, why: why.to_owned() };
                 recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;

@@ -128,7 +128,8 @@ mod tests {
             Verdict::Ask(nodes) => Ok(nodes.iter().map(|node| node.id).collect::<Vec<_>>()),
         };
         assert_eq!(ids(judge(None, 1)), Err("alone"));
-        let rows: [(&[&[u64]], u64, Result<Vec<u64>, &str>); 7] = [
+        type Case<'a> = (&'a [&'a [u64]], u64, Result<Vec<u64>, &'a str>);
+        let rows: [Case<'_>; 7] = [
             (&[], 1, Err("alone")),
             (&[&[1]], 1, Err("alone")),
             (&[&[1, 2]], 1, Err("with the other")),

@@ -48,3 +48,4 @@ pub use restore::{Restoration, Restored, restore_log};
 pub use scrub::{Content, Examined, KEPT_HEIGHTS, Place};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};
+pub use state::drop_index;

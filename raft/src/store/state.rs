@@ -160,6 +160,17 @@ fn check_index_is_there(
     Err(StoreError::Row { group: options.group, what: "index", dir: state.to_owned(), detail })
 }
 
+/// Removes a damaged index, so that the next opening builds it again, whatever recovery is under way.
+/// Nobody may have it open.
+pub fn drop_index(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let Some(name) = read_current(disk, dir)? else { return Ok(()) };
+    let path = dir.join(name).join(INDEX_FILE);
+    if disk.exists(&path).map_err(io_error("look for", &path))? {
+        disk.remove_file(&path).map_err(io_error("remove", &path))?;
+    }
+    Ok(())
+}
+
 /// Makes the group's directory, and its name durable. The data directory above is its owner's.
 pub(crate) fn make_group_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     disk.create_dir_all(dir).map_err(io_error("make", dir))?;

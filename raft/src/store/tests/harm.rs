@@ -8,11 +8,12 @@ use super::damage::index_file;
 use super::install::Shipment;
 use super::life::{DIR, applied, apply, last, log, open, options, replay};
 use super::picture::{Claims, Steady, told};
-use crate::disk::{Disk, SimulatedDisk};
+use crate::disk::{Disk, OpenHow, RebootMode, SimulatedDisk};
 use crate::index::IndexError;
 use crate::store::state::read_current;
 use crate::store::{
-    IncomingError, ReplicaOptions, SnapshotError, StoreError, known_members, remains,
+    IncomingError, Recovery, ReplicaOptions, SnapshotError, Step, StoreError, drop_index,
+    known_members, remains,
 };
 
 /// A disk after a life with snapshots, whose log does not go back to the beginning.
@@ -76,7 +77,7 @@ fn a_page_that_is_damaged_while_the_replica_runs_is_named_and_rebuilt() {
     replay(&replica, &steady.log, 9).expect("apply");
     snapshot(&replica, &steady.log, &mut Claims::default()).expect("snapshot");
     let index = index_file(&disk);
-    let bytes = disk.open(&index, crate::disk::OpenHow::Read).expect("open").size().expect("size");
+    let bytes = disk.open(&index, OpenHow::Read).expect("open").size().expect("size");
     for page in 2..bytes / 4_096 {
         disk.flip(&index, page * 4_096 + 100).expect("flip");
     }
@@ -91,13 +92,17 @@ fn a_page_that_is_damaged_while_the_replica_runs_is_named_and_rebuilt() {
     let named = replica.harm().stopped_by().expect("a rebuild would help");
     assert!(named.contains("index.redb"), "{named}");
     drop(replica);
-    // What the node does then: note it, and open anew.
-    let reindex = crate::store::Step::Reindex;
-    let asked = crate::store::Recovery { step: reindex, vote: None, why: named };
-    asked.write(&disk, Path::new(DIR)).expect("it is noted");
-    let replica = open(&disk, tiny).expect("rebuild");
-    assert_ne!(index_file(&disk), index, "it is another one");
-    steady.finishes(&replica).expect("the same end");
+    // What the node does then: note it, and open anew; during a recovery, take the index away.
+    let noted = disk.reboot(0, RebootMode::KeepUnsynced);
+    let asked = Recovery { step: Step::Reindex, vote: None, why: named };
+    asked.write(&noted, Path::new(DIR)).expect("it is noted");
+    let dropped = disk.reboot(0, RebootMode::KeepUnsynced);
+    drop_index(&dropped, Path::new(DIR)).expect("it goes");
+    for disk in [noted, dropped] {
+        let replica = open(&disk, tiny.clone()).expect("rebuild");
+        assert_ne!(index_file(&disk), index, "it is another one");
+        steady.finishes(&replica).expect("the same end");
+    }
 }
 
 #[test]
