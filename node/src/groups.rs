@@ -11,7 +11,7 @@ use fiscus_raft::consensus::{
     ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
-use fiscus_raft::store::{Holders, Recovery, Step, StoreError, drop_index};
+use fiscus_raft::store::{Holders, Recovery, Replica, Step, StoreError, drop_index};
 use fiscus_raft::wal::Wal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -269,11 +269,9 @@ impl Groups {
                 }
                 tracing::warn!(group, "the group has stopped; it is opened anew");
                 // Nothing of the group may be held here while it is closed.
-                let stopped_by =
-                    self.get(group).map(|hosted| hosted.handle.replica().harm().stopped_by());
-                let opened = match stopped_by {
-                    // As it is, it would meet the same damage again.
-                    Some(Some(why)) => self.reopen(group, Some((Step::Reindex, &why))).await,
+                let remedy = self.get(group).map(|hosted| remedy(hosted.handle.replica()));
+                let opened = match remedy {
+                    Some(Some((step, why))) => self.reopen(group, Some((step, &why))).await,
                     Some(None) => self.reopen(group, None).await,
                     None => self.open(group).await,
                 };
@@ -355,6 +353,13 @@ impl Groups {
         }
         members
     }
+}
+
+/// How a replica that has stopped is opened anew: as it is, or built again, when it would meet the same
+/// damage otherwise.
+fn remedy(replica: &Replica) -> Option<(Step, String)> {
+    let why = replica.harm().stopped_by()?;
+    Some((Step::Reindex, why))
 }
 
 impl Hosted {
@@ -477,3 +482,6 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

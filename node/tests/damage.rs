@@ -1,44 +1,9 @@
-//! Damage that a running node meets: it stops nothing for good, is answered around, and makes nobody throw
-//! away what may be the only copy.
+//! Damage that a running node meets is answered around, and makes nobody throw away what may be the only
+//! copy.
 
 mod cluster;
 
-use std::path::Path;
-
 use cluster::{Cluster, first_piece, flip};
-
-/// The places of a text in a file.
-fn places(path: &Path, text: &[u8]) -> Vec<u64> {
-    let bytes = std::fs::read(path).expect("it is read");
-    let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text);
-    found.map(|(at, _)| at as u64).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_stops_the_group_while_it_runs_is_built_again() {
-    let mut cluster = Cluster::start(3).await;
-    cluster.sell(200).await;
-    cluster.wait_equal(1).await;
-    let id = cluster.follower(1).await;
-    let at = usize::try_from(id - 1).expect("a few nodes");
-    cluster.stop_node(id).await;
-    let state = cluster.members[at].state_dir(1);
-    // The page of the last positions: every sale adds one, and nobody reads them when the index is opened.
-    let index = state.join("index.redb");
-    let key = [b"\xC0\x00\x0Coutlet-gombe".as_slice(), &200_u64.to_be_bytes()].concat();
-    let rows = places(&index, &key);
-    assert!(!rows.is_empty(), "the index has the row of position 200");
-    for row in rows {
-        flip(&index, row);
-    }
-    cluster.start_node(id).await;
-    cluster.wait(id, 1, |r| r.leader != 0 && r.stopped.is_empty()).await;
-    assert_eq!(cluster.members[at].state_dir(1), state, "it opens with the damage");
-    cluster.sell(5).await;
-    cluster.wait_equal(1).await;
-    assert_ne!(cluster.members[at].state_dir(1), state, "the index was built again");
-    assert_eq!(cluster.scrub(id, 1, false).await, (vec![], vec![]));
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_sale_gets_its_record_though_the_leaders_copy_is_damaged() {
