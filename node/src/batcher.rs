@@ -32,7 +32,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Agreement;
 use crate::context::NodeContext;
-use crate::records::{self, SignedRecord};
+use crate::records::{self, RecordError, SignedRecord};
+use crate::scrub;
 
 /// Between two looks at what a leader has to do of itself.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
@@ -510,7 +511,7 @@ async fn finish(
     let outcomes = applied.outcomes.iter().skip(own);
     for (outcome, submission) in outcomes.zip(batch) {
         let outlet_id = records::outlet_of(&submission.command).to_owned();
-        let answer = answer(context, handle, &applied, &signed, outcome, &outlet_id);
+        let answer = answer(context, handle, &applied, &signed, outcome, &outlet_id).await;
         context.metrics.total.observe(submission.received.elapsed());
         // Whoever asked may have gone.
         let _ = submission.answer.send(answer);
@@ -519,8 +520,40 @@ async fn finish(
     Finished { signatures, attached: false }
 }
 
-fn answer(
-    context: &NodeContext,
+/// A command that was recorded before is answered with its record: this node's copy, and when that is
+/// damaged, a copy that is proved against the leaf.
+async fn already_recorded(
+    context: &Arc<NodeContext>,
+    handle: &GroupHandle,
+    outlet_id: &str,
+    position: u64,
+) -> Answer {
+    context.metrics.duplicates.add(1);
+    let mut found = records::find_signed(context, handle.replica(), outlet_id, position);
+    if matches!(&found, Err(RecordError::Store(error)) if error.is_damage()) {
+        let elsewhere = scrub::sound_record(context, handle, outlet_id, position).await;
+        found = elsewhere.transpose().unwrap_or(found);
+    }
+    match found {
+        Ok(SignedRecord { leaf, record, signature }) => {
+            Answer::AlreadyRecorded(wire::JournalRecord {
+                group: handle.group(),
+                leaf,
+                record: record.into(),
+                signature: Bytes::copy_from_slice(&signature),
+            })
+        }
+        Err(error) => {
+            let group = handle.group();
+            tracing::error!(group, outlet_id, position, %error, "a recorded command has no answer");
+            let detail = format!("it was recorded before, and cannot be read: {error}");
+            Answer::Unknown(wire::Unknown { detail })
+        }
+    }
+}
+
+async fn answer(
+    context: &Arc<NodeContext>,
     handle: &GroupHandle,
     applied: &AppliedEntry,
     signed: &[[u8; 64]],
@@ -543,21 +576,7 @@ fn answer(
             })
         }
         Outcome::AlreadyRecorded { position } => {
-            metrics.duplicates.add(1);
-            match records::find_signed(context, handle.replica(), outlet_id, *position) {
-                Ok(SignedRecord { leaf, record, signature }) => {
-                    Answer::AlreadyRecorded(wire::JournalRecord {
-                        group,
-                        leaf,
-                        record: record.into(),
-                        signature: Bytes::copy_from_slice(&signature),
-                    })
-                }
-                Err(error) => {
-                    let detail = format!("it was recorded before, and cannot be read: {error}");
-                    Answer::Unknown(wire::Unknown { detail })
-                }
-            }
+            already_recorded(context, handle, outlet_id, *position).await
         }
         Outcome::Waiting => Answer::Waiting(wire::Waiting {}),
         Outcome::Done => Answer::Done(wire::Done {}),

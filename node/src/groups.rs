@@ -11,7 +11,7 @@ use fiscus_raft::consensus::{
     ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
 };
 use fiscus_raft::disk::Disk;
-use fiscus_raft::store::{Holders, Recovery, Step, StoreError};
+use fiscus_raft::store::{Holders, Recovery, Replica, Step, StoreError, drop_index};
 use fiscus_raft::wal::{Lagging, Wal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -95,6 +95,8 @@ pub struct Groups {
     opening: tokio::sync::Mutex<()>,
     /// Groups that were closed, as long as somebody reads them.
     leaving: Mutex<BTreeMap<u64, Holders>>,
+    /// Why a group did not open, the last time.
+    closed_by: Mutex<BTreeMap<u64, Option<String>>>,
 }
 
 impl Groups {
@@ -110,6 +112,7 @@ impl Groups {
             snapshot_turn: Arc::default(),
             opening: tokio::sync::Mutex::new(()),
             leaving: Mutex::default(),
+            closed_by: Mutex::default(),
         }
     }
 
@@ -182,8 +185,10 @@ impl Groups {
         };
         let dir = self.dir.join(group.to_string());
         let pool = self.context.pool.clone();
-        let handle = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await?;
-        let handle = Arc::new(handle);
+        let opened = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await;
+        let why = opened.as_ref().err().map(ToString::to_string);
+        self.closed_by.lock().expect("no holder panics").insert(group, why);
+        let handle = Arc::new(opened?);
         let (cuts, agreed) = watch::channel(None);
         let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), agreed);
         let hosted = Arc::new(Hosted {
@@ -224,7 +229,9 @@ impl Groups {
             // A recovery that has not ended is not forgotten for a smaller one.
             let unfinished =
                 known.is_some_and(|known| matches!(known.step, Step::Refetch | Step::CatchUp));
-            if !(unfinished && step == Step::Reindex) {
+            if unfinished && step == Step::Reindex {
+                drop_index(&*self.disk, &dir).map_err(OpenError::from)?;
+            } else {
                 let vote = self.wal.group(group).vote();
                 let recovery = Recovery { step, vote, why: why.to_owned() };
                 recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
@@ -269,10 +276,11 @@ impl Groups {
                 }
                 tracing::warn!(group, "the group has stopped; it is opened anew");
                 // Nothing of the group may be held here while it is closed.
-                let hosted = self.get(group).is_some();
-                let opened = match hosted {
-                    true => self.reopen(group, None).await,
-                    false => self.open(group).await,
+                let remedy = self.get(group).map(|hosted| remedy(hosted.handle.replica()));
+                let opened = match remedy {
+                    Some(Some((step, why))) => self.reopen(group, Some((step, &why))).await,
+                    Some(None) => self.reopen(group, None).await,
+                    None => self.open(group).await,
                 };
                 if let Err(error) = opened {
                     tracing::error!(group, %error, "the group does not open");
@@ -306,6 +314,11 @@ impl Groups {
         let names = self.disk.list(&self.dir).unwrap_or_default();
         let known = names.iter().filter_map(|name| name.parse::<u64>().ok());
         known.filter(|group| self.get(*group).is_none()).collect()
+    }
+
+    /// Why a group is not open, when that is known.
+    pub fn closed_by(&self, group: u64) -> Option<String> {
+        self.closed_by.lock().expect("no holder panics").get(&group).cloned().flatten()
     }
 
     fn start_tasks(self: &Arc<Self>, hosted: &Arc<Hosted>, batcher: Batcher) {
@@ -347,6 +360,13 @@ impl Groups {
         }
         members
     }
+}
+
+/// How a replica that has stopped is opened anew: as it is, or built again, when it would meet the same
+/// damage otherwise.
+fn remedy(replica: &Replica) -> Option<(Step, String)> {
+    let why = replica.harm().stopped_by()?;
+    Some((Step::Reindex, why))
 }
 
 impl Hosted {
@@ -508,29 +528,4 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_is_made_when_it_shortens_the_log() {
-        const MIB: u64 = 1 << 20;
-        let log = |fresh, pinned, copied| LogLength { fresh, pinned, copied };
-        type Case = (LogLength, u64, bool);
-        let rows: [Case; 8] = [
-            (log(127 * MIB, 0, false), 0, false),
-            (log(128 * MIB, 0, false), 0, true),
-            // What is kept behind a snapshot pins the log, but another snapshot would not help.
-            (log(MIB, 900 * MIB, true), 0, false),
-            (log(8 * MIB, 144 * MIB, false), 0, true),
-            // Many rows are not written again for little log,
-            (log(128 * MIB, 0, false), 600 * MIB, false),
-            (log(300 * MIB, 0, false), 600 * MIB, true),
-            // but the log is bounded.
-            (log(1_023 * MIB, 0, false), u64::MAX, false),
-            (log(1_024 * MIB, 0, false), u64::MAX, true),
-        ];
-        for (length, row_bytes, wanted) in rows {
-            assert_eq!(wants_snapshot(length, 128 * MIB, || row_bytes), wanted, "{length:?}");
-        }
-    }
-}
+mod tests;

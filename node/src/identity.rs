@@ -1,11 +1,22 @@
-//! Whose directory this is: written once, when it is made, and compared at every start.
+//! Whose directory this is, and whether it has had a log: compared at every start.
+//!
+//! ```text
+//! IDENTITY made ─► log made ─► `log_created` noted ─► groups
+//! ```
+//!
+//! Invariant: a node whose log is gone does not start. What it voted and acknowledged stood there; without
+//! it the node would promise the opposite under the same id. A crash between the log and the note is no
+//! loss: the log is there, and the note is made at the next start.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fiscus_proto::stored::NodeIdentity;
 use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
+
+/// Both slots of the votes' file; whatever the log has written begins before.
+const FIRST_BYTES: u64 = 128 << 10;
 
 /// Why a directory is not this node's.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +54,20 @@ pub enum IdentityError {
         /// In which cluster.
         cluster: String,
     },
+    /// The log is gone.
+    #[error(
+        "the log of node {node} in {path} is gone, and with it what the node has promised the others: \
+         it must not take part again under this id. Remove node {node} from the cluster and add it \
+         under a new id with an empty data_dir (`fiscus admin nodes remove {node}`, see the operations \
+         manual, \"Replacing a replica that was wiped or is corrupt\"); or put the log back, if it only \
+         lies elsewhere"
+    )]
+    LogLost {
+        /// The node.
+        node: u64,
+        /// Where the log was.
+        path: PathBuf,
+    },
     /// There is no randomness.
     #[error("the operating system gives no randomness")]
     Randomness,
@@ -53,9 +78,68 @@ pub fn open(dir: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, Identi
     let path = dir.join("IDENTITY");
     match std::fs::read(&path) {
         Ok(bytes) => read(&path, &bytes, cluster, node),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, &path, cluster, node),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, cluster, node),
         Err(source) => Err(IdentityError::Io { doing: "read", path, source }),
     }
+}
+
+/// Refuses a directory that has had a log and has none any more. One whose groups are there has had one,
+/// whatever its identity says: groups are made after the log.
+pub fn check_log(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+    let path = dir.join("wal");
+    let groups = dir.join("groups");
+    let mut had_one = identity.log_created;
+    for name in names(&groups)? {
+        had_one |= name.parse::<u64>().is_ok();
+    }
+    if had_one && !has_log(&path)? {
+        return Err(IdentityError::LogLost { node: identity.node, path });
+    }
+    Ok(())
+}
+
+/// Notes that the log is there, once.
+pub fn note_log(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+    if identity.log_created {
+        return Ok(());
+    }
+    write(dir, &NodeIdentity { log_created: true, ..identity.clone() })
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, IdentityError> {
+    let failed = |source| IdentityError::Io { doing: "list", path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    let name = |entry: io::Result<std::fs::DirEntry>| {
+        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect::<io::Result<_>>().map_err(failed)
+}
+
+/// Whether a log's directory has a segment, or a vote: zeros are neither.
+fn has_log(dir: &Path) -> Result<bool, IdentityError> {
+    for name in names(dir)? {
+        let path = dir.join(name);
+        let begun = begins_with_content(&path);
+        if begun.map_err(|source| IdentityError::Io { doing: "read", path, source })? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Segments begin with their magic; of the two slots of the votes' file, one of 64 KiB each, at least one
+/// begins with its own.
+fn begins_with_content(path: &Path) -> io::Result<bool> {
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(FIRST_BYTES).read_to_end(&mut start)?;
+    Ok(start.iter().any(|byte| *byte != 0))
 }
 
 /// The log's directory names its owner by this number.
@@ -93,7 +177,7 @@ fn read(
     Ok(found)
 }
 
-fn make(dir: &Path, path: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, IdentityError> {
+fn make(dir: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, IdentityError> {
     let mut random = [0; 16];
     SystemRandom::new().fill(&mut random).map_err(|_| IdentityError::Randomness)?;
     let identity = NodeIdentity {
@@ -101,7 +185,14 @@ fn make(dir: &Path, path: &Path, cluster: &str, node: u64) -> Result<NodeIdentit
         node,
         incarnation: random.iter().map(|byte| format!("{byte:02x}")).collect(),
         data_groups: 0,
+        log_created: false,
     };
+    write(dir, &identity)?;
+    Ok(identity)
+}
+
+fn write(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+    let path = dir.join("IDENTITY");
     let mut bytes = identity.encode_to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     let written = (|| {
@@ -109,15 +200,10 @@ fn make(dir: &Path, path: &Path, cluster: &str, node: u64) -> Result<NodeIdentit
         let mut file = std::fs::File::create(&fresh)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        std::fs::rename(&fresh, path)?;
+        std::fs::rename(&fresh, &path)?;
         std::fs::File::open(dir)?.sync_all()
     })();
-    written.map_err(|source| IdentityError::Io {
-        doing: "write",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(identity)
+    written.map_err(|source| IdentityError::Io { doing: "write", path, source })
 }
 
 #[cfg(test)]
@@ -138,5 +224,49 @@ mod tests {
         bytes[3] ^= 1;
         std::fs::write(&path, bytes).expect("it is written");
         assert!(matches!(open(dir.path(), "kin", 1), Err(IdentityError::Damaged { .. })));
+    }
+    /// What a directory holds, in the order in which it comes to be, and what is lost of it.
+    #[test]
+    fn a_log_that_was_there_must_be_there() {
+        let zeros = vec![0; 128 << 10];
+        let mut second_slot = zeros.clone();
+        second_slot[64 << 10] = b'F';
+        type Case<'a> = (&'a str, bool, Vec<(&'a str, &'a [u8])>, bool);
+        let rows: [Case<'_>; 9] = [
+            ("nothing was made yet", false, vec![], true),
+            ("a crash while the log was made", false, vec![("wal/votes", &zeros)], true),
+            ("a crash before the note", false, vec![("wal/wal-0000000001.seg", b"F")], true),
+            ("as it should be", true, vec![("wal/wal-0000000001.seg", b"F")], true),
+            ("only votes are left, the log tells", true, vec![("wal/votes", &second_slot)], true),
+            ("all of it is gone", true, vec![], false),
+            ("only zeros are left", true, vec![("wal/votes", &zeros), ("wal/x", b"")], false),
+            ("an older version made no note", false, vec![("groups/1/CURRENT", b"state-1")], false),
+            (
+                "an older version, sound",
+                false,
+                vec![("groups/1/CURRENT", b"state-1"), ("wal/wal-0000000001.seg", b"F")],
+                true,
+            ),
+        ];
+        for (what, noted, files, starts) in rows {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut identity = open(dir.path(), "kin", 7).expect("it is made");
+            if noted {
+                note_log(dir.path(), &identity).expect("it is noted");
+                identity = open(dir.path(), "kin", 7).expect("it is read");
+                assert!(identity.log_created);
+            }
+            for (name, content) in files {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+                std::fs::write(path, content).expect("it is written");
+            }
+            let checked = check_log(dir.path(), &identity);
+            assert_eq!(checked.is_ok(), starts, "{what}: {checked:?}");
+            if let Err(error) = checked {
+                let told = error.to_string();
+                assert!(told.contains("node 7") && told.contains("new id"), "{told}");
+            }
+        }
     }
 }

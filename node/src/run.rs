@@ -135,6 +135,7 @@ impl Node {
         config.rpc_listen = address(&rpc);
         config.admin_listen = address(&admin);
         let owner = identity::open(&dir, &config.cluster, config.node)?;
+        identity::check_log(&dir, &owner)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         let (poison, poisoned) = watch::channel(None);
         let options = WalOptions {
@@ -148,6 +149,7 @@ impl Node {
             ..WalOptions::new(identity::log_identity(&owner))
         };
         let wal = Wal::open(disk.clone(), &dir.join("wal"), options)?;
+        identity::note_log(&dir, &owner)?;
         let identity = Identity {
             cluster: config.cluster.clone(),
             node: config.node,

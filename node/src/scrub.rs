@@ -8,6 +8,7 @@
 //!
 //! Apply goes on meanwhile: a pass looks at what was there when it began, in steps.
 
+mod copy;
 mod mend;
 mod pass;
 
@@ -24,6 +25,7 @@ use tonic::Status;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::recovery;
+pub(crate) use copy::sound_record;
 use mend::{Peers, mend};
 use pass::{DAMAGE_MAX, Pass, Stepped};
 
@@ -149,13 +151,16 @@ impl Scrub {
             }
             pass = self.pass().await?;
         }
+        if remedy(&pass) == Remedy::Nothing {
+            pass.replica().harm().forget();
+        }
         let (step, total) = ("finished".to_owned(), pass.leaves);
         self.say(Progress { step, done: total, total, finished: true, ..Progress::default() }).await
     }
 
     /// Mends what it can; what is left calls for a replica that is taken anew.
     async fn mend(&self, pass: &Pass) -> Result<Option<(Step, String)>, Status> {
-        let peers = Peers::of(self.context.clone(), &*self.hosted()?);
+        let peers = Peers::of(self.context.clone(), &self.hosted()?.handle);
         let mended = mend(&self.context, &peers, pass).await.map_err(|error| lost(&error))?;
         for repaired in mended.repaired {
             self.repaired(repaired).await?;
@@ -233,7 +238,7 @@ impl Scrub {
     /// Reads everything once.
     async fn pass(&self) -> Result<Pass, Status> {
         let hosted = self.hosted()?;
-        let peers = Peers::of(self.context.clone(), &hosted);
+        let peers = Peers::of(self.context.clone(), &hosted.handle);
         let mut pass =
             Pass::begin(hosted.handle.replica().clone()).map_err(|error| lost(&error))?;
         drop(hosted);

@@ -125,15 +125,17 @@ async fn a_replica_that_lost_its_state_and_its_log_comes_back_from_its_peers() {
     std::fs::remove_file(state.join("index.redb")).expect("it goes");
     std::fs::remove_dir_all(dir.join("snapshots")).expect("they go");
     cluster.sell(5).await;
-    // Without the others it cannot have recovered: it must say so, and it must not lead.
+    // While nobody else is known to have it, nothing of it is touched.
     let led = cluster.leader(1).await;
     let followed = (1..=3).find(|other| *other != id && *other != led).expect("a third");
     for other in [led, followed] {
         cluster.kill_node(other).await;
     }
     cluster.start_node(id).await;
-    let replica = cluster.wait(id, 1, |replica| !replica.recovering.is_empty()).await;
-    assert!(replica.recovering.contains("peers"), "{}", replica.recovering);
+    let alerts = cluster.wait_alert(id, "group 1 stays closed").await;
+    assert!(alerts.contains("leads the group with a majority"), "{alerts}");
+    assert!(alerts.contains("whole records"), "it says what is left: {alerts}");
+    assert!(first_piece(&state, "journal").exists(), "the journal is where it was");
     cluster.start_node(followed).await;
     // It does not vote: with one sound node of three, several elections give no leader.
     let elections = tokio::time::Instant::now() + ELECTIONS;
@@ -143,12 +145,17 @@ async fn a_replica_that_lost_its_state_and_its_log_comes_back_from_its_peers() {
             assert!(replica.is_none_or(|replica| replica.role != "leader"), "node {node} leads");
         }
     }
-    // The recovery outlives another restart.
     cluster.kill_node(id).await;
     cluster.start_node(id).await;
-    cluster.wait(id, 1, |replica| !replica.recovering.is_empty()).await;
     cluster.start_node(led).await;
     cluster.wait(id, 1, |r| r.recovering.is_empty() && r.leader != 0).await;
+    assert!(!state.exists(), "it was taken anew");
+    let names = std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("it"));
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    assert!(
+        names.all(|name| !name.starts_with("lost-")),
+        "what was set aside is not needed any more"
+    );
     cluster.sell(5).await;
     cluster.wait_equal(1).await;
     assert_eq!(cluster.scrub(id, 1, false).await, (vec![], vec![]));
@@ -183,17 +190,18 @@ async fn a_damaged_log_is_caught_up_from_the_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_log_is_gone_takes_part_in_nothing() {
+async fn a_node_whose_log_is_gone_does_not_start() {
     let mut cluster = Cluster::start(3).await;
     cluster.sell(30).await;
     cluster.wait_equal(1).await;
     let id = cluster.follower(1).await;
     let at = usize::try_from(id - 1).expect("a few nodes");
-    // Stopped well, so that its state is durable; then nothing says how it voted.
+    // With its groups or without, nothing says any more how it voted.
     cluster.stop_node(id).await;
-    std::fs::remove_dir_all(cluster.members[at].dir.join("wal")).expect("it goes");
-    cluster.start_node(id).await;
-    let replica = cluster.wait(id, 1, |replica| !replica.stopped.is_empty()).await;
-    assert!(replica.stopped.contains("the log has lost its end"), "{}", replica.stopped);
+    for gone in ["wal", "groups"] {
+        std::fs::remove_dir_all(cluster.members[at].dir.join(gone)).expect("it goes");
+        let refused = cluster.try_start_node(id).await.expect_err("it has forgotten its promises");
+        assert!(refused.to_string().contains("under a new id"), "{gone}: {refused}");
+    }
     cluster.sell(5).await;
 }

@@ -11,11 +11,10 @@ use std::time::Duration;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::record::Record;
 use fiscus_proto::peer::{FetchLeavesRequest, FetchLeavesResponse};
-use fiscus_raft::consensus::{Lane, Member};
+use fiscus_raft::consensus::{GroupHandle, Lane, Member};
 use fiscus_raft::store::{Content, Replica, StoreError};
 
 use crate::context::NodeContext;
-use crate::groups::Hosted;
 use crate::records;
 use crate::scrub::pass::{Damage, Pass, What};
 
@@ -59,11 +58,11 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn of(context: Arc<NodeContext>, hosted: &Hosted) -> Self {
+    pub(super) fn of(context: Arc<NodeContext>, handle: &GroupHandle) -> Self {
         let own = context.identity.node;
-        let members = hosted.handle.status().members.into_iter();
+        let members = handle.status().members.into_iter();
         let members = members.filter(|(id, _)| *id != own).collect();
-        Self { context, group: hosted.handle.group(), members }
+        Self { context, group: handle.group(), members }
     }
 
     /// Leaves `from..to` that pass `fits`, from whoever has them.

@@ -140,7 +140,16 @@ impl AdminService {
         let ends_s = self.context.certificate_ends_s;
         alerts.extend(ends_s.and_then(|ends_s| expiry::warning(ends_s, now_s)));
         for group in self.groups.unopened() {
-            alerts.push(format!("group {group} is not open; the node's log says why"));
+            let why =
+                self.groups.closed_by(group).unwrap_or_else(|| "see the node's log".to_owned());
+            alerts.push(format!("group {group} is not open: {why}"));
+        }
+        for hosted in self.groups.all() {
+            let harm = hosted.handle.replica().harm();
+            if let Some(last) = harm.last() {
+                let (group, met) = (hosted.handle.group(), harm.met());
+                alerts.push(format!("group {group}: damage was met {met} times, last: {last}"));
+            }
         }
         for replica in replicas {
             if !replica.stopped.is_empty() {

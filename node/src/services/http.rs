@@ -110,6 +110,9 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
         "Whether the node is ready.",
         &one(problems(&state).is_empty().into()),
     );
+    let groups = state.groups.all();
+    let damage = groups.iter().map(|hosted| hosted.handle.replica().harm().met()).sum();
+    out.counter("fiscus_damage_total", "How often damage was met and not served.", damage);
     group_gauges(&state, &mut out);
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], out.finish())
 }

@@ -12,9 +12,9 @@ use fiscus_ledger::hash::payload_hash;
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
-use fiscus_node::Node;
 use fiscus_node::config::{ClockSection, LimitsSection, NodeConfig, RaftSection, SignerSection};
 use fiscus_node::signer::{KeyFile, KeyToStore, Passphrase};
+use fiscus_node::{Node, RunError};
 use fiscus_proto::admin::admin_client::AdminClient;
 use fiscus_proto::admin::{
     ExecuteRequest, InitRequest, KeysRequest, Progress, ProveAuthorityRequest, ReplicaStatus,
@@ -22,6 +22,7 @@ use fiscus_proto::admin::{
 };
 use fiscus_proto::client::{Answer, ClientConfig, ClusterClient};
 use fiscus_proto::command::{self as proto, Command, command};
+use fiscus_proto::ledger::JournalRecord;
 use fiscus_proto::ledger::submit_response::Result as Told;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -128,6 +129,11 @@ impl Cluster {
 
     /// Starts a node, the first time or again, at the address that it had.
     pub(crate) async fn start_node(&mut self, id: u64) {
+        self.try_start_node(id).await.expect("the node starts");
+    }
+
+    /// The same, for a node that may refuse to start.
+    pub(crate) async fn try_start_node(&mut self, id: u64) -> Result<(), RunError> {
         let dir = self.dir.path().to_owned();
         let member = self.member(id);
         assert!(member.running.is_none(), "node {id} runs already");
@@ -138,7 +144,13 @@ impl Cluster {
             .build()
             .expect("a runtime");
         let started = runtime.spawn(Node::start(config)).await.expect("no panic");
-        let node = started.expect("the node starts");
+        let node = match started {
+            Ok(node) => node,
+            Err(error) => {
+                end(runtime).await;
+                return Err(error);
+            }
+        };
         member.rpc = node.rpc_address();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = runtime.spawn(async move {
@@ -149,6 +161,7 @@ impl Cluster {
             node.run(stopped).await.expect("the node stops well");
         });
         member.running = Some((runtime, stop, running));
+        Ok(())
     }
 
     /// Stops a node as an operator does.
@@ -339,6 +352,35 @@ impl Cluster {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Repeats a sale that was recorded; the record that it is answered with.
+    pub(crate) async fn repeat(&mut self, number: u64) -> JournalRecord {
+        let client = self.client().await;
+        match client.submit(1, sale(number), LIMIT).await.expect("an answer") {
+            Answer::AlreadyRecorded(record) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a node says is wrong.
+    pub(crate) async fn alerts(&self, id: u64) -> String {
+        let status = self.admin(id).status(StatusRequest {}).await.expect("a status");
+        status.into_inner().alerts.join("\n")
+    }
+
+    /// Waits until a node says that this is wrong.
+    pub(crate) async fn wait_alert(&self, id: u64, wanted: &str) -> String {
+        let waiting = async {
+            loop {
+                let alerts = self.alerts(id).await;
+                if alerts.contains(wanted) {
+                    return alerts;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, waiting).await.expect("it is told")
     }
 
     /// Makes a snapshot of a group on a node.

@@ -1,5 +1,7 @@
 //! Why a group does not do what it is asked.
 
+use std::path::PathBuf;
+
 use crate::store::StoreError;
 use crate::wal::WalError;
 
@@ -25,6 +27,46 @@ pub enum OpenError {
     InUse {
         /// The group.
         group: u64,
+    },
+    /// Its state is lost, and no peer can have it.
+    #[error(
+        "group {group} stays closed on this node and nothing in {dir} was touched: {why}; {who}, so \
+         that this may be the only copy. What is left: {left}. Put back a copy of the directory that \
+         was taken while the node was stopped, or restore a backup as a new cluster; keep the \
+         directory until that has succeeded",
+        dir = dir.display()
+    )]
+    OnlyCopy {
+        /// The group.
+        group: u64,
+        /// Where it is.
+        dir: PathBuf,
+        /// What is lost.
+        why: String,
+        /// Why nobody else is known to have it.
+        who: &'static str,
+        /// What is still there.
+        left: String,
+    },
+    /// Its state is lost, and no peer says now that it has it.
+    #[error(
+        "group {group} stays closed on this node and nothing in {dir} was touched: {why}; none of the \
+         nodes {asked:?} leads the group with a majority now, so that this may be the only copy. What \
+         is left: {left}. It is tried again; start the other nodes. If none of them opens the group \
+         either, start the version of the program that ran before",
+        dir = dir.display()
+    )]
+    Unconfirmed {
+        /// The group.
+        group: u64,
+        /// Where it is.
+        dir: PathBuf,
+        /// What is lost.
+        why: String,
+        /// Who was asked.
+        asked: Vec<u64>,
+        /// What is still there.
+        left: String,
     },
     /// Raft does not start from what is stored.
     #[error("group {group} does not start: {detail}")]

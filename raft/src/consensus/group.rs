@@ -123,7 +123,7 @@ impl GroupHandle {
             ..ReplicaOptions::new(&options.cluster, group, options.index_cache_bytes)
         };
         let open = || blocking(|| Replica::open(disk.clone(), dir, replica_options.clone()));
-        let (replica, recovering) = recover(&*disk, dir, wal, options.node, group, open).await?;
+        let (replica, recovering) = recover(&*disk, dir, wal, &pool, group, open).await?;
         let quarantine = recovering.as_ref().filter(|known| known.step == Step::Quarantine);
         let quarantine = quarantine.map(|known| known.why.clone());
         let recovering = recovering.map(|known| known.why);
@@ -322,12 +322,15 @@ impl GroupHandle {
             last_log_id: manifest.log_id.map(log_id_from_proto),
             last_membership: membership.map_err(|error| failed(&error))?,
         };
-        let snapshot = Snapshot { meta, snapshot: SnapshotData { dir, prepared: Some(name) } };
+        let prepared = Some(name.clone());
+        let snapshot = Snapshot { meta, snapshot: SnapshotData { dir, prepared } };
         let answer = self
             .raft
             .install_full_snapshot(vote_from_proto(request.vote), snapshot)
             .await
             .map_err(|error| fatal(&error))?;
+        // The answer comes when the state is in use, or refused: what is not in use now never will be.
+        blocking(|| self.replica.forget_prepared(&name));
         Ok(peer::InstallSnapshotResponse { vote: Some(vote_to_proto(&answer.vote)) })
     }
 

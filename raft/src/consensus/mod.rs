@@ -4,6 +4,7 @@
 //! messages and back.
 
 mod convert;
+mod elsewhere;
 mod errors;
 mod group;
 mod log_store;

@@ -194,8 +194,25 @@ impl Connection {
             vote: Some(vote_to_proto(&vote)),
             log_id: data.dir.manifest.log_id,
         };
-        let answer = client.install_snapshot(install).await.map_err(refused)?.into_inner();
+        let answer = client.install_snapshot(install).await;
+        let answer = answer.inspect_err(|status| self.suspect(data, status));
+        let answer = answer.map_err(refused)?.into_inner();
         Ok(SnapshotResponse::new(vote_from_proto(answer.vote)))
+    }
+
+    /// A receiver that refuses the content may have met damage that is here.
+    fn suspect(&self, data: &SnapshotData, status: &Status) {
+        if status.code() != Code::DataLoss {
+            return;
+        }
+        let (group, to) = (self.group, self.target);
+        let what = status.message();
+        match super::state_machine::blocking(|| data.dir.verify(&*self.disk)) {
+            Ok(()) => tracing::error!(group, to, what, "a snapshot was refused for its content"),
+            Err(error) => {
+                tracing::error!(group, to, what, %error, "a snapshot of this node is damaged");
+            }
+        }
     }
 
     /// Reads the wanted parts one after the other, no faster than allowed. A part that cannot be read

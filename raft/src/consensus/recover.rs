@@ -3,21 +3,26 @@
 //! | found | done |
 //! |---|---|
 //! | the state cannot be read | built again from a local snapshot; the log after it is replayed |
-//! | the log does not reach back to the state | state and log are emptied, the vote is kept |
+//! | the disk fails or is full meanwhile | nothing: the group stays closed and is tried again |
+//! | nothing here leads back to the state, and a leader elsewhere has it | state and snapshots are set aside, the log is emptied, the vote is kept |
+//! | the same, and nobody is known to have it | nothing: the group stays closed |
 //! | the log lost synced bytes | its entries are dropped: the leader has them, the state has the others |
 //! | the log ends before the state does | it is followed until everything is here again |
 //! | there is no log, and no vote | quarantine: what it promised is not known |
 //! | quarantine | nothing is touched |
 //!
 //! Invariants: in all cases but the first, the replica neither votes nor leads until it has caught up;
-//! the vote is durable elsewhere before the log that holds it is removed. A node that led does not
+//! the vote is durable elsewhere before the log that holds it is removed; what is set aside is removed
+//! only when the replica has everything again. A node that led does not
 //! resume, whether it forgot something or not: its vote becomes one for nobody, a term later.
 
 use std::path::Path;
 
+use crate::consensus::elsewhere::check_elsewhere;
 use crate::consensus::errors::OpenError;
+use crate::consensus::peers::PeerPool;
 use crate::disk::Disk;
-use crate::store::{Recovery, Replica, Step, StoreError};
+use crate::store::{Recovery, Replica, Step, StoreError, known_members};
 use crate::wal::{GroupLog, LogId, Vote, Wal, WalError};
 
 /// The vote of nobody: no node has this id.
@@ -28,7 +33,7 @@ pub(super) async fn recover(
     disk: &dyn Disk,
     dir: &Path,
     wal: &Wal,
-    node: u64,
+    pool: &PeerPool,
     group: u64,
     open: impl Fn() -> Result<Replica, StoreError>,
 ) -> Result<(Replica, Option<Recovery>), OpenError> {
@@ -45,6 +50,7 @@ pub(super) async fn recover(
     }
     let mut replica = match open() {
         Err(lost @ StoreError::Lost { .. }) => {
+            check_elsewhere(disk, dir, pool, group, &lost.to_string()).await?;
             let why = format!("{lost}: all of it is taken from the peers");
             tracing::error!(group, why, "the replica's state is lost");
             let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why };
@@ -56,13 +62,12 @@ pub(super) async fn recover(
     if let Some(purged) = log.purged()
         && replica.durable().map_or(0, |id| id.index) < purged.index
     {
-        let why = format!(
-            "its state ends before entry {} and the log begins after it: all of it is taken from \
-             the peers",
-            purged.index
-        );
-        tracing::error!(group, why, "the replica's state is lost");
+        let why =
+            format!("its state ends before entry {} and the log begins after it", purged.index);
         drop(replica);
+        check_elsewhere(disk, dir, pool, group, &why).await?;
+        let why = format!("{why}: all of it is taken from the peers");
+        tracing::error!(group, why, "the replica's state is lost");
         let refetch = Recovery { step: Step::Refetch, vote: log.vote(), why };
         asked = Some(empty(disk, dir, wal, group, refetch).await?);
         replica = open()?;
@@ -72,18 +77,22 @@ pub(super) async fn recover(
         Recovery::clear(disk, dir)?;
         asked = None;
     }
+    if asked.is_none() {
+        Recovery::forget_lost(disk, dir)?;
+    }
     let durable = replica.durable();
-    if let Some(why) = forgotten(&log, durable) {
+    let had_members = known_members(disk, dir)?.is_some();
+    if let Some(why) = forgotten(&log, durable, had_members) {
         let step = if log.vote().is_some() { Step::CatchUp } else { Step::Quarantine };
         let kept = asked.take().unwrap_or(Recovery { step, vote: None, why });
         forget_entries(disk, dir, &log, durable, &kept).await?;
         asked = Some(kept);
     }
-    settle(&log, node).await?;
+    settle(&log, pool.identity().node).await?;
     Ok((replica, asked))
 }
 
-/// Empties state and log, but for the vote.
+/// Sets the state aside and empties the log, but for the vote.
 async fn empty(
     disk: &dyn Disk,
     dir: &Path,
@@ -95,7 +104,7 @@ async fn empty(
     let vote = latest(wal.group(group).vote(), latest(asked.vote, kept));
     let refetch = Recovery { step: Step::Refetch, vote, why: asked.why.clone() };
     refetch.write(disk, dir)?;
-    Recovery::discard(disk, dir)?;
+    Recovery::set_aside(disk, dir)?;
     wal.remove_group(group).await?;
     if let Some(vote) = vote {
         wal.group(group).save_vote(vote).await?;
@@ -106,9 +115,12 @@ async fn empty(
 }
 
 /// Says what the log has lost, if it has lost anything.
-fn forgotten(log: &GroupLog, durable: Option<LogId>) -> Option<String> {
+fn forgotten(log: &GroupLog, durable: Option<LogId>, had_members: bool) -> Option<String> {
     if log.is_damaged() {
         return Some("the write-ahead log lost entries that were durable".to_owned());
+    }
+    if had_members && durable.is_none() && log.last().is_none() {
+        return Some("the group had members, and neither its state nor its log is left".to_owned());
     }
     // A state never passes its log.
     let durable = durable?;

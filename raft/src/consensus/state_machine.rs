@@ -15,7 +15,7 @@ use crate::consensus::convert::{
 };
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
 use crate::latency::Stages;
-use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir};
+use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir, SnapshotError};
 use crate::wal::LogId;
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
@@ -62,7 +62,13 @@ impl SnapshotBuilder {
         self.wait_until_durable(build.log_id()).await?;
         let replica = self.replica.clone();
         let built = tokio::task::spawn_blocking(move || replica.write_snapshot(build)).await;
-        built.map_err(io::Error::other)?.map_err(io::Error::other)
+        let built = built.map_err(io::Error::other)?;
+        if let Err(SnapshotError::Store(error)) = &built
+            && error.is_damage()
+        {
+            self.replica.harm().note(error);
+        }
+        built.map_err(io::Error::other)
     }
 
     /// A snapshot never shows more than what this node has made durable, its log included: entries are
@@ -110,8 +116,9 @@ fn to_snapshot(dir: SnapshotDir) -> io::Result<RaftSnapshot> {
 }
 
 /// A snapshot of nothing, which is older than every other and changes nothing.
-fn nothing() -> io::Result<RaftSnapshot> {
-    to_snapshot(SnapshotDir::at(PathBuf::new(), SnapshotManifest::default()))
+fn nothing() -> RaftSnapshot {
+    let dir = SnapshotDir::at(PathBuf::new(), SnapshotManifest::default());
+    Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotData { dir, prepared: None } }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -124,7 +131,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             // Raft would end the group for it. It goes on with its longer log, and asks again.
             Err(error) => {
                 tracing::error!(group, %error, "no snapshot is made; it is tried again");
-                return nothing();
+                return Ok(nothing());
             }
         };
         tracing::info!(

@@ -192,7 +192,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Checks everything and files the snapshot with the replica's own.
+    /// Checks everything and files the snapshot with the replica's own. The hashes of the manifest alone
+    /// would not do: a sender that is damaged names the hashes of damaged bytes.
     pub fn finish(&self) -> Result<SnapshotDir, IncomingError> {
         for file in self.manifest.files.iter().filter(|file| file.bytes == 0) {
             let path = self.dir.join(&file.name);
@@ -201,7 +202,11 @@ impl Incoming {
             }
         }
         let received = SnapshotDir::at(self.dir.clone(), self.manifest.clone());
-        received.verify(&*self.disk)?;
+        let group = self.manifest.group;
+        let sound = received.verify(&*self.disk).and_then(|()| received.check_journal(&*self.disk));
+        sound.inspect_err(|error| {
+            tracing::error!(group, %error, "a received snapshot is refused; its sender may be damaged");
+        })?;
         sync_dirs(&*self.disk, &self.dir, &self.manifest)?;
         Ok(adopt(&self.disk, &self.group_dir, &self.dir, &self.pins)?)
     }

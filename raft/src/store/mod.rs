@@ -6,6 +6,8 @@
 //! groups/{g}/snapshots/{index}/ links to sealed files, copies of the tails, rows, MANIFEST
 //! groups/{g}/incoming/{index}/  a snapshot on its way in
 //! groups/{g}/RECOVERY           there while the replica may have forgotten something
+//! groups/{g}/MEMBERS            the members as they were known last, for when all else is lost
+//! groups/{g}/lost-{n}/          what was set aside, until the recovery has ended
 //! ```
 //!
 //! The truth is the last durable state and the log after it: every entry's rows, its place in the log
@@ -13,10 +15,13 @@
 //! rows say and the log is replayed from there.
 
 mod check;
+mod harm;
 mod incoming;
 mod journal;
+mod members;
 mod read;
 mod recovery;
+mod remains;
 mod replica;
 mod restore;
 mod scrub;
@@ -25,12 +30,16 @@ mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use check::Checked;
+pub use harm::Harm;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};
+pub(crate) use members::known as known_members;
 pub use read::{AsOf, FoundRecord, Reading};
 pub use recovery::{Recovery, Step};
+pub(crate) use remains::remains;
 pub use replica::{
     AppliedEntry, ApplyReply, DocumentChange, Holders, Progress, Replica, ReplicaOptions,
     StoreError,
@@ -39,3 +48,4 @@ pub use restore::{Restoration, Restored, restore_log};
 pub use scrub::{Content, Examined, KEPT_HEIGHTS, Place};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};
+pub use state::drop_index;

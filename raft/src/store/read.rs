@@ -11,9 +11,11 @@ use fiscus_proto::stored;
 use prost::Message;
 use std::sync::Arc;
 
-use crate::index::{Index, View};
+use crate::index::{Index, Row as Pair, View};
+use crate::store::harm::Harm;
 use crate::store::journal::LeafEntry;
 use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_log_id};
+use crate::store::series::SeriesError;
 use crate::store::state::OpenState;
 
 /// The moment that an answer is as of.
@@ -49,6 +51,7 @@ pub struct Reading {
     open: Arc<OpenState>,
     cluster: String,
     as_of: AsOf,
+    harm: Arc<Harm>,
 }
 
 impl Replica {
@@ -60,6 +63,11 @@ impl Replica {
 
     /// Reads what is there, right or wrong: for a scrub, never for an answer.
     pub fn inspect(&self) -> Result<Reading, StoreError> {
+        let begun = self.begin_reading();
+        begun.inspect_err(|error| self.harm.note(error))
+    }
+
+    fn begin_reading(&self) -> Result<Reading, StoreError> {
         let open = self.open_state();
         let view = open.index.view()?;
         let applied = match view.get(&APPLIED_KEY)? {
@@ -74,7 +82,8 @@ impl Replica {
             leaves: applied.leaves,
             signatures: applied.signatures,
         };
-        Ok(Reading { view, open, cluster: self.options.cluster.clone(), as_of })
+        let (cluster, harm) = (self.options.cluster.clone(), self.harm.clone());
+        Ok(Reading { view, open, cluster, as_of, harm })
     }
 
     pub(crate) fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
@@ -98,9 +107,22 @@ impl Reading {
         self.as_of
     }
 
+    /// Damage is counted wherever it is met.
+    fn noting<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        read.inspect_err(|error| self.harm.note(error))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.noting(self.view.get(key).map_err(StoreError::from))
+    }
+
+    fn range(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.noting(self.view.range(from, to, limit).map_err(StoreError::from))
+    }
+
     /// What the group holds beside its rows; without the heads tree, which takes all outlets to build.
     pub fn group(&self) -> Result<Group, StoreError> {
-        match self.view.get(&Group::stored_key())? {
+        match self.get(&Group::stored_key())? {
             None => Ok(Group::new(&self.cluster, self.as_of.group)),
             Some(row) => Group::from_stored(&row, std::iter::empty::<(Id, HeadEntry)>())
                 .map_err(|error| self.unreadable("group row", &error.to_string())),
@@ -109,12 +131,14 @@ impl Reading {
 
     fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
         let (group, dir) = (self.as_of.group, self.open.dir.clone());
-        StoreError::Row { group, what, dir, detail: detail.to_owned() }
+        let error = StoreError::Row { group, what, dir, detail: detail.to_owned() };
+        self.harm.note(&error);
+        error
     }
 
     /// A row of the fiscal core.
     pub fn row<R: Row>(&self, key: &R::Key) -> Result<Option<R>, StoreError> {
-        let Some(row) = self.view.get(&R::stored_key(key))? else { return Ok(None) };
+        let Some(row) = self.get(&R::stored_key(key))? else { return Ok(None) };
         let row = R::from_stored(&row);
         row.map(Some).map_err(|error| self.unreadable(R::NAME, &error.to_string()))
     }
@@ -126,7 +150,7 @@ impl Reading {
 
     /// An outlet's stored row.
     pub fn outlet_row(&self, outlet_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.view.get(&Outlet::stored_key(&Id::from(outlet_id)))?)
+        self.get(&Outlet::stored_key(&Id::from(outlet_id)))
     }
 
     /// All outlets after `after`, at most `limit`, in the order of their stored keys.
@@ -139,7 +163,7 @@ impl Reading {
                 key
             }
         };
-        let rows = self.view.range(&from, Some(&[Outlet::TABLE + 1]), limit)?;
+        let rows = self.range(&from, Some(&[Outlet::TABLE + 1]), limit)?;
         let outlets = rows.iter().map(|(_, row)| {
             Outlet::from_stored(row)
                 .map_err(|error| self.unreadable(Outlet::NAME, &error.to_string()))
@@ -168,7 +192,7 @@ impl Reading {
         outlet_id: &str,
         position: u64,
     ) -> Result<Option<u64>, StoreError> {
-        let Some(row) = self.view.get(&position_key(outlet_id, position))? else {
+        let Some(row) = self.get(&position_key(outlet_id, position))? else {
             return Ok(None);
         };
         match row.as_slice().try_into() {
@@ -187,7 +211,7 @@ impl Reading {
     ) -> Result<Vec<u64>, StoreError> {
         let mut end = position_key(outlet_id, to);
         end.push(0);
-        let rows = self.view.range(&position_key(outlet_id, from), Some(&end), limit)?;
+        let rows = self.range(&position_key(outlet_id, from), Some(&end), limit)?;
         let leaves = rows.iter().map(|(_, row)| {
             let leaf = row.as_slice().try_into();
             leaf.map(u64::from_le_bytes)
@@ -201,9 +225,13 @@ impl Reading {
         if leaf >= self.as_of.leaves {
             return Ok(None);
         }
-        let Some(record) = self.open.journal.record(leaf)? else { return Ok(None) };
-        let signature =
-            if leaf < self.as_of.signatures { self.open.journal.signature(leaf)? } else { None };
+        self.noting(self.read_record(leaf).map_err(StoreError::from))
+    }
+
+    fn read_record(&self, leaf: u64) -> Result<Option<FoundRecord>, SeriesError> {
+        let journal = &self.open.journal;
+        let Some(record) = journal.record(leaf)? else { return Ok(None) };
+        let signature = if leaf < self.as_of.signatures { journal.signature(leaf)? } else { None };
         Ok(Some(FoundRecord { leaf, record, signature }))
     }
 
@@ -212,7 +240,7 @@ impl Reading {
         if leaf >= self.as_of.leaves {
             return Ok(None);
         }
-        Ok(self.open.journal.leaf(leaf)?)
+        self.noting(self.open.journal.leaf(leaf).map_err(StoreError::from))
     }
 
     /// A directory document.
@@ -235,7 +263,7 @@ impl Reading {
         }
         let mut found = Vec::new();
         let prefix = from[..id_at - 4].to_vec();
-        for (key, row) in self.view.range(&from, None, limit)? {
+        for (key, row) in self.range(&from, None, limit)? {
             if !key.starts_with(&prefix) {
                 break;
             }

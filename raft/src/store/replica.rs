@@ -23,7 +23,9 @@ use tokio::sync::{broadcast, watch};
 use crate::disk::Disk;
 use crate::entry::{EntryError, GroupEntry, decode_entry};
 use crate::index::{Batch, Durability, Index, IndexError};
+use crate::store::harm::Harm;
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
+use crate::store::members;
 use crate::store::recovery::{Recovery, Step};
 use crate::store::series::SeriesError;
 use crate::store::snapshot::{Pins, SnapshotDir};
@@ -177,6 +179,20 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether what is stored is not what was written: a state that is built again helps, another
+    /// attempt does not.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Index(IndexError::Damaged { .. } | IndexError::Unclean { .. })
+                | Self::Series(SeriesError::Damaged { .. })
+                | Self::Row { .. }
+        )
+    }
+}
+
 impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         Self::other(error)
@@ -272,6 +288,9 @@ pub struct Replica {
     /// Held while the group's recovery file is written or removed.
     recovery_file: Mutex<()>,
     pub(crate) pins: Pins,
+    /// The entry of the members that are noted beside the state.
+    members_noted: Mutex<Option<peer::LogId>>,
+    pub(crate) harm: Arc<Harm>,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -302,10 +321,11 @@ impl Replica {
         options: ReplicaOptions,
     ) -> Result<Self, StoreError> {
         make_group_dir(&*disk, dir)?;
+        let options_group = options.group;
         let (open, working) = open_or_rebuild(&disk, dir, &options)?;
         forget_incoming(&*disk, dir, &working.applied)?;
         let (progress, _) = watch::channel(progress_of(&working, None));
-        Ok(Self {
+        let replica = Self {
             disk,
             dir: dir.to_owned(),
             options,
@@ -317,7 +337,41 @@ impl Replica {
             quarantined: AtomicBool::new(false),
             recovery_file: Mutex::default(),
             pins: Pins::default(),
-        })
+            members_noted: Mutex::default(),
+            harm: Arc::new(Harm::of(options_group)),
+        };
+        replica.note_members();
+        Ok(replica)
+    }
+
+    /// Notes the members where they are found when the state is not. What cannot be written is tried again
+    /// with the next flush: it is a hint.
+    fn note_members(&self) {
+        let applied = self.applied_state();
+        let mut noted = self.members_noted.lock().expect("no holder panics");
+        if applied.membership_log_id == *noted {
+            return;
+        }
+        match members::note(&*self.disk, &self.dir, &applied) {
+            Ok(()) => *noted = applied.membership_log_id,
+            Err(error) => {
+                let group = self.group();
+                tracing::warn!(group, %error, "the members are not noted beside the state");
+            }
+        }
+    }
+
+    /// What was found to be damaged since the replica was opened.
+    pub fn harm(&self) -> &Harm {
+        &self.harm
+    }
+
+    /// Takes the replica out of service for an error, and remembers whether a rebuild would help.
+    fn stop_for(&self, error: &StoreError) {
+        if error.is_damage() {
+            self.harm.note_stop(error);
+        }
+        self.stop(&error.to_string());
     }
 
     /// Tells of every document that changes from now on.
@@ -391,6 +445,10 @@ impl Replica {
             return Ok(false);
         }
         Recovery::clear(&*self.disk, &self.dir)?;
+        if let Err(error) = Recovery::forget_lost(&*self.disk, &self.dir) {
+            // The next opening removes it.
+            tracing::warn!(group = self.group(), %error, "what was set aside is still there");
+        }
         Ok(true)
     }
 
@@ -425,7 +483,7 @@ impl Replica {
             && !self.quarantined()
         {
             // The group went into the failed attempt; nothing may be applied to what is left of it.
-            self.stop(&error.to_string());
+            self.stop_for(error);
         }
         reply
     }
@@ -440,7 +498,7 @@ impl Replica {
         self.check_in_service()?;
         let noted = self.note(&mut working, id, membership);
         if let Err(error) = &noted {
-            self.stop(&error.to_string());
+            self.stop_for(error);
         }
         noted
     }
@@ -533,6 +591,7 @@ impl Replica {
     /// Makes everything applied durable, unless the log is not: `log_flushed` is the last entry that
     /// this node's own log holds durably. Says whether it did. Apply goes on meanwhile.
     pub fn flush(&self, log_flushed: Option<LogId>) -> Result<bool, StoreError> {
+        self.note_members();
         let _one = self.flushing();
         let (open, applied) = {
             let working = self.working();
@@ -564,7 +623,7 @@ impl Replica {
         let synced = self.sync_journal(open).and_then(|()| Ok(open.index.sink()?));
         if let Err(error) = &synced {
             // A second sync would succeed without the writes that the first one lost.
-            self.stop(&error.to_string());
+            self.stop_for(error);
         }
         synced
     }

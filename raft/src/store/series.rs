@@ -106,6 +106,12 @@ pub(crate) fn header_of(identity: &[u8; 32], start: u64) -> [u8; HEADER_BYTES as
     header
 }
 
+/// Whether these are the first bytes of the piece that begins at `start`, whoever owns it.
+pub(crate) fn is_header(bytes: &[u8], start: u64) -> bool {
+    let identity = bytes.get(12..44).and_then(|identity| identity.try_into().ok());
+    identity.is_some_and(|identity| header_of(identity, start) == *bytes)
+}
+
 impl Series {
     /// Opens a run and cuts it to `end`, the last end that is known to be durable.
     pub(crate) fn open(

@@ -16,21 +16,25 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use fiscus_ledger::hash::Hash32;
 use fiscus_proto::peer::{SnapshotFile, SnapshotManifest};
 use prost::Message;
 
 use crate::disk::{Disk, DiskFile, OpenHow};
-use crate::index::{Index, IndexError, RedbOptions, View, bulk_load};
+use crate::index::{Index, IndexError, RedbOptions, Row, View, bulk_load};
 use crate::store::replica::{INDEX_FILE, Replica, ReplicaOptions, StoreError, to_log_id};
-use crate::store::series::PieceName;
+use crate::store::series::{PieceName, SeriesError};
 use crate::store::snapshot::rows::{RowFiles, write_rows};
 use crate::store::state::OpenState;
+use crate::store::walk::{Flaw, PieceWalk};
 use crate::wal::LogId;
 
 const MANIFEST: &str = "MANIFEST";
 const COPY_BYTES: usize = 1 << 20;
+/// Between two messages about the building of an index.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 /// How many snapshots are kept, besides those that somebody reads: the newest, and one to fall back to.
 const KEPT: usize = 2;
 
@@ -61,6 +65,28 @@ pub enum SnapshotError {
         /// What is wrong.
         what: String,
     },
+}
+
+impl SnapshotError {
+    /// Whether the snapshot itself is at fault. Everything else, a full disk above all, may pass, and says
+    /// nothing about what is stored.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::Unusable { .. } => true,
+            Self::Store(error) => error.is_damage(),
+            Self::Index(error) => matches!(
+                error,
+                IndexError::Damaged { .. }
+                    | IndexError::Unclean { .. }
+                    | IndexError::Unsorted { .. }
+            ),
+            // Files that are not there, or end before their length.
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            }
+        }
+    }
 }
 
 pub(crate) fn io_error(
@@ -191,6 +217,14 @@ impl Replica {
         Ok(name)
     }
 
+    /// Removes a prepared state that was not put into use.
+    pub(crate) fn forget_prepared(&self, name: &str) {
+        let prepared = self.dir.join(name);
+        if self.open_state().dir != prepared {
+            forget_unfinished(&*self.disk, &prepared);
+        }
+    }
+
     /// Copies a snapshot elsewhere, reads the copy back and compares it; a half copy has no manifest.
     pub fn export(&self, snapshot: &SnapshotDir, target: &Path) -> Result<(), SnapshotError> {
         let disk = &*self.disk;
@@ -274,9 +308,10 @@ impl SnapshotBuild {
             let known = hashes.get(&piece.name).filter(|(bytes, _)| *bytes == piece.bytes);
             let hash = if piece.sealed && !last_of_run.contains(&piece.name.as_str()) {
                 disk.hard_link(&from, &to).map_err(io_error("link", &to))?;
-                known.map_or_else(|| hash_file(&*disk, &to, piece.bytes), |(_, h)| Ok(*h))?
+                known.map_or_else(|| hash_piece(&*disk, &to, piece), |(_, h)| Ok(*h))?
             } else {
-                copy_file(&*disk, &from, &to, piece.bytes)?
+                copy_file(&*disk, &from, &to, piece.bytes)?;
+                hash_piece(&*disk, &to, piece)?
             };
             let hash = hash.to_vec().into();
             files.push(SnapshotFile { name: piece.name.clone(), bytes: piece.bytes, hash });
@@ -402,13 +437,41 @@ impl SnapshotDir {
                 disk.hard_link(&from, &to).map_err(io_error("link", &to))?;
             }
         }
-        let rows = RowFiles::new(self, &**disk);
+        let mut progress = Progress::of(self);
+        let rows = RowFiles::new(self, &**disk).inspect(|row| progress.note(row));
         let redb = RedbOptions { cache_bytes: options.index_cache_bytes, ..RedbOptions::default() };
         let index = bulk_load(disk.clone(), &target.join(INDEX_FILE), redb, rows)?;
         index.flush()?;
         drop(index);
         sync_dirs(&**disk, target, &self.manifest)?;
         Ok(())
+    }
+}
+
+/// Tells how far the building of an index has come, now and then.
+struct Progress {
+    group: u64,
+    done: u64,
+    total: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn of(snapshot: &SnapshotDir) -> Self {
+        let files = snapshot.manifest.files.iter();
+        let rows = files.filter(|file| file.name.starts_with("rows/"));
+        let (group, total) = (snapshot.manifest.group, rows.map(|file| file.bytes).sum());
+        Self { group, done: 0, total, told: Instant::now() }
+    }
+
+    fn note(&mut self, row: &Result<Row, SnapshotError>) {
+        let Ok((key, value)) = row else { return };
+        self.done += (key.len() + value.len() + 8) as u64;
+        if self.told.elapsed() >= PROGRESS_INTERVAL {
+            self.told = Instant::now();
+            let percent = self.done * 100 / self.total.max(1);
+            tracing::info!(group = self.group, percent, "the index is being built");
+        }
     }
 }
 
@@ -441,6 +504,25 @@ pub(crate) fn hash_file(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Hash
         hasher.update(part);
         Ok(())
     })?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Hashes a file of the journal that a manifest is to name, and compares it with its own checksums: what
+/// is damaged here must not travel with a hash that makes it look right.
+fn hash_piece(disk: &dyn Disk, path: &Path, piece: &PieceName) -> Result<Hash32, SnapshotError> {
+    let damaged = |flaw: Flaw| {
+        let what = format!("the entry at byte {} is not what was written", flaw.byte);
+        let error = SeriesError::Damaged { path: path.to_owned(), what };
+        SnapshotError::Store(Box::new(error.into()))
+    };
+    let mut walk = PieceWalk::of(&piece.name).expect("a journal has no other files");
+    let file = disk.open(path, OpenHow::Read).map_err(io_error("open", path))?;
+    let mut hasher = blake3::Hasher::new();
+    read_parts(&*file, path, piece.bytes, |_, part| {
+        hasher.update(part);
+        walk.feed(part).map_err(damaged)
+    })?;
+    walk.finish().map_err(damaged)?;
     Ok(*hasher.finalize().as_bytes())
 }
 

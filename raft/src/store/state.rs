@@ -20,11 +20,11 @@ use prost::Message;
 use crate::disk::{Disk, OpenHow};
 use crate::index::{Index, IndexError, LayeredIndex, RedbIndex, RedbOptions};
 use crate::store::journal::{Journal, Lengths};
+use crate::store::members;
 use crate::store::recovery::{Recovery, Step};
 use crate::store::replica::{
     APPLIED_KEY, INDEX_FILE, ReplicaOptions, StoreError, Working, io_error, to_log_id,
 };
-use crate::store::series::SeriesError;
 use crate::store::snapshot::{SnapshotDir, SnapshotError, read_manifest};
 
 /// The files of a state, shared with readers. Closing it loses what is only in memory, as a crash does:
@@ -34,15 +34,6 @@ pub(crate) struct OpenState {
     pub(crate) dir: PathBuf,
     pub(crate) index: Arc<LayeredIndex>,
     pub(crate) journal: Arc<Journal>,
-}
-
-pub(crate) fn is_damage(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Index(IndexError::Damaged { .. } | IndexError::Unclean { .. })
-            | StoreError::Series(SeriesError::Damaged { .. })
-            | StoreError::Row { .. }
-    )
 }
 
 pub(crate) fn open_state(
@@ -146,7 +137,7 @@ pub(crate) fn open_or_rebuild(
             }
             Ok(opened)
         }
-        Err(error) if is_damage(&error) => {
+        Err(error) if error.is_damage() => {
             tracing::error!(group = options.group, %error, "the state is damaged: rebuilding it");
             rebuild(disk, dir, &name, options, &error)
         }
@@ -169,6 +160,17 @@ fn check_index_is_there(
     Err(StoreError::Row { group: options.group, what: "index", dir: state.to_owned(), detail })
 }
 
+/// Removes a damaged index, so that the next opening builds it again, whatever recovery is under way.
+/// Nobody may have it open.
+pub fn drop_index(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let Some(name) = read_current(disk, dir)? else { return Ok(()) };
+    let path = dir.join(name).join(INDEX_FILE);
+    if disk.exists(&path).map_err(io_error("look for", &path))? {
+        disk.remove_file(&path).map_err(io_error("remove", &path))?;
+    }
+    Ok(())
+}
+
 /// Makes the group's directory, and its name durable. The data directory above is its owner's.
 pub(crate) fn make_group_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     disk.create_dir_all(dir).map_err(io_error("make", dir))?;
@@ -185,7 +187,7 @@ fn forget_strays(disk: &dyn Disk, dir: &Path, current: &str) -> Result<(), Store
         let path = dir.join(&name);
         if name.starts_with("state-") && name != current {
             disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
-        } else if name == "CURRENT.new" {
+        } else if name == "CURRENT.new" || name == members::FRESH {
             disk.remove_file(&path).map_err(io_error("remove", &path))?;
         }
     }
@@ -243,7 +245,10 @@ fn rebuild(
         tried,
     };
     let mut tried = String::new();
-    for path in SnapshotDir::paths(&**disk, dir).map_err(|failed| lost(failed.to_string()))? {
+    // A disk that fails, or is full, says nothing about what it holds: only damage makes a state lost.
+    let mut failure = None;
+    let paths = SnapshotDir::paths(&**disk, dir).map_err(|failed| cannot_rebuild(dir, failed))?;
+    for path in paths {
         if disk.exists(&target).map_err(io_error("look for", &target))? {
             disk.remove_dir_all(&target).map_err(io_error("remove", &target))?;
         }
@@ -252,11 +257,18 @@ fn rebuild(
                 write_current(&**disk, dir, &name)?;
                 return Ok(opened);
             }
-            Err(failed) => {
+            Err(failed) if failed.is_unusable() => {
                 tracing::error!(group = options.group, %failed, "a local snapshot is unusable");
                 tried = format!("{tried}{failed}; ");
             }
+            Err(failed) => {
+                tracing::error!(group = options.group, %failed, "a local snapshot cannot be tried");
+                failure.get_or_insert(failed);
+            }
         }
+    }
+    if let Some(failure) = failure {
+        return Err(cannot_rebuild(dir, failure));
     }
     if options.log_purged > 0 {
         return Err(lost(tried));
@@ -268,6 +280,20 @@ fn rebuild(
     let opened = open_state(disk, &target, options)?;
     write_current(&**disk, dir, &name)?;
     Ok(opened)
+}
+
+/// What keeps a state from being built again, and may pass.
+fn cannot_rebuild(dir: &Path, failure: SnapshotError) -> StoreError {
+    match failure {
+        SnapshotError::Store(error) => *error,
+        SnapshotError::Index(error) => StoreError::Index(error),
+        SnapshotError::Io { doing, path, source } => StoreError::Io { doing, path, source },
+        failure @ SnapshotError::Unusable { .. } => StoreError::Io {
+            doing: "look for snapshots in",
+            path: dir.to_owned(),
+            source: io::Error::other(failure),
+        },
+    }
 }
 
 fn from_snapshot(

@@ -3,7 +3,8 @@
 mod crash;
 mod damage;
 mod golden;
+mod harm;
 mod install;
 pub(super) mod life;
-mod picture;
+pub(super) mod picture;
 mod space;

@@ -188,6 +188,7 @@ impl<'a> Plan<'a> {
             })?;
         }
         wal.shutdown();
+        identity::note_log(dir, identity)?;
         for place in [&dir.join("groups"), dir] {
             disk.sync_dir(place).with_context(|| place.display().to_string())?;
         }

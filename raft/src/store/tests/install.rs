@@ -11,14 +11,15 @@ use crate::disk::{Disk, RebootMode, SimulatedDisk};
 use crate::store::{Incoming, IncomingError, Replica, SnapshotDir};
 
 /// A snapshot as its sender has it.
-struct Shipment {
+#[derive(Debug, Clone)]
+pub(super) struct Shipment {
     manifest: SnapshotManifest,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Shipment {
     /// Snapshots of the entries 5 and 9, from one sender.
-    fn two(steady: &Steady) -> [Self; 2] {
+    pub(super) fn two(steady: &Steady) -> [Self; 2] {
         let disk = SimulatedDisk::new();
         let sender = open(&disk, options()).expect("open");
         [5, 9].map(|index| {
@@ -37,6 +38,25 @@ impl Shipment {
         let files = made.manifest.files.iter();
         let files = files.map(|file| (file.name.clone(), read(&file.name, file.bytes)));
         Self { files: files.collect(), manifest: made.manifest.clone() }
+    }
+
+    /// Damages the first file of a run, and lets the manifest say that it is so.
+    pub(super) fn harm(&mut self, run: &str, at: usize) {
+        let name = self.files.keys().find(|name| name.starts_with(run)).expect("a run").clone();
+        let content = self.files.get_mut(&name).expect("it is there");
+        content[at] ^= 0xff;
+        let hash = blake3::hash(content).as_bytes().to_vec().into();
+        let file = self.manifest.files.iter_mut().find(|file| file.name == name);
+        file.expect("the manifest names it").hash = hash;
+    }
+
+    /// Sends all that is missing, and has it checked.
+    pub(super) fn receive(&self, to: &Replica) -> Result<SnapshotDir, IncomingError> {
+        let (incoming, wanted) = to.receive(self.manifest.clone())?;
+        for file in &wanted {
+            self.send(&incoming, file, usize::MAX >> 1).expect("it fits");
+        }
+        incoming.finish()
     }
 
     fn send(&self, incoming: &Incoming, wanted: &FileWanted, bytes: usize) -> Found<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fiscus_ledger::hash::Hash32;
 
 use super::life::{DIR, ENTRIES, Log, applied, open, options, replay};
-use crate::disk::{Disk, SimulatedDisk};
+use crate::disk::{Disk, OpenHow, SimulatedDisk};
 use crate::index::Index as _;
 use crate::index::Row;
 use crate::store::journal::{LeafEntry, TREE_HEIGHTS};
@@ -172,7 +172,7 @@ fn sound(
 /// Nothing half-made is left beside the state in use.
 pub(crate) fn no_strays(disk: &SimulatedDisk, current: &str, applied: u64) -> Found<()> {
     for name in disk.list(Path::new(DIR)).map_err(told)? {
-        if !["CURRENT", "snapshots", "incoming", current].contains(&&*name) {
+        if !["CURRENT", "MEMBERS", "snapshots", "incoming", current].contains(&&*name) {
             return Err(format!("{name} is left over"));
         }
     }
@@ -190,6 +190,23 @@ pub(crate) fn no_strays(disk: &SimulatedDisk, current: &str, applied: u64) -> Fo
         }
     }
     Ok(())
+}
+
+/// The files of the journal's runs below a folder of the group, with their content.
+pub(crate) fn files_of(disk: &SimulatedDisk, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let top = Path::new(DIR).join(folder);
+    let mut files = Vec::new();
+    for run in ["journal", "leaves", "tree-08", "signatures"] {
+        for name in disk.list(&top.join(run)).expect("list") {
+            let name = format!("{run}/{name}");
+            let file = disk.open(&top.join(&name), OpenHow::Read).expect("open");
+            let size = usize::try_from(file.size().expect("measure")).expect("small");
+            let mut content = vec![0; size];
+            file.read_exact_at(&mut content, 0).expect("read");
+            files.push((name, content));
+        }
+    }
+    files
 }
 
 pub(crate) fn names(disk: &SimulatedDisk, folder: &str) -> Found<Vec<String>> {
