@@ -15,6 +15,7 @@
 //! rows say and the log is replayed from there.
 
 mod check;
+mod error;
 mod harm;
 mod incoming;
 mod journal;
