@@ -78,13 +78,13 @@ impl Layout {
         let ca = make_ca(CLUSTER, CA_DAYS, now_s)?;
         Pair::new(&pki, "ca").write(&ca)?;
         let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let mut names: Vec<(String, Role)> =
-            (1..=self.nodes()).map(|id| (format!("n{id}"), Role::Node)).collect();
-        names.push(("admin".to_owned(), Role::Admin));
-        names.push(("gateway".to_owned(), Role::Gateway));
-        for (name, role) in &names {
+        let mut names: Vec<(String, Role, Option<u64>)> =
+            (1..=self.nodes()).map(|id| (format!("n{id}"), Role::Node, Some(id))).collect();
+        names.push(("admin".to_owned(), Role::Admin, None));
+        names.push(("gateway".to_owned(), Role::Gateway, None));
+        for (name, role, node) in &names {
             let hosts: &[String] = if *role == Role::Node { &hosts } else { &[] };
-            let subject = Subject { role: *role, name, hosts, days: DAYS };
+            let subject = Subject { role: *role, node: *node, name, hosts, days: DAYS };
             Pair::new(&pki, name).write(&issue(&ca, &subject, now_s)?)?;
         }
         let mut secret = [0; 24];
