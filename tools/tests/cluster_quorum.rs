@@ -50,7 +50,7 @@ async fn two_data_groups(dir: &Path) -> Processes {
     }
     nodes.listening().await;
     let addresses: Vec<String> = nodes.nodes.iter().map(|node| node.rpc.clone()).collect();
-    let init = format!("init --nodes {} --data-groups 2", addresses.join(","));
+    let init = format!("init --nodes {} --data-groups 2 --yes", addresses.join(","));
     let (made, said) = admin(dir, &init);
     assert!(made, "{said}");
     nodes.stop_all().await;
