@@ -106,12 +106,14 @@ impl Scrub {
         self.say(Progress { step: step.to_owned(), done, total, ..Progress::default() }).await
     }
 
-    async fn found(&self, findings: Vec<String>) -> Result<(), Status> {
+    /// Says what was found, and how much that is.
+    async fn found(&self, findings: Vec<String>) -> Result<u64, Status> {
+        let count = findings.len() as u64;
         for finding in findings {
             tracing::error!(group = self.group, finding, "a scrub has found damage");
             self.say(Progress { finding, ..Progress::default() }).await?;
         }
-        Ok(())
+        Ok(count)
     }
 
     async fn repaired(&self, repaired: String) -> Result<(), Status> {
@@ -135,7 +137,7 @@ impl Scrub {
             }
             self.lift_quarantine().await?;
         }
-        let mut pass = self.pass().await?;
+        let (mut pass, mut left) = self.pass().await?;
         // Each round takes away one kind of damage; what is left after the last one is only said.
         for _ in 0..ROUNDS {
             let rebuild = match remedy(&pass) {
@@ -149,13 +151,23 @@ impl Scrub {
             if let Some((step, why)) = rebuild {
                 self.rebuild(step, &why).await?;
             }
-            pass = self.pass().await?;
+            (pass, left) = self.pass().await?;
         }
-        if remedy(&pass) == Remedy::Nothing {
+        let total = pass.leaves;
+        let sound = remedy(&pass) == Remedy::Nothing;
+        if sound {
             pass.replica().harm().forget();
         }
-        let (step, total) = ("finished".to_owned(), pass.leaves);
-        self.say(Progress { step, done: total, total, finished: true, ..Progress::default() }).await
+        let left = left.max(u64::from(!sound));
+        self.say(Progress {
+            step: "finished".to_owned(),
+            done: total,
+            total,
+            finished: true,
+            left: Some(left),
+            ..Progress::default()
+        })
+        .await
     }
 
     /// Mends what it can; what is left calls for a replica that is taken anew.
@@ -235,8 +247,9 @@ impl Scrub {
         self.repaired(format!("group {}: rebuilt from {from}: {why}", self.group)).await
     }
 
-    /// Reads everything once.
-    async fn pass(&self) -> Result<Pass, Status> {
+    /// Reads everything once; says how much is wrong.
+    async fn pass(&self) -> Result<(Pass, u64), Status> {
+        let mut findings = 0;
         let hosted = self.hosted()?;
         let peers = Peers::of(self.context.clone(), &hosted.handle);
         let mut pass =
@@ -245,7 +258,7 @@ impl Scrub {
         loop {
             let (back, stepped) = in_background(pass, Pass::step).await?;
             pass = back;
-            self.found(std::mem::take(&mut pass.findings)).await?;
+            findings += self.found(std::mem::take(&mut pass.findings)).await?;
             self.step("leaves", pass.next, pass.leaves).await?;
             match stepped {
                 Stepped::More => {}
@@ -267,8 +280,8 @@ impl Scrub {
             }
         }
         let (mut pass, ()) = in_background(pass, Pass::check_outlets).await?;
-        self.found(std::mem::take(&mut pass.findings)).await?;
-        Ok(pass)
+        findings += self.found(std::mem::take(&mut pass.findings)).await?;
+        Ok((pass, findings))
     }
 }
 

@@ -8,8 +8,9 @@
 //!
 //! Invariants: a server accepts no connection without a client certificate of its CA; a private key
 //! that others on the machine can read is refused; a role is only what the CA wrote into the
-//! certificate, as the DNS name `{role}.fiscus.internal`. A client accepts as a server only what
-//! carries the role of a node. [`TlsMaterial`] never prints its key.
+//! certificate, as the DNS name `{role}.fiscus.internal`, and which node a node is stands there as
+//! `{id}.node.fiscus.internal`. A client accepts as a server only what carries the role of a node.
+//! [`TlsMaterial`] never prints its key.
 //!
 //! Non-goals: revocation lists (a CA for a cluster is small and its certificates are short-lived), and
 //! what a role may do, which the services decide.
@@ -36,6 +37,18 @@ pub const ROLE_DOMAIN: &str = "fiscus.internal";
 
 /// The name that a client expects in the certificate of a node.
 pub const NODE_NAME: &str = "node.fiscus.internal";
+
+/// The DNS name that says in a node's certificate which node it is.
+#[must_use]
+pub fn node_dns_name(id: u64) -> String {
+    format!("{id}.{NODE_NAME}")
+}
+
+fn node_of_dns_name(name: &str) -> Option<u64> {
+    let id = name.strip_suffix(NODE_NAME)?.strip_suffix('.')?.parse().ok()?;
+    // A number has one spelling.
+    (id > 0 && node_dns_name(id) == name).then_some(id)
+}
 
 /// Most bytes of a certificate file or a key file.
 pub const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -287,11 +300,33 @@ pub fn roles_of(der: &[u8]) -> Result<Vec<Role>, TlsError> {
     Ok(roles)
 }
 
+/// The nodes that a certificate names, ascending; one in the certificate of a node, none in others. That
+/// the certificate is genuine is for TLS to check first.
+pub fn node_ids_of(der: &[u8]) -> Result<Vec<u64>, TlsError> {
+    let der = CertificateDer::from(der);
+    let certificate = EndEntityCert::try_from(&der).map_err(TlsError::Certificate)?;
+    let mut ids: Vec<u64> = certificate.valid_dns_names().filter_map(node_of_dns_name).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
 /// The roles of whoever sent a request.
 pub fn peer_roles<T>(request: &tonic::Request<T>) -> Result<Vec<Role>, TlsError> {
+    of_peer(request, roles_of)
+}
+
+/// The nodes that the certificate of whoever sent a request names.
+pub fn peer_node_ids<T>(request: &tonic::Request<T>) -> Result<Vec<u64>, TlsError> {
+    of_peer(request, node_ids_of)
+}
+
+fn of_peer<T, R>(
+    request: &tonic::Request<T>,
+    read: impl FnOnce(&[u8]) -> Result<R, TlsError>,
+) -> Result<R, TlsError> {
     let certificates = request.peer_certs().ok_or(TlsError::NoPeerCertificate)?;
-    let own = certificates.first().ok_or(TlsError::NoPeerCertificate)?;
-    roles_of(own)
+    read(certificates.first().ok_or(TlsError::NoPeerCertificate)?)
 }
 
 #[cfg(test)]

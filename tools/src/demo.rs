@@ -37,6 +37,7 @@ use samples::Sold;
 Examples:
   fiscus demo
   fiscus demo --dir /tmp/kinshasa --port-base 17400
+  fiscus demo --dir /tmp/congo --regions kinshasa,lubumbashi,goma
 
 It is ready when it prints. Ctrl-C stops everything; a directory that was given stays, and the cluster
 starts from it again with everything that it held.
@@ -54,6 +55,10 @@ pub(crate) struct Arguments {
     /// How many nodes; a directory that holds a cluster keeps its own number.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: u64,
+    /// Where the nodes stand, in turn, separated by commas; all in one region when absent. A directory that
+    /// holds a cluster keeps its own.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    regions: Vec<String>,
     /// Print one line of JSON when it is ready.
     #[arg(long)]
     json: bool,
@@ -104,7 +109,8 @@ async fn play(arguments: &Arguments) -> Result<()> {
     let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let place = place(arguments.dir.as_deref())?;
-    let layout = Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base)?;
+    let layout =
+        Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base, &arguments.regions)?;
     let mut nodes = Nodes::start(&layout)?;
     let ended = tokio::select! {
         shown = show(&layout, &mut nodes, arguments.json) => shown,

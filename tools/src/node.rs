@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use fiscus_node::config::{ConfigError, NodeConfig};
 use fiscus_node::{Node, RunError};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -114,7 +115,7 @@ fn serve(config: NodeConfig, stop_with_stdin: bool) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(async {
+    run_to_the_end(runtime, async {
         let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let node = Node::start(config).await?;
@@ -126,10 +127,15 @@ fn serve(config: NodeConfig, stop_with_stdin: bool) -> Result<()> {
             }
         };
         node.run(stop).await.map_err(anyhow::Error::from)
-    })?;
-    // A thread that waits for standard input does not hold up the end.
+    })
+}
+
+/// Runs the work, and ends however it ended: a thread that still waits, as for standard input, holds up
+/// neither a good end nor a bad one.
+fn run_to_the_end(runtime: Runtime, work: impl Future<Output = Result<()>>) -> Result<()> {
+    let ended = runtime.block_on(work);
     runtime.shutdown_background();
-    Ok(())
+    ended
 }
 
 async fn stdin_ends() {
@@ -140,4 +146,39 @@ async fn stdin_ends() {
     });
     // A thread that failed to wait counts as an end as well.
     let _ = waiting.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A poisoned log must end the process with its own exit code while somebody holds standard input open.
+    #[test]
+    fn an_error_ends_it_while_a_thread_still_waits() {
+        for fails in [true, false] {
+            let (open, never) = mpsc::sync_channel::<()>(1);
+            let (told, ended) = mpsc::sync_channel(1);
+            std::thread::spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+                let ended = run_to_the_end(runtime, async {
+                    let (began, begun) = tokio::sync::oneshot::channel();
+                    tokio::task::spawn_blocking(move || {
+                        began.send(()).expect("somebody waits for it");
+                        // As a read of a pipe that nobody closes.
+                        let _ = never.recv();
+                    });
+                    begun.await.expect("it has begun");
+                    if fails { anyhow::bail!("poisoned") } else { Ok(()) }
+                });
+                told.send(ended.is_err()).expect("the test waits");
+            });
+            let failed = ended.recv_timeout(Duration::from_secs(30));
+            assert_eq!(failed, Ok(fails), "it does not wait for the thread");
+            drop(open);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! A certificate authority for a start: one key, one file, and certificates that carry roles.
 //!
 //! Invariants: every issued certificate was checked against its CA, as the other side of a connection
-//! will check it; the name of a role comes only from the role asked for, never from a host name. Keys
-//! are ECDSA P-256. Time is an argument.
+//! will check it; the names of a role and of a node come only from the role and the id asked for, never
+//! from a host name; every node's certificate names its id. Keys are ECDSA P-256. Time is an argument.
 //!
 //! Non-goals: revocation, intermediate CAs, and CAs that other programs made.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fiscus_ledger::base64::encode_standard;
-use fiscus_proto::tls::{CertificateFacts, ROLE_DOMAIN, Role};
+use fiscus_proto::tls::{CertificateFacts, ROLE_DOMAIN, Role, node_dns_name};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
@@ -41,6 +41,8 @@ pub(crate) struct Issued {
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) role: Role,
+    /// A node's id; nobody else has one.
+    pub(crate) node: Option<u64>,
     pub(crate) name: &'a str,
     pub(crate) hosts: &'a [String],
     pub(crate) days: u32,
@@ -70,7 +72,7 @@ pub(crate) fn issue(ca: &Issued, subject: &Subject<'_>, now_s: u64) -> Result<Is
     let issuer = issuer(&ca_facts, &ca.key_pem)?;
 
     let mut params = params(subject.name, subject.days, now_s)?;
-    params.subject_alt_names = alt_names(subject.role, subject.hosts)?;
+    params.subject_alt_names = alt_names(subject)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     if subject.role == Role::Node || !subject.hosts.is_empty() {
@@ -125,10 +127,22 @@ fn issuer(facts: &CertificateFacts, key_pem: &str) -> Result<Issuer<'static, Key
     Ok(Issuer::new(params, key))
 }
 
-fn alt_names(role: Role, hosts: &[String]) -> Result<Vec<SanType>> {
+fn alt_names(subject: &Subject<'_>) -> Result<Vec<SanType>> {
     let dns = |name: &str| Ok::<_, rcgen::Error>(SanType::DnsName(name.try_into()?));
-    let mut names = vec![dns(&role.dns_name()).context("the role's name")?];
-    for host in hosts {
+    let mut names = vec![dns(&subject.role.dns_name()).context("the role's name")?];
+    match (subject.role, subject.node) {
+        (Role::Node, Some(id)) if id > 0 => {
+            names.push(dns(&node_dns_name(id)).context("the node's name")?);
+        }
+        (Role::Node, _) => {
+            bail!(
+                "the certificate of a node says which node it is: give its id, from 1, as --node-id"
+            )
+        }
+        (_, None) => {}
+        (role, Some(_)) => bail!("only nodes have ids; leave --node-id away for the role {role}"),
+    }
+    for host in subject.hosts {
         if let Ok(address) = IpAddr::from_str(host) {
             names.push(SanType::IpAddress(address));
             continue;
@@ -136,7 +150,10 @@ fn alt_names(role: Role, hosts: &[String]) -> Result<Vec<SanType>> {
         ensure!(is_host(host), "{host:?} is neither an IP address nor a host name");
         let lower = host.to_ascii_lowercase();
         if lower == ROLE_DOMAIN || lower.ends_with(&format!(".{ROLE_DOMAIN}")) {
-            bail!("{host:?} would be a role: names below {ROLE_DOMAIN} are given by --role only");
+            bail!(
+                "{host:?} would be a role or a node: names below {ROLE_DOMAIN} are given by --role and \
+                 --node-id only"
+            );
         }
         names.push(dns(host).context("a host's name")?);
     }

@@ -51,14 +51,20 @@ fn a_ca_and_certificates_are_made_and_shown() {
     let ca = succeeds(dir, "admin pki init --out pki --cluster cd --days 400 --json");
     assert_eq!(text(&ca, "subject"), "cd CA");
     assert_eq!(mode(&dir.join("pki/ca.key")), 0o600);
-    let issue = "admin pki issue --ca pki --role node --name n1 --host n1.example --host 10.0.0.1";
+    let issue = "admin pki issue --ca pki --role node --node-id 1 --name n1 --host n1.example --host 10.0.0.1";
     let made = succeeds(dir, &format!("{issue} --days 90 --out out --json"));
     assert_eq!(mode(&dir.join("out/n1.key")), 0o600);
     let shown = succeeds(dir, "admin pki show out/n1.pem --json");
     assert_eq!(text(&shown, "sha256"), text(&made, "sha256"));
-    assert!(shown.contains(r#""roles":["node"],"hosts":["n1.example","10.0.0.1"]"#), "{shown}");
+    assert!(
+        shown.contains(r#""roles":["node"],"node":1,"hosts":["n1.example","10.0.0.1"]"#),
+        "{shown}"
+    );
     let shown = succeeds(dir, "admin pki show out/n1.pem");
-    assert!(shown.contains("roles        node\nhosts        n1.example, 10.0.0.1\n"), "{shown}");
+    assert!(
+        shown.contains("roles        node\nnode         1\nhosts        n1.example, 10.0.0.1\n"),
+        "{shown}"
+    );
     for printed in [ca, made, shown] {
         assert!(!printed.contains("PRIVATE"), "{printed}");
     }
@@ -90,11 +96,13 @@ fn what_cannot_be_issued_is_told() {
     let dir = dir.path();
     succeeds(dir, "admin pki init --out pki --days 100");
     for (arguments, word) in [
-        ("--ca none --role node --name n --out pki", "none/ca.key"),
-        ("--ca pki --role node --name n --out pki", "--days"),
-        ("--ca pki --role node --name ca --force --out pki", "own files"),
-        ("--ca pki --role node --name CA --force --out pki", "own files"),
-        ("--ca pki --role node --name ../n --days 9 --out pki", "a name matches"),
+        ("--ca none --role node --node-id 1 --name n --out pki", "none/ca.key"),
+        ("--ca pki --role node --node-id 1 --name n --out pki", "--days"),
+        ("--ca pki --role node --node-id 1 --name ca --force --out pki", "own files"),
+        ("--ca pki --role node --node-id 1 --name CA --force --out pki", "own files"),
+        ("--ca pki --role node --node-id 1 --name ../n --days 9 --out pki", "a name matches"),
+        ("--ca pki --role node --name n --days 9 --out pki", "--node-id"),
+        ("--ca pki --role proxy --node-id 3 --name n --days 9 --out pki", "--node-id"),
         ("--ca pki --role admin --name n --host node.fiscus.internal --days 9 --out pki", "role"),
     ] {
         let (exit, out) = outcome(dir, &format!("admin pki issue {arguments} --json"));
@@ -105,7 +113,8 @@ fn what_cannot_be_issued_is_told() {
     assert_eq!(unknown.status.code(), Some(2));
     assert_eq!(outcome(dir, "admin pki show pki/ca.key").0, 2);
     fs::set_permissions(dir.join("pki/ca.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let exposed = "admin pki issue --ca pki --role node --name n --days 9 --out pki --json";
+    let exposed =
+        "admin pki issue --ca pki --role node --node-id 1 --name n --days 9 --out pki --json";
     let (exit, out) = outcome(dir, exposed);
     assert_eq!(exit, 2);
     assert!(text(&out, "detail").contains("chmod 600"), "{out}");

@@ -110,7 +110,9 @@ async fn a_node_comes_and_goes(demo: &Demo, address: &str) {
     assert!(list.contains(r#""leads":[],"votes":[0,1],"learns":[]}]}"#), "{list}");
     let refused = demo.fails(2, "groups transfer 1 --to 9 --yes").await;
     assert!(refused.is_empty(), "{refused}");
-    demo.shows("nodes drain 4 --resume", "may lead again").await;
+    let refused = demo.fails(2, "nodes drain 4 --resume --json").await;
+    assert!(refused.contains(r#""code":"NOT_CONFIRMED""#), "{refused}");
+    demo.shows("nodes drain 4 --resume --yes", "may lead again").await;
     demo.ok("groups transfer 0 --to 4 --yes").await;
     demo.ok("nodes remove 4 --yes").await;
     demo.shows("groups list --json", r#""voters":[1,2,3],"learners":[]"#).await;

@@ -109,7 +109,11 @@ impl Place {
             "admin keys renew-log demo/keys --passphrase-file demo/passphrase --out demo/keys-2",
         );
         let restore = format!("admin restore --from backup --cluster demo-2 --nodes {nodes}");
-        let made = self.succeeds(&format!("{restore} --out restored --json"));
+        let restore = format!("{restore} --out restored --json");
+        let (exit, out) = self.fiscus(&restore);
+        assert!(exit == 2 && out.contains("NOT_CONFIRMED"), "{exit}: {out}");
+        assert!(!self.path("restored").exists(), "nobody agreed");
+        let made = self.succeeds(&format!("{restore} --yes"));
         assert!(made.contains(r#""held":4"#), "{made}");
         let start = |id: u64| {
             let data = self.path(&format!("demo/n{id}/data"));
@@ -309,7 +313,11 @@ fn what_was_sealed_comes_back_as_it_was() {
         }
         let last = before["outlet-gombe"].1.series.last;
         let release = format!("admin --dir demo outlets release outlet-gombe --last-issued {last}");
-        place.succeeds(&format!("{release} --evidence receipt --operator test"));
+        let release = format!("{release} --evidence receipt --operator test --json");
+        let (exit, out) = place.fiscus(&release);
+        assert!(exit == 2 && out.contains("NOT_CONFIRMED"), "{exit}: {out}");
+        assert!(row(&client, "outlet-gombe").await.held, "nobody agreed");
+        place.succeeds(&format!("{release} --yes"));
         assert_eq!(sold(&client, 0, "before").await, first, "the same key, the same bytes");
         let next = sold(&client, 0, "after").await;
         assert_eq!(number(&next), format!("KIN-GOMBE-{}", last + 1));
@@ -351,12 +359,13 @@ fn what_a_backup_has_forgotten_is_never_given_away_again() {
         }
         fs::write(place.path("evidence.csv"), &evidence).expect("it is written");
         let release = "admin --dir demo outlets release";
-        let low =
-            format!("{release} outlet-gombe --last-issued 1 --evidence e --operator t --json");
+        let low = format!(
+            "{release} outlet-gombe --last-issued 1 --evidence e --operator t --yes --json"
+        );
         let (exit, out) = place.fiscus(&low);
         assert_eq!(exit, 1, "{out}");
         assert!(out.contains("EVIDENCE_TOO_LOW"), "{out}");
-        let many = format!("{release} --file evidence.csv --operator t --json");
+        let many = format!("{release} --file evidence.csv --operator t --yes --json");
         place.succeeds(&many);
         assert!(
             !place.succeeds(&many).contains(r#""released":true"#),
@@ -409,7 +418,7 @@ async fn a_forgotten_outlet_is_held(place: &Place, client: &ClusterClient) {
     assert!(new.held, "it may have sold before the old cluster was lost");
     place.succeeds(
         "admin --dir demo outlets release outlet-bandal --last-issued 7 --evidence receipt \
-         --operator test",
+         --operator test --yes",
     );
     let released = row(client, "outlet-bandal").await;
     assert_eq!((released.held, released.series.last), (false, 7));

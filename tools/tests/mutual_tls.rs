@@ -36,7 +36,8 @@ impl Pki {
         for role in Role::ALL {
             let role = role.as_str();
             let issue = ["admin", "pki", "issue", "--ca", folder, "--out", folder];
-            fiscus(&[&issue[..], &["--role", role, "--name", role]].concat());
+            let id: &[&str] = if role == "node" { &["--node-id", "1"] } else { &[] };
+            fiscus(&[&issue[..], &["--role", role, "--name", role], id].concat());
         }
         Self { dir }
     }

@@ -31,8 +31,6 @@ use crate::steward;
 
 const OPERATORS: [Role; 1] = [Role::Admin];
 const LOOKERS: [Role; 4] = [Role::Admin, Role::Node, Role::Gateway, Role::Auditor];
-/// A new cluster has its leaders within this time.
-const ELECTION_WAIT: Duration = Duration::from_secs(30);
 /// A snapshot is complete within this time.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
 /// A command without a limit of its own is given up after so long.
@@ -222,25 +220,12 @@ impl Admin for AdminService {
             let what = format!("a cluster has 1 to {DATA_GROUPS_MAX} data groups");
             return Err(Status::invalid_argument(what));
         }
-        let members = self.first_members(&request.nodes).await?;
-        for group in 0..=request.data_groups {
-            let opened = self.groups.open(group).await;
-            let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
-            hosted.handle.initialize(members.clone()).await.map_err(changed)?;
-        }
-        for hosted in self.groups.all() {
-            let led = hosted.handle.wait_status(ELECTION_WAIT, |status| status.leader.is_some());
-            led.await.map_err(|what| {
-                Status::unavailable(format!(
-                    "group {} has no leader: {what}",
-                    hosted.handle.group()
-                ))
-            })?;
-        }
+        let founding = self.first_members(&request.nodes).await?;
+        self.found(&founding, request.data_groups).await?;
         let detail = format!(
             "the cluster {} has {} nodes and {} data groups",
             self.context.config.cluster,
-            members.len(),
+            founding.members.len(),
             request.data_groups
         );
         Ok(Response::new(wire::Done { detail }))

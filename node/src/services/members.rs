@@ -1,4 +1,4 @@
-//! Who is a member of the groups: nodes come, vote and go.
+//! Who is a member of the groups: a cluster is founded, nodes come, vote and go.
 //!
 //! Invariant: one id, one directory, for ever. The directory notes durably that an id leaves before the
 //! node leaves any group, and no node is taken in under a noted id, nor under the id of a member with
@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fiscus_ledger::facts::FactKind;
 use fiscus_ledger::state::registry::Document;
 use fiscus_proto::admin::change_members_request::Change;
 use fiscus_proto::command::{Command, PutDocument, command};
@@ -32,6 +33,8 @@ const REMOVED_KIND: &str = "removed-node";
 const REMOVED_PAGE: usize = 500;
 /// A node that is asked who it is answers within this time, or is not there.
 const HELLO_WAIT: Duration = Duration::from_secs(3);
+/// A new group has its leader within this time.
+const ELECTION_WAIT: Duration = Duration::from_secs(30);
 /// A learner becomes a voter when it lacks at most so many entries,
 const PROMOTE_LAG_MAX: u64 = 64;
 
@@ -69,19 +72,16 @@ impl AdminService {
         Ok(answer)
     }
 
-    pub(super) async fn first_members(
-        &self,
-        addresses: &[String],
-    ) -> Result<BTreeMap<u64, Member>, Status> {
+    /// Asks every first member who it is. All are new, or were told of exactly these members by a
+    /// founding that did not come to its end.
+    pub(super) async fn first_members(&self, addresses: &[String]) -> Result<Founding, Status> {
         let mut members = BTreeMap::new();
+        let mut told = Vec::new();
         for address in addresses {
             let answer = self.hello(address).await?;
             let refused = |what: &str| Status::failed_precondition(format!("{address} {what}"));
-            if !answer.groups.is_empty() {
-                return Err(refused(
-                    "is part of a cluster already; add it with `fiscus admin nodes add`, or give it \
-                     an empty directory and a new id",
-                ));
+            if answer.members.len() != answer.groups.len() {
+                return Err(refused("does not tell the members of its groups; update its program"));
             }
             let node = answer.node.ok_or_else(|| refused("does not say who it is"))?;
             let member = Member {
@@ -93,13 +93,59 @@ impl AdminService {
             if members.insert(node.id, member).is_some() {
                 return Err(refused(&format!("has the id {} of another one", node.id)));
             }
+            let of_groups = answer.groups.into_iter().zip(answer.members);
+            told.extend(of_groups.map(|(group, members)| (address.as_str(), group, members.ids)));
         }
         let own = self.context.identity.node;
         if !members.contains_key(&own) {
             let what = format!("the asked node, {own}, must be among the first members");
             return Err(Status::invalid_argument(what));
         }
-        Ok(members)
+        let founded = founded(&members.keys().copied().collect(), told)?;
+        Ok(Founding { members, founded })
+    }
+
+    /// Founds the groups that have no members yet.
+    pub(super) async fn found(&self, founding: &Founding, data_groups: u64) -> Result<(), Status> {
+        if let Some(more) = founding.founded.last().filter(|last| **last > data_groups) {
+            let what = format!("it was begun with {more} data groups; give that number");
+            return Err(Status::failed_precondition(what));
+        }
+        let missing = |group: &u64| !founding.founded.contains(group);
+        if founding.founded.contains(&DIRECTORY_GROUP) && (0..=data_groups).any(|g| missing(&g)) {
+            self.require_unfinished().await?;
+        }
+        for group in (0..=data_groups).filter(missing) {
+            let opened = self.groups.open(group).await;
+            let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
+            hosted.handle.initialize(founding.members.clone()).await.map_err(changed)?;
+        }
+        for group in 0..=data_groups {
+            self.wait_for_leader(group).await?;
+        }
+        Ok(())
+    }
+
+    /// The number of data groups is for ever once a cluster is made, which its first manifest ends.
+    async fn require_unfinished(&self) -> Result<(), Status> {
+        self.wait_for_leader(DIRECTORY_GROUP).await?;
+        let kind = FactKind::Manifest.as_str();
+        let manifests = self.directory().await?.documents(kind, None, 1);
+        if manifests.map_err(|error| failed(&error))?.is_empty() {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(
+            "the cluster is made already, and the number of its data groups never changes",
+        ))
+    }
+
+    /// Waits until a group lives here and has a leader.
+    async fn wait_for_leader(&self, group: u64) -> Result<(), Status> {
+        let opened = self.groups.open(group).await;
+        let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
+        let led = hosted.handle.wait_status(ELECTION_WAIT, |status| status.leader.is_some());
+        let led = led.await.map(|_| ());
+        led.map_err(|what| Status::unavailable(format!("group {group} has no leader: {what}")))
     }
 
     pub(super) async fn change(&self, hosted: &Hosted, change: Change) -> Result<String, Status> {
@@ -243,8 +289,38 @@ impl AdminService {
     }
 }
 
+/// The first members of a cluster, and the groups that have them already.
+#[derive(Debug)]
+pub(super) struct Founding {
+    pub(super) members: BTreeMap<u64, Member>,
+    founded: BTreeSet<u64>,
+}
+
+/// The groups that were founded before, when all of them have exactly the members asked for.
+fn founded(
+    asked: &BTreeSet<u64>,
+    told: Vec<(&str, u64, Vec<u64>)>,
+) -> Result<BTreeSet<u64>, Status> {
+    let mut founded = BTreeSet::new();
+    for (address, group, members) in told {
+        let members: BTreeSet<u64> = members.into_iter().collect();
+        if members.is_empty() {
+            continue;
+        }
+        if members != *asked {
+            return Err(Status::failed_precondition(format!(
+                "{address} is part of a cluster already: its group {group} has the members {members:?}, \
+                 not {asked:?}; add it with `fiscus admin nodes add`, or give it an empty directory and \
+                 a new id"
+            )));
+        }
+        founded.insert(group);
+    }
+    Ok(founded)
+}
+
 /// What the directory notes of an id that has left.
-fn note(directory: &Reading, id: u64) -> Result<Option<Document>, Status> {
+pub(super) fn note(directory: &Reading, id: u64) -> Result<Option<Document>, Status> {
     directory.document(REMOVED_KIND, &id.to_string()).map_err(|error| failed(&error))
 }
 
@@ -258,5 +334,29 @@ fn noted(directory: &Reading) -> Result<BTreeSet<u64>, Status> {
         let Some((last, _)) = page.last() else { return Ok(ids) };
         after = Some(last.to_string());
         ids.extend(page.iter().filter_map(|(id, _)| id.parse::<u64>().ok()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_founding_goes_on_with_the_same_members_only() {
+        let asked = BTreeSet::from([1, 2, 3]);
+        type Told = Vec<(&'static str, u64, Vec<u64>)>;
+        let rows: [(Told, Option<&[u64]>); 6] = [
+            (vec![], Some(&[])),
+            (vec![("a", 0, vec![]), ("b", 0, vec![])], Some(&[])),
+            (vec![("a", 0, vec![3, 1, 2]), ("b", 0, vec![]), ("b", 1, vec![])], Some(&[0])),
+            (vec![("a", 0, vec![1, 2, 3]), ("b", 1, vec![1, 2, 3])], Some(&[0, 1])),
+            (vec![("a", 0, vec![1, 2])], None),
+            (vec![("a", 0, vec![1, 2, 3]), ("b", 1, vec![1, 2, 3, 4])], None),
+        ];
+        for (told, expected) in rows {
+            let found = founded(&asked, told.clone()).ok();
+            let expected = expected.map(|groups| groups.iter().copied().collect());
+            assert_eq!(found, expected, "{told:?}");
+        }
     }
 }

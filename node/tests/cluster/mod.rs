@@ -49,6 +49,7 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     client: Option<ClusterClient>,
     sold: u64,
+    configure: fn(&mut NodeConfig),
     dir: tempfile::TempDir,
 }
 
@@ -93,6 +94,19 @@ fn config(dir: &Path, id: u64, rpc: SocketAddr) -> NodeConfig {
 impl Cluster {
     /// A cluster of `nodes` with one data group, an authority, a manifest, an outlet and an open shift.
     pub(crate) async fn start(nodes: u64) -> Self {
+        Self::start_with(nodes, |_| {}).await
+    }
+
+    /// The same, of nodes whose configuration differs from the usual one.
+    pub(crate) async fn start_with(nodes: u64, configure: fn(&mut NodeConfig)) -> Self {
+        let mut cluster = Self::unfounded(nodes, configure).await;
+        cluster.init(1, &cluster.addresses(), 1).await.expect("the cluster begins");
+        cluster.found().await;
+        cluster
+    }
+
+    /// Nodes that run and belong to no cluster.
+    pub(crate) async fn unfounded(nodes: u64, configure: fn(&mut NodeConfig)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("passphrase"), SECRET).expect("it is written");
         #[cfg(unix)]
@@ -112,15 +126,27 @@ impl Cluster {
             rpc: any_port(),
             running: None,
         });
-        let mut cluster = Self { members: members.collect(), client: None, sold: 0, dir };
+        let members = members.collect();
+        let mut cluster = Self { members, client: None, sold: 0, configure, dir };
         for id in 1..=nodes {
             cluster.start_node(id).await;
         }
-        let addresses = cluster.members.iter().map(|member| member.rpc.to_string());
-        let init = InitRequest { nodes: addresses.collect(), data_groups: 1 };
-        cluster.admin(1).init(init).await.expect("the cluster begins");
-        cluster.found().await;
         cluster
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.rpc.to_string()).collect()
+    }
+
+    /// Asks a node to found the groups.
+    pub(crate) async fn init(
+        &self,
+        asked: u64,
+        nodes: &[String],
+        data_groups: u64,
+    ) -> Result<(), tonic::Status> {
+        let init = InitRequest { nodes: nodes.to_vec(), data_groups };
+        self.admin(asked).init(init).await.map(|_| ())
     }
 
     fn member(&mut self, id: u64) -> &mut Member {
@@ -134,10 +160,11 @@ impl Cluster {
 
     /// The same, for a node that may refuse to start.
     pub(crate) async fn try_start_node(&mut self, id: u64) -> Result<(), RunError> {
-        let dir = self.dir.path().to_owned();
+        let (dir, configure) = (self.dir.path().to_owned(), self.configure);
         let member = self.member(id);
         assert!(member.running.is_none(), "node {id} runs already");
-        let config = config(&dir, id, member.rpc);
+        let mut config = config(&dir, id, member.rpc);
+        configure(&mut config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -399,7 +426,10 @@ impl Cluster {
         let request = ScrubRequest { group, repair };
         let mut told = self.admin(id).scrub(request).await.expect("a scrub").into_inner();
         while let Some(progress) = told.message().await.expect("the scrub goes on") {
-            let Progress { finding, repaired: mended, finished: end, .. } = progress;
+            let Progress { finding, repaired: mended, finished: end, left, .. } = progress;
+            assert_eq!(left.is_some(), end, "the last message says what is left");
+            let wrong = if repair { 0 } else { found.len() as u64 };
+            assert!(left.is_none_or(|left| left == wrong), "{left:?} are left of {found:?}");
             found.extend((!finding.is_empty()).then_some(finding));
             repaired.extend((!mended.is_empty()).then_some(mended));
             finished |= end;

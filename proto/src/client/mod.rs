@@ -8,6 +8,7 @@
 //!
 //! Invariants: an outcome is called unknown whenever any copy of a command may have been taken and
 //! none was answered; it is never called failed. The command is never changed between attempts.
+//! A node that belongs to no cluster, or that lags behind what is known, takes no node away.
 //! Every wait ends by the caller's deadline, every queue has a bound.
 //!
 //! Non-goals: idempotency keys, which the caller chooses, and what records mean.
@@ -134,8 +135,9 @@ impl ClusterClient {
         let node = told.node;
         let kept = {
             let mut routes = self.routes();
-            routes.learn(told).map_err(|foreign| format!("it is of cluster {}", foreign.0))?;
-            routes.answered(node);
+            if routes.learn(told).map_err(|not_learnt| not_learnt.to_string())? {
+                routes.answered(node);
+            }
             routes.addresses()
         };
         // Links of nodes that are gone end, and with them what was asked on them.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::ledger::TopologyResponse;
+use crate::ledger::{self, TopologyResponse};
+
+/// The group whose members are all nodes.
+const DIRECTORY: u64 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
@@ -16,11 +19,38 @@ struct Group {
     members: Vec<u64>,
     voters: usize,
     term: u64,
+    /// How far whoever named the members had applied the group: they are replaced by no older answer.
+    applied: u64,
 }
 
-/// The answer came from another cluster than the ones before.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ForeignCluster(pub(super) String);
+/// Why an answer teaches nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotLearnt {
+    /// It came from another cluster than the ones before.
+    #[error("it is of cluster {0}")]
+    Foreign(String),
+    /// Its node knows neither members nor groups: it waits to be added, or was emptied.
+    #[error("it belongs to no cluster yet")]
+    Empty,
+    /// It is older than what is known, and knows no leader that would be news.
+    #[error("it is behind, and may have left the cluster")]
+    Behind,
+}
+
+impl Group {
+    fn learn(&mut self, told: ledger::Group) {
+        if told.term >= self.term {
+            self.term = told.term;
+            self.leader = (told.leader != 0).then_some(told.leader);
+        }
+        if told.applied >= self.applied && !told.voters.is_empty() {
+            self.applied = told.applied;
+            self.voters = told.voters.len();
+            self.members = told.voters;
+            self.members.extend(told.learners);
+        }
+    }
+}
 
 /// What is known of the cluster.
 #[derive(Debug, Default)]
@@ -35,29 +65,39 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Takes what a node says of the cluster. An older term than is known says nothing of a leader.
-    pub(super) fn learn(&mut self, told: TopologyResponse) -> Result<(), ForeignCluster> {
-        match &self.cluster {
-            Some(known) if *known != told.cluster => return Err(ForeignCluster(told.cluster)),
-            _ => self.cluster = Some(told.cluster),
+    /// Takes what a node says of the cluster. An older term than is known says nothing of a leader, and
+    /// a node that has applied less of the directory than is known says nothing of the nodes: it lags, or
+    /// it was removed and does not know it. Says whether the nodes were learnt.
+    pub(super) fn learn(&mut self, told: TopologyResponse) -> Result<bool, NotLearnt> {
+        if self.cluster.as_ref().is_some_and(|known| *known != told.cluster) {
+            return Err(NotLearnt::Foreign(told.cluster));
+        }
+        if told.nodes.is_empty() || told.groups.iter().all(|group| group.voters.is_empty()) {
+            return Err(NotLearnt::Empty);
+        }
+        let TopologyResponse { cluster, nodes, groups, .. } = told;
+        let of_directory = groups.iter().find(|group| group.id == DIRECTORY);
+        let applied = of_directory.map_or(0, |group| group.applied);
+        let newest = self.groups.get(&DIRECTORY).map_or(0, |known| known.applied);
+        let behind = !self.nodes.is_empty() && applied < newest;
+        let leads = |group: &ledger::Group| {
+            let term = self.groups.get(&group.id).map_or(0, |known| known.term);
+            group.leader != 0 && group.term >= term
+        };
+        let of_use = !behind || groups.iter().all(leads);
+        self.cluster = Some(cluster);
+        for group in groups {
+            self.groups.entry(group.id).or_default().learn(group);
+        }
+        if !of_use {
+            return Err(NotLearnt::Behind);
         }
         self.generation += 1;
-        self.nodes = told
-            .nodes
-            .into_iter()
-            .map(|node| (node.id, Node { address: node.rpc, region: node.region }))
-            .collect();
-        for group in told.groups {
-            let known = self.groups.entry(group.id).or_default();
-            if group.term >= known.term {
-                known.term = group.term;
-                known.leader = (group.leader != 0).then_some(group.leader);
-            }
-            known.voters = group.voters.len();
-            known.members = group.voters;
-            known.members.extend(group.learners);
+        if !behind {
+            let route = |node: ledger::Node| Node { address: node.rpc, region: node.region };
+            self.nodes = nodes.into_iter().map(|node| (node.id, route(node))).collect();
         }
-        Ok(())
+        Ok(!behind)
     }
 
     /// Takes a node's word that another one leads. Whether that is a known node.
@@ -136,7 +176,6 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger;
 
     fn told(leader: u64, term: u64) -> TopologyResponse {
         let node = |id| ledger::Node {
@@ -145,19 +184,20 @@ mod tests {
             region: if id == 3 { "goma".into() } else { "kin".into() },
             admin: String::new(),
         };
-        let group = ledger::Group {
-            id: 1,
+        let group = |id, applied| ledger::Group {
+            id,
             leader,
             voters: vec![1, 2, 3],
             learners: vec![4],
             term,
+            applied,
             ..ledger::Group::default()
         };
         TopologyResponse {
             cluster: "c".into(),
             node: 1,
             nodes: (1..=5).map(node).collect(),
-            groups: vec![group],
+            groups: vec![group(0, 10), group(1, 10)],
         }
     }
 
@@ -197,7 +237,45 @@ mod tests {
         let mut routes = Routes::default();
         routes.learn(told(2, 5)).unwrap();
         let foreign = TopologyResponse { cluster: "d".into(), ..told(1, 9) };
-        assert_eq!(routes.learn(foreign), Err(ForeignCluster("d".into())));
+        assert_eq!(routes.learn(foreign), Err(NotLearnt::Foreign("d".into())));
         assert_eq!(routes.target(1, None, 0), Some(2));
+    }
+
+    #[test]
+    fn a_node_without_a_cluster_teaches_nothing() {
+        let mut routes = Routes::default();
+        let nobody = TopologyResponse { nodes: vec![], groups: vec![], ..told(0, 0) };
+        let mut unfounded = told(0, 0);
+        unfounded.groups.iter_mut().for_each(|group| group.voters.clear());
+        for empty in [nobody.clone(), unfounded.clone()] {
+            assert_eq!(routes.learn(empty), Err(NotLearnt::Empty));
+        }
+        assert_eq!(routes.generation, 0);
+        routes.learn(told(2, 5)).unwrap();
+        for empty in [nobody, unfounded] {
+            assert_eq!(routes.learn(empty), Err(NotLearnt::Empty));
+        }
+        assert_eq!((routes.target(1, None, 0), routes.addresses().len()), (Some(2), 5));
+    }
+
+    #[test]
+    fn who_lags_or_has_left_takes_no_node_away() {
+        let at = |applied: u64, nodes: std::ops::RangeInclusive<u64>, leader, term| {
+            let mut answer = told(leader, term);
+            answer.nodes.retain(|node| nodes.contains(&node.id));
+            answer.groups[0].applied = applied;
+            answer
+        };
+        let mut routes = Routes::default();
+        routes.learn(at(20, 2..=4, 4, 5)).unwrap();
+        routes.answered(4);
+        // What is asked of a node that was removed, and of one that lags and knows the next leader.
+        assert_eq!(routes.learn(at(19, 1..=3, 1, 4)), Err(NotLearnt::Behind));
+        assert_eq!(routes.learn(at(19, 1..=3, 0, 5)), Err(NotLearnt::Behind));
+        assert_eq!(routes.learn(at(19, 1..=3, 3, 6)), Ok(false));
+        assert_eq!(routes.target(1, None, 0), Some(3), "a newer term is believed");
+        assert_eq!(routes.addresses(), ["127.0.0.1:4", "127.0.0.1:2", "127.0.0.1:3"]);
+        assert_eq!(routes.learn(at(20, 2..=5, 3, 6)), Ok(true));
+        assert_eq!(routes.addresses().len(), 4, "as new as what is known");
     }
 }

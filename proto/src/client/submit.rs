@@ -212,6 +212,10 @@ impl Submission<'_> {
     fn follow(&mut self, node: Option<u64>, hint: u64) -> Next {
         self.give_up_on(node);
         let known = Some(hint) != node && self.client.routes().hint(self.group, hint);
+        if let Some(node) = node.filter(|node| !known && hint != 0 && hint != *node) {
+            // It knows a node that nobody has told of yet: it is asked for the topology first.
+            self.client.routes().answered(node);
+        }
         self.hints += 1;
         if known && self.hints <= HINTS_IN_A_ROW_MAX {
             return Next::Again(Duration::ZERO);

@@ -40,6 +40,24 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 #[test]
+fn a_node_has_one_spelling() {
+    for (names, expected) in [
+        (&["node.fiscus.internal", "12.node.fiscus.internal"] as &[&str], vec![12]),
+        (&["3.node.fiscus.internal", "2.node.fiscus.internal"], vec![2, 3]),
+        (&["node.fiscus.internal", "n1.example"], vec![]),
+        (&["0.node.fiscus.internal", "01.node.fiscus.internal"], vec![]),
+        (&["x.node.fiscus.internal", "1.2.node.fiscus.internal"], vec![]),
+        (&["1.node.fiscus.internal.example", "1node.fiscus.internal"], vec![]),
+        (&["99999999999999999999.node.fiscus.internal"], vec![]),
+    ] {
+        let (der, _) = certificate(names, false);
+        assert_eq!(node_ids_of(&der).unwrap(), expected, "{names:?}");
+    }
+    let (der, _) = certificate(&[&node_dns_name(u64::MAX)], false);
+    assert_eq!(node_ids_of(&der).unwrap(), [u64::MAX]);
+}
+
+#[test]
 fn roles_are_exactly_the_names_below_the_domain() {
     for (names, expected) in [
         (&["node.fiscus.internal"] as &[&str], vec![Role::Node]),

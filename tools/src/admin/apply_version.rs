@@ -28,7 +28,8 @@ so a node can no longer run an older program afterwards.
 Exit codes:
   0  every group follows it
   1  a voter does not know it, or does not answer
-  2  wrong usage, not agreed to, or no node answers")]
+  2  wrong usage, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(super) struct Arguments {
     /// The new version.
     to: u32,

@@ -138,6 +138,11 @@ async fn make(connection: &Connection, to: &Path, node: Option<u64>) -> Result<V
     let cluster = connection.open()?;
     let mut maker = choose(&cluster, node).await?;
     let begun_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    eprintln!(
+        "Node {} copies every group to {}; sealing goes on, and nothing of the cluster is changed.",
+        maker.id,
+        to.display()
+    );
     let mut contents = Contents::new(&maker.cluster, u64::try_from(begun_ms)?, maker.id);
     let (directory, data) = maker.groups.split_first().context("the node has no groups")?;
     for group in data.iter().chain([directory]).copied().collect::<Vec<u64>>() {

@@ -1,5 +1,8 @@
 //! Talking to a cluster as an operator: any node tells of the others, and what only a leader can do goes
 //! to the leader.
+//!
+//! Invariant: once a command was handed to a connection, nothing but a node's own word says that it was
+//! not taken; every wait has an end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,6 +29,9 @@ const STATUS_WAIT: Duration = Duration::from_secs(3);
 /// A leader is found, or there is none.
 const LEADER_WAIT: Duration = Duration::from_secs(15);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// A leader has this long for a command, and tells before that what it knows.
+const EXECUTE_WAIT: Duration = Duration::from_secs(15);
+const EXECUTE_TIMEOUT_MS: u32 = 10_000;
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// Which cluster.
@@ -117,7 +123,7 @@ pub(crate) struct Refusal {
 #[derive(Debug, thiserror::Error)]
 #[error("whether it happened is not known: {detail}; look before you try again")]
 pub(crate) struct OutcomeUnknown {
-    detail: String,
+    pub(crate) detail: String,
 }
 
 /// A cluster to be operated.
@@ -137,8 +143,7 @@ pub(crate) struct NodeView {
 }
 
 impl Cluster {
-    /// A connection to one node.
-    pub(crate) fn node(&self, address: &str) -> Result<AdminClient<Channel>> {
+    fn endpoint(&self, address: &str) -> Result<Endpoint> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .with_context(|| format!("{address} is not an address"))?
@@ -148,7 +153,20 @@ impl Cluster {
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(client_config(tls))?;
         }
-        Ok(AdminClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        Ok(endpoint)
+    }
+
+    /// A client of one node, which connects when it is used.
+    pub(crate) fn node(&self, address: &str) -> Result<AdminClient<Channel>> {
+        Ok(client_on(self.endpoint(address)?.connect_lazy()))
+    }
+
+    /// A client of one node that is connected: what fails from here on may have arrived.
+    async fn connected(&self, address: &str) -> Result<AdminClient<Channel>> {
+        let connecting = self.endpoint(address)?;
+        let connected = tokio::time::timeout(STATUS_WAIT, connecting.connect()).await;
+        let channel = connected.map_err(|_| anyhow!("no connection within {STATUS_WAIT:?}"))?;
+        Ok(client_on(channel?))
     }
 
     /// The client that points of sale use, with an operator's certificate.
@@ -192,7 +210,7 @@ impl Cluster {
     }
 
     /// The node that leads a group at this moment.
-    async fn leader_if_any(&self, group: u64) -> Option<(u64, AdminClient<Channel>)> {
+    async fn leader_if_any(&self, group: u64) -> Option<(u64, String)> {
         // Two leaders are told of while the old one has not heard yet: the higher term is right.
         let mut leads: Option<(u64, u64, String)> = None;
         for view in self.views().await {
@@ -205,11 +223,16 @@ impl Cluster {
             }
         }
         let (_, id, address) = leads?;
-        Some((id, self.node(&address).ok()?))
+        Some((id, address))
     }
 
     /// The leader of a group, and where it is.
     pub(crate) async fn leader(&self, group: u64) -> Result<(u64, AdminClient<Channel>)> {
+        let (id, address) = self.leader_address(group).await?;
+        Ok((id, self.node(&address)?))
+    }
+
+    async fn leader_address(&self, group: u64) -> Result<(u64, String)> {
         let until = Instant::now() + LEADER_WAIT;
         loop {
             if let Some(leader) = self.leader_if_any(group).await {
@@ -226,29 +249,77 @@ impl Cluster {
     /// Has a command executed by a group's leader. A command that was not taken is sent again; one whose
     /// outcome is not known is not.
     pub(crate) async fn execute(&self, group: u64, command: &Command) -> Result<Answer> {
+        self.execute_within(group, command, EXECUTE_WAIT).await
+    }
+
+    async fn execute_within(
+        &self,
+        group: u64,
+        command: &Command,
+        wait: Duration,
+    ) -> Result<Answer> {
         let until = Instant::now() + LEADER_WAIT;
         loop {
-            let (_, mut leader) = self.leader(group).await?;
-            let request =
-                ExecuteRequest { group, command: Some(command.clone()), timeout_ms: 10_000 };
-            let answer =
-                leader.execute(request).await.map_err(|status| anyhow!(explain(&status)))?;
-            match answer.into_inner().result.context("the node gives no answer")? {
-                Answer::NotLeader(_) | Answer::Busy(_) if Instant::now() < until => {
+            let (node, address) = self.leader_address(group).await?;
+            let mut leader = match self.connected(&address).await {
+                Ok(leader) => leader,
+                Err(error) => {
+                    let what = || format!("node {node} at {address}: nothing was sent");
+                    ensure!(Instant::now() < until, error.context(what()));
                     tokio::time::sleep(RETRY_INTERVAL).await;
+                    continue;
                 }
-                Answer::Busy(busy) => bail!("{}: {}", busy.code, busy.detail),
-                Answer::NotLeader(_) => bail!("group {group} has no leader"),
-                Answer::Unknown(unknown) => {
-                    return Err(OutcomeUnknown { detail: unknown.detail }.into());
+            };
+            let command = Some(command.clone());
+            let request = ExecuteRequest { group, command, timeout_ms: EXECUTE_TIMEOUT_MS };
+            let answer = match tokio::time::timeout(wait, leader.execute(request)).await {
+                Ok(answer) => answer.map_err(|status| after_sending(node, &status))?,
+                Err(_) => {
+                    let detail = format!("node {node} did not answer within {wait:?}");
+                    return Err(OutcomeUnknown { detail }.into());
                 }
-                Answer::Malformed(malformed) => bail!("{}", malformed.detail),
-                Answer::Refused(refusal) => {
-                    return Err(Refusal { code: refusal.code, detail: refusal.detail }.into());
-                }
-                answer => return Ok(answer),
+            };
+            let Some(answer) = answer.into_inner().result else {
+                let detail = format!("node {node} answers in words of a newer version");
+                return Err(OutcomeUnknown { detail }.into());
+            };
+            let not_taken =
+                matches!(answer, Answer::NotLeader(_) | Answer::Busy(_)) && Instant::now() < until;
+            if !not_taken {
+                return clear(group, answer);
             }
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
+    }
+}
+
+fn client_on(channel: Channel) -> AdminClient<Channel> {
+    AdminClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// What a call that failed says of the command in it. A node that turns the caller or the request away
+/// has not looked at the command; after any other end nobody knows.
+fn after_sending(node: u64, status: &Status) -> anyhow::Error {
+    let detail = format!("node {node}: {}", explain(status));
+    let turned_away =
+        [Code::Unauthenticated, Code::PermissionDenied, Code::InvalidArgument, Code::Unimplemented];
+    if turned_away.contains(&status.code()) {
+        return anyhow!(detail);
+    }
+    OutcomeUnknown { detail }.into()
+}
+
+/// What a leader's last word means.
+fn clear(group: u64, answer: Answer) -> Result<Answer> {
+    match answer {
+        Answer::Busy(busy) => bail!("{}: {}", busy.code, busy.detail),
+        Answer::NotLeader(_) => bail!("group {group} has no leader"),
+        Answer::Unknown(unknown) => Err(OutcomeUnknown { detail: unknown.detail }.into()),
+        Answer::Malformed(malformed) => bail!("{}", malformed.detail),
+        Answer::Refused(refusal) => {
+            Err(Refusal { code: refusal.code, detail: refusal.detail }.into())
+        }
+        answer => Ok(answer),
     }
 }
 
@@ -277,3 +348,6 @@ pub(crate) fn explain(status: &Status) -> String {
         _ => message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! `fiscus admin init`: makes a cluster of nodes that belong to none.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -12,6 +12,7 @@ use fiscus_proto::admin::{InitRequest, KeysRequest, ProveAuthorityRequest};
 use fiscus_proto::command::{self as proto, Command, command};
 
 use super::cluster::{Cluster, Connection, explain};
+use super::consent::Consent;
 use super::{Failure, Report, block_on, tell};
 
 /// Make a cluster of running nodes that belong to none.
@@ -22,11 +23,13 @@ Example:
     init --nodes n1:7400,n2:7400,n3:7400 --data-groups 3
 
 It founds the directory and the data groups, shows with every node that it holds the signing keys,
-activates them, and publishes the tax manifest. It can be run again after a failure.
+activates them, and publishes the tax manifest. The first members and the number of data groups are what the
+cluster begins with; that number never changes. After a failure run it again with the same nodes: what is
+done already is left as it is.
 
 Exit codes:
   0  made
-  2  wrong usage, or it cannot be made; nothing that was there has changed")]
+  2  wrong usage, not agreed to, or it could not be finished; what was made until then stays")]
 pub(crate) struct Arguments {
     /// The first members as host:port, separated by commas.
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', required = true)]
@@ -37,25 +40,34 @@ pub(crate) struct Arguments {
     /// The tax manifest to publish; the one in force since 2026-02-01 when absent.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
-    let made = block_on(async {
-        let cluster = connection.open()?;
-        let manifest = match &arguments.manifest {
-            None => Manifest::builtin().to_json(),
-            Some(path) => {
-                std::fs::read_to_string(path).with_context(|| path.display().to_string())?
-            }
-        };
-        let founded = found(&cluster, &arguments.nodes, arguments.data_groups, &manifest).await?;
-        Ok(report(&arguments.nodes, arguments.data_groups, &founded))
-    });
-    let made = made.map_err(|error| Failure::new(2, "INIT_FAILED", &format!("{error:#}")));
-    tell("admin init", made, arguments.json)
+    tell("admin init", make(connection, arguments), arguments.json)
+}
+
+fn make(connection: &Connection, arguments: &Arguments) -> Result<Report, Failure> {
+    let failed = |error: anyhow::Error| Failure::new(2, "INIT_FAILED", &format!("{error:#}"));
+    let (nodes, data_groups) = (&arguments.nodes, arguments.data_groups);
+    let cluster = connection.open().map_err(failed)?;
+    let manifest = manifest(arguments.manifest.as_deref()).map_err(failed)?;
+    arguments.consent.ask(&format!(
+        "The nodes {} become one cluster with {data_groups} data groups. That number is for ever, and so \
+         is the part of each of these nodes in this cluster.",
+        nodes.join(", ")
+    ))?;
+    let founded = block_on(found(&cluster, nodes, data_groups, &manifest)).map_err(failed)?;
+    Ok(report(nodes, data_groups, &founded))
+}
+
+fn manifest(file: Option<&Path>) -> Result<String> {
+    let Some(path) = file else { return Ok(Manifest::builtin().to_json()) };
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
 /// What was made.
@@ -88,10 +100,13 @@ pub(crate) async fn found(
     manifest: &str,
 ) -> Result<Founded> {
     let views = cluster.views().await;
-    let founded = views.iter().any(|view| {
-        view.status.as_ref().is_ok_and(|status| status.replicas.len() as u64 > data_groups)
-    });
-    if !founded {
+    let replicas = views.iter().flat_map(|view| &view.status).flat_map(|status| &status.replicas);
+    // A replica without voters is one of a founding that did not come to its end.
+    let founded: BTreeSet<u64> = replicas
+        .filter(|replica| !replica.voters.is_empty())
+        .map(|replica| replica.group)
+        .collect();
+    if !(0..=data_groups).all(|group| founded.contains(&group)) {
         let first = nodes.first().context("name at least one node")?;
         let request = InitRequest { nodes: nodes.to_vec(), data_groups };
         let made = cluster.node(first)?.init(request).await;

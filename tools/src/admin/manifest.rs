@@ -37,7 +37,8 @@ groups hear of it within a second.
 Exit codes:
   0  published
   1  refused, for example because the version exists or the date has passed
-  2  wrong usage, the file is no manifest, not agreed to, or no node answers")]
+  2  wrong usage, the file is no manifest, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(super) struct Publish {
     /// The manifest, in JSON.
     file: PathBuf,

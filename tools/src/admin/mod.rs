@@ -2,7 +2,8 @@
 //!
 //! Invariants: what changes a cluster says so first and asks, or is told `--yes`; data goes to standard
 //! output, progress and questions to standard error; exit codes are 0 done, 1 the state forbids it or
-//! something was found, 2 wrong usage or nobody answers.
+//! something was found, 2 wrong usage or nobody answers, 3 a command was sent and nobody knows whether it
+//! was taken.
 
 mod apply_version;
 mod backup;
@@ -37,6 +38,8 @@ use fiscus_proto::client::{ClientError, ReadError};
 
 use crate::output::{ReaderGone, answer};
 
+/// The exit code of a change that was sent, and of which nobody knows whether it happened.
+const OUTCOME_UNKNOWN: u8 = 3;
 /// One read is answered within this time, or nobody can.
 const READ_WAIT: Duration = Duration::from_secs(15);
 /// A long list has come within this time.
@@ -179,7 +182,7 @@ impl From<anyhow::Error> for Failure {
             return Self { exit: 0, code: "".into(), detail };
         }
         if error.is::<cluster::OutcomeUnknown>() {
-            return Self { exit: 1, code: "OUTCOME_UNKNOWN".into(), detail };
+            return Self { exit: OUTCOME_UNKNOWN, code: "OUTCOME_UNKNOWN".into(), detail };
         }
         Self { exit: 2, code: "CLUSTER_UNREACHABLE".into(), detail }
     }

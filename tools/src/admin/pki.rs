@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use fiscus_ledger::hash::hex;
 use fiscus_ledger::payload::Object;
 use fiscus_ledger::time::UnixMs;
-use fiscus_proto::tls::{CertificateFacts, Role, roles_of};
+use fiscus_proto::tls::{CertificateFacts, Role, node_dns_name, node_ids_of, roles_of};
 use ring::digest::{SHA256, digest};
 
 use super::files::{Pair, read_text};
@@ -61,11 +61,13 @@ pub(crate) struct Init {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  fiscus admin pki issue --ca pki --role node --name n1 --host n1.example --host 10.0.0.1 --out pki
+  fiscus admin pki issue --ca pki --role node --node-id 1 --name n1 --host n1.example --host 10.0.0.1 \\
+    --out pki
   fiscus admin pki issue --ca pki --role gateway --name gw1 --days 90 --out pki
 
 It writes NAME.pem and NAME.key. A node takes part in consensus, a gateway and a proxy submit, an admin
-operates, an auditor reads.
+operates, an auditor reads. A node's certificate says which node it is, and the others believe nothing else:
+a node that gets a new id needs a new certificate.
 
 Exit codes:
   0  made
@@ -78,6 +80,9 @@ pub(crate) struct Issue {
     /// What the holder is: node, gateway, proxy, admin or auditor.
     #[arg(long, value_parser = parse_role)]
     role: Role,
+    /// The id of the node, as in its configuration; for the role node, and only for it.
+    #[arg(long, value_name = "ID")]
+    node_id: Option<u64>,
     /// The name of the holder, and of the files.
     #[arg(long)]
     name: String,
@@ -164,8 +169,8 @@ fn issue_one(arguments: &Issue) -> Result<Report, Failure> {
     refuse_existing(&pair, arguments.force)?;
     let make = || {
         let ca = Pair::new(&arguments.ca, CA).read()?;
-        let Issue { role, ref name, ref hosts, days, .. } = *arguments;
-        let issued = issue(&ca, &Subject { role, name, hosts, days }, now_s()?)?;
+        let Issue { role, node_id: node, ref name, ref hosts, days, .. } = *arguments;
+        let issued = issue(&ca, &Subject { role, node, name, hosts, days }, now_s()?)?;
         pair.write(&issued)?;
         made(&pair, &issued.cert_pem)
     };
@@ -198,6 +203,8 @@ fn made(pair: &Pair, cert_pem: &str) -> Result<Report> {
 struct Shown {
     facts: CertificateFacts,
     roles: Vec<&'static str>,
+    /// The node that it names.
+    node: Option<u64>,
     hosts: Vec<String>,
     fingerprint: String,
 }
@@ -207,12 +214,15 @@ impl Shown {
         let der = certificate(pem)?;
         let facts = CertificateFacts::read(&der)?;
         let roles = roles_of(&der)?;
+        let nodes = node_ids_of(&der)?;
         let is_role = |name: &String| roles.iter().any(|role| role.dns_name() == **name);
-        let names = facts.dns_names.iter().filter(|name| !is_role(name)).cloned();
+        let is_node = |name: &String| nodes.iter().any(|id| node_dns_name(*id) == **name);
+        let names = facts.dns_names.iter().filter(|name| !is_role(name) && !is_node(name)).cloned();
         let hosts = names.chain(facts.ip_addresses.iter().map(ToString::to_string)).collect();
         let fingerprint = hex(digest(&SHA256, &der).as_ref());
         let roles = roles.into_iter().map(Role::as_str).collect();
-        Ok(Self { facts, roles, hosts, fingerprint })
+        let node = nodes.first().copied();
+        Ok(Self { facts, roles, node, hosts, fingerprint })
     }
 
     fn subject(&self) -> &str {
@@ -233,8 +243,9 @@ impl Shown {
         };
         let (from, until) = self.validity();
         let roles: Vec<String> = self.roles.iter().map(|role| (*role).to_owned()).collect();
+        let node = self.node.map_or_else(|| "none".to_owned(), |id| id.to_string());
         format!(
-            "subject      {}{}\nroles        {}\nhosts        {}\nvalid        {from} to {until}\n\
+            "subject      {}{}\nroles        {}\nnode         {node}\nhosts        {}\nvalid        {from} to {until}\n\
              sha256       {}\n",
             self.subject(),
             if self.facts.is_ca { " (a CA)" } else { "" },
@@ -250,6 +261,7 @@ impl Shown {
             .text("subject", self.subject())
             .flag("is_ca", self.facts.is_ca)
             .texts("roles", self.roles.iter().copied())
+            .json("node", &self.node.map_or_else(|| "null".to_owned(), |id| id.to_string()))
             .texts("hosts", self.hosts.iter().map(String::as_str))
             .text("not_before", &from)
             .text("not_after", &until)

@@ -24,6 +24,7 @@ use fiscus_raft::wal::{Wal, WalOptions};
 
 use super::backup::verified;
 use super::backup_file::{Verified, disk};
+use super::consent::Consent;
 use super::{Failure, Report, block_on, tell};
 
 /// The region of a node that names none, as in its configuration.
@@ -38,12 +39,13 @@ Example:
 
 It checks the backup first, as `fiscus admin backup verify` does, and needs no running cluster. The new
 cluster has another name than the old one: its logs are new, the old ones stay as they were published.
-Every outlet is held until `fiscus admin outlets release` was told its last number.
+Every outlet is held until `fiscus admin outlets release` was told its last number. The old cluster must not
+run any more, nor ever again: both would give the same numbers away.
 
 Exit codes:
   0  made; what to do next is printed
   1  the backup is not sound; the first problem is named
-  2  wrong usage, or the directories cannot be made")]
+  2  wrong usage, not agreed to, or the directories cannot be made")]
 pub(super) struct Arguments {
     /// The backup.
     #[arg(long, value_name = "DIR")]
@@ -60,6 +62,8 @@ pub(super) struct Arguments {
     /// Where to make the directories n1, n2, …; it must be empty or absent.
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
+    #[command(flatten)]
+    consent: Consent,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -74,6 +78,14 @@ fn restore(arguments: &Arguments) -> Result<Report, Failure> {
     let failed = |error: anyhow::Error| Failure::new(2, "RESTORE_FAILED", &format!("{error:#}"));
     let plan = Plan::new(arguments).map_err(failed)?;
     let backup = verified("admin restore", &arguments.from)?;
+    plan.check_name(&backup).map_err(failed)?;
+    let old = &backup.contents.cluster;
+    arguments.consent.ask(&format!(
+        "The directories of a new cluster {} are made in {}, of a backup of {old}. What {old} sealed after \
+         the backup is not in it, and {old} must never run again; every outlet is held until it is released.",
+        arguments.cluster,
+        plan.out.display()
+    ))?;
     let made = plan.make(&backup).map_err(failed)?;
     Ok(report(arguments, &backup, made))
 }
@@ -109,13 +121,17 @@ impl<'a> Plan<'a> {
         Ok(Self { cluster: name, out, nodes })
     }
 
-    fn make(&self, backup: &Verified) -> Result<u64> {
+    fn check_name(&self, backup: &Verified) -> Result<()> {
         let old = &backup.contents.cluster;
         ensure!(
             self.cluster != old,
             "the backup is of the cluster {old}; the new one must have another name, because its logs \
              are others"
         );
+        Ok(())
+    }
+
+    fn make(&self, backup: &Verified) -> Result<u64> {
         let name = self.out.file_name().context("--out names no directory")?.to_string_lossy();
         let fresh = self.out.with_file_name(format!("{name}.unfinished"));
         ensure!(

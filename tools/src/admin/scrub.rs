@@ -22,11 +22,11 @@ Examples:
 
 Findings and repairs are printed as they come, a line each (with --json a line of JSON each, and a last one
 with the sums). Without --node every node that answers is scrubbed, one after the other; nodes go on working.
---repair mends what the other nodes have intact.
+--repair mends what the other nodes have intact, and looks again: what counts is what the last look found.
 
 Exit codes:
-  0  nothing was found, or everything was mended
-  1  something was found and not mended, or a scrub did not end
+  0  nothing is wrong, or nothing is wrong any more
+  1  something is wrong still, or a scrub did not end
   2  wrong usage, not agreed to, or no node answers")]
 pub(crate) struct Arguments {
     /// Only this node.
@@ -57,6 +57,18 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
 struct Sums {
     findings: u64,
     repairs: u64,
+    /// What the last pass over each replica found.
+    left: u64,
+}
+
+impl Sums {
+    /// Counts a message. Says whether it is the last one.
+    fn count(&mut self, step: &Progress) -> bool {
+        self.findings += u64::from(!step.finding.is_empty());
+        self.repairs += u64::from(!step.repaired.is_empty());
+        self.left += step.left.unwrap_or(0);
+        step.finished
+    }
 }
 
 /// One replica: a group on a node.
@@ -79,16 +91,23 @@ async fn scrub(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failu
     for replica in &replicas {
         scrub_one(cluster, replica, arguments, &mut sums).await?;
     }
-    let Sums { findings, repairs } = sums;
-    if findings > repairs {
-        let what = format!("{findings} findings, {repairs} of them mended");
+    report(replicas.len() as u64, &sums)
+}
+
+/// Repairs and findings are no pairs: one repair may mend many findings, and one finding may take several
+/// repairs. Only what is left decides.
+fn report(replicas: u64, sums: &Sums) -> Result<Report, Failure> {
+    let Sums { findings, repairs, left } = sums;
+    if *left > 0 {
+        let what = format!("{left} things are wrong still; {findings} findings, {repairs} repairs");
         return Err(Failure::new(1, "SCRUB_FOUND", &what));
     }
     let json = Report::ok()
-        .count("replicas", replicas.len() as u64)
-        .count("findings", findings)
-        .count("repairs", repairs);
-    let text = format!("{} replicas read, {findings} findings, {repairs} mended", replicas.len());
+        .count("replicas", replicas)
+        .count("findings", *findings)
+        .count("repairs", *repairs);
+    let text =
+        format!("{replicas} replicas read, {findings} findings, {repairs} repairs, nothing left");
     Ok(Report::done(&text, json))
 }
 
@@ -138,8 +157,11 @@ async fn scrub_one(
     let mut steps = asked.map_err(|status| failed(&status))?.into_inner();
     let mut told: Option<Instant> = None;
     while let Some(step) = steps.message().await.map_err(|status| failed(&status))? {
-        sums.findings += u64::from(!step.finding.is_empty());
-        sums.repairs += u64::from(!step.repaired.is_empty());
+        let last = sums.count(&step);
+        if last && step.left.is_none() {
+            let what = format!("node {node} does not say what is left; update its program");
+            return Err(Failure::unfinished(what));
+        }
         if let Some(text) = told_line(replica, &step, arguments.json) {
             line(&text)?;
         } else if told.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
@@ -147,7 +169,7 @@ async fn scrub_one(
             eprintln!("node {node}, group {group}: {} {}{of}", step.step, step.done);
             told = Some(Instant::now());
         }
-        if step.finished {
+        if last {
             return Ok(());
         }
     }
@@ -168,4 +190,53 @@ fn told_line(replica: &Replica, step: &Progress, json: bool) -> Option<String> {
     } else {
         format!("node {node}, group {group}: {kind}: {what}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(finding: &str) -> Progress {
+        Progress { finding: finding.to_owned(), ..Progress::default() }
+    }
+
+    fn repaired(repaired: &str) -> Progress {
+        Progress { repaired: repaired.to_owned(), ..Progress::default() }
+    }
+
+    fn finished(left: u64) -> Progress {
+        Progress { finished: true, left: Some(left), ..Progress::default() }
+    }
+
+    #[test]
+    fn only_what_is_left_decides() {
+        let rows: [(&str, Vec<Progress>, bool); 5] = [
+            ("sound", vec![finished(0)], true),
+            ("found", vec![found("a"), finished(1)], false),
+            (
+                "one repair for all",
+                vec![found("a"), found("b"), repaired("all"), finished(0)],
+                true,
+            ),
+            (
+                "a surplus elsewhere",
+                vec![
+                    found("a"),
+                    repaired("a"),
+                    repaired("a too"),
+                    finished(0),
+                    found("b"),
+                    finished(1),
+                ],
+                false,
+            ),
+            ("found again", vec![found("a"), repaired("a"), found("a"), finished(1)], false),
+        ];
+        for (name, steps, well) in rows {
+            let mut sums = Sums::default();
+            let last = steps.iter().filter(|step| sums.count(step)).count();
+            assert_eq!(report(1, &sums).is_ok(), well, "{name}");
+            assert_eq!(last, steps.iter().filter(|step| step.finished).count(), "{name}");
+        }
+    }
 }

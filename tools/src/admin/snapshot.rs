@@ -43,7 +43,10 @@ pub(super) fn run(connection: &Connection, arguments: &Arguments) -> ExitCode {
         let id = id.ok_or_else(|| {
             Failure::refused(format!("group {group} has no leader; name a --node"))
         })?;
-        eprintln!("node {id} makes a snapshot of group {group}");
+        eprintln!(
+            "Node {id} makes a snapshot of group {group}; sealing goes on, and nothing is changed but the \
+             files that it keeps."
+        );
         let address = roster.answering(id)?;
         let made = cluster.node(address)?.snapshot(SnapshotRequest { group }).await;
         let made = made.map_err(|status| Failure::of_call(&address, &status))?.into_inner();

@@ -44,7 +44,12 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The cluster that a directory holds, or a new one.
-    pub(super) fn open_or_make(dir: &Path, nodes: u64, port_base: Option<u16>) -> Result<Self> {
+    pub(super) fn open_or_make(
+        dir: &Path,
+        nodes: u64,
+        port_base: Option<u16>,
+        regions: &[String],
+    ) -> Result<Self> {
         let remembered = dir.join("demo.toml");
         let made = remembered.exists();
         let ports = if made {
@@ -67,24 +72,30 @@ impl Layout {
         }
         let layout = Self { dir: dir.to_owned(), ports };
         if !made {
-            layout.make()?;
+            layout.make(regions)?;
         }
         Ok(layout)
     }
 
-    fn make(&self) -> Result<()> {
+    fn make(&self, regions: &[String]) -> Result<()> {
+        let configs: Vec<NodeConfig> = (1..=self.nodes())
+            .zip(regions.iter().cycle().map(Some).chain(std::iter::repeat(None)))
+            .map(|(id, region)| self.node_config(id, region))
+            .collect();
+        // A region that no node would take is found before anything is made.
+        configs.iter().try_for_each(NodeConfig::check)?;
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let pki = self.dir.join("pki");
         let ca = make_ca(CLUSTER, CA_DAYS, now_s)?;
         Pair::new(&pki, "ca").write(&ca)?;
         let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let mut names: Vec<(String, Role)> =
-            (1..=self.nodes()).map(|id| (format!("n{id}"), Role::Node)).collect();
-        names.push(("admin".to_owned(), Role::Admin));
-        names.push(("gateway".to_owned(), Role::Gateway));
-        for (name, role) in &names {
+        let mut names: Vec<(String, Role, Option<u64>)> =
+            (1..=self.nodes()).map(|id| (format!("n{id}"), Role::Node, Some(id))).collect();
+        names.push(("admin".to_owned(), Role::Admin, None));
+        names.push(("gateway".to_owned(), Role::Gateway, None));
+        for (name, role, node) in &names {
             let hosts: &[String] = if *role == Role::Node { &hosts } else { &[] };
-            let subject = Subject { role: *role, name, hosts, days: DAYS };
+            let subject = Subject { role: *role, node: *node, name, hosts, days: DAYS };
             Pair::new(&pki, name).write(&issue(&ca, &subject, now_s)?)?;
         }
         let mut secret = [0; 24];
@@ -93,10 +104,9 @@ impl Layout {
         write_secret(&self.dir.join("passphrase"), secret.as_bytes())?;
         let keys = cluster_keys("demo", DATA_GROUPS)?;
         KeyFile::create(&self.dir.join("keys"), &Passphrase::new(secret.as_bytes()), keys)?;
-        for id in 1..=self.nodes() {
-            let config = self.node_config(id);
-            std::fs::create_dir_all(self.node_dir(id)).context("a node's directory")?;
-            write(&self.node_config_path(id), &config.to_toml())?;
+        for config in &configs {
+            std::fs::create_dir_all(self.node_dir(config.node)).context("a node's directory")?;
+            write(&self.node_config_path(config.node), &config.to_toml())?;
         }
         let profile = Profile {
             nodes: self.rpc_addresses(),
@@ -110,9 +120,12 @@ impl Layout {
         write(&self.dir.join("demo.toml"), &toml::to_string(&remembered)?)
     }
 
-    fn node_config(&self, id: u64) -> NodeConfig {
+    fn node_config(&self, id: u64, region: Option<&String>) -> NodeConfig {
         let pki = self.dir.join("pki");
         let mut config = NodeConfig::minimal(CLUSTER, id, self.node_dir(id).join("data"));
+        if let Some(region) = region {
+            config.region.clone_from(region);
+        }
         config.rpc_listen = self.address(id, |ports| ports.0);
         config.admin_listen = self.address(id, |ports| ports.1);
         config.tls = Some(TlsSection {

@@ -1,4 +1,4 @@
-use fiscus_proto::tls::roles_of;
+use fiscus_proto::tls::{node_ids_of, roles_of};
 
 use super::*;
 
@@ -9,7 +9,8 @@ fn ca() -> Issued {
 }
 
 fn subject<'a>(role: Role, hosts: &'a [String]) -> Subject<'a> {
-    Subject { role, name: "n-1", hosts, days: 365 }
+    let node = (role == Role::Node).then_some(7);
+    Subject { role, node, name: "n-1", hosts, days: 365 }
 }
 
 fn hosts(names: &[&str]) -> Vec<String> {
@@ -26,7 +27,15 @@ fn certificates_carry_role_hosts_and_time() {
         let facts = CertificateFacts::read(&der).unwrap();
         assert_eq!(roles_of(&der).unwrap(), [role]);
         assert_eq!(facts.common_name.as_deref(), Some("n-1"));
-        assert_eq!(facts.dns_names, [role.dns_name(), "n1.example".to_owned()]);
+        let ids = node_ids_of(&der).unwrap();
+        let mut names = vec![role.dns_name(), "n1.example".to_owned()];
+        if role == Role::Node {
+            names.insert(1, "7.node.fiscus.internal".to_owned());
+            assert_eq!(ids, [7]);
+        } else {
+            assert!(ids.is_empty(), "{role}");
+        }
+        assert_eq!(facts.dns_names, names);
         assert_eq!(facts.ip_addresses.len(), 2);
         assert_eq!(facts.validity.not_before_s, 1_769_996_400);
         assert_eq!(facts.validity.not_after_s, 1_770_000_000 + 365 * 86_400);
@@ -57,6 +66,16 @@ fn only_nodes_and_hosts_can_be_servers() {
 }
 
 #[test]
+fn nodes_and_nobody_else_have_ids() {
+    let ca = ca();
+    for (role, node) in [(Role::Node, None), (Role::Node, Some(0)), (Role::Admin, Some(1))] {
+        let subject = Subject { node, ..subject(role, &[]) };
+        let refusal = format!("{:#}", issue(&ca, &subject, NOW_S).err().unwrap());
+        assert!(refusal.contains("--node-id"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_host_cannot_smuggle_a_role_in() {
     let ca = ca();
     for host in [
@@ -64,6 +83,7 @@ fn a_host_cannot_smuggle_a_role_in() {
         "NODE.Fiscus.Internal",
         "fiscus.internal",
         "a.node.fiscus.internal",
+        "2.node.fiscus.internal",
         "*.fiscus.internal",
         "a b",
         "",

@@ -202,6 +202,18 @@ pub fn node_number(dir: &Path, id: u64, member: &str) -> u64 {
     number(node, member)
 }
 
+/// What a node says of its replica of a group.
+pub fn replica_number(dir: &Path, id: u64, group: u64, member: &str) -> u64 {
+    let status = status(dir);
+    let status = Value::parse(&status).expect(&status);
+    let Some(Value::Array(nodes)) = status.member("nodes") else { panic!("{status:?}") };
+    let node = nodes.iter().find(|node| number(node, "id") == id).expect("it is listed");
+    // A node that does not answer tells of no replicas.
+    let Some(Value::Array(replicas)) = node.member("replicas") else { return 0 };
+    let replica = replicas.iter().find(|replica| number(replica, "group") == group);
+    replica.map_or(0, |replica| number(replica, member))
+}
+
 /// Waits for a state of the cluster.
 pub async fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + limit;

@@ -155,8 +155,9 @@ impl ExtraNode {
         configure: impl FnOnce(String) -> String,
     ) -> Self {
         let pki = demo.path("pki").display().to_string();
-        let issue =
-            format!("pki issue --ca {pki} --role node --name {name} --host 127.0.0.1 --out {pki}");
+        let issue = format!(
+            "pki issue --ca {pki} --role node --node-id {id} --name {name} --host 127.0.0.1 --out {pki}"
+        );
         demo.ok(&issue).await;
         let ports = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let [address, admin] = ports.map(|port| port.local_addr().unwrap().to_string());

@@ -61,6 +61,11 @@ impl Processes {
         endpoint.connect().await.unwrap()
     }
 
+    /// The process of a node that runs.
+    pub fn pid(&self, id: u64) -> u32 {
+        self.running[&id].id()
+    }
+
     pub fn ids(&self) -> Vec<u64> {
         self.nodes.iter().map(|node| node.id).collect()
     }

@@ -1,5 +1,6 @@
 mod fake;
 mod tls;
+mod topology;
 
 use std::time::Duration;
 

@@ -25,7 +25,8 @@ seconds; when there is none, the group stays where it is.
 Exit codes:
   0  written, or it was so already
   1  somebody else changed it meanwhile; run it again
-  2  wrong usage, not agreed to, or no node answers")]
+  2  wrong usage, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(crate) struct Arguments {
     /// The group.
     group: u64,

@@ -30,7 +30,8 @@ same, for it still answers for what it sealed. Rotating both environments takes 
 Exit codes:
   0  the new key is active, or was
   1  a voter does not hold the key or does not answer, or the key was used before
-  2  wrong usage, not agreed to, or no node answers")]
+  2  wrong usage, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(crate) struct Arguments {
     /// The group.
     group: u64,

@@ -6,7 +6,7 @@ use fiscus_proto::admin::ChangeMembersRequest;
 use fiscus_proto::admin::change_members_request::Change;
 
 use crate::admin::Failure;
-use crate::admin::cluster::Cluster;
+use crate::admin::cluster::{Cluster, explain};
 use crate::admin::roster::Roster;
 
 /// A group's change of members is over within this time, or is asked for again.
@@ -37,10 +37,22 @@ pub(super) async fn change(
         let may_pass = matches!(status.code(), tonic::Code::Aborted | tonic::Code::Unavailable);
         if !may_pass || Instant::now() >= until {
             let whom = format!("group {group}, node {node}");
-            return Err(Failure::of_call(&whom, &status));
+            return Err(given_up(&whom, &status));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
+}
+
+/// A node's own no is a refusal. After anything else the change may be under way, and can be asked for
+/// again.
+fn given_up(whom: &str, status: &tonic::Status) -> Failure {
+    use tonic::Code;
+    let unclear = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
+    if !unclear.contains(&status.code()) {
+        return Failure::of_call(&whom, status);
+    }
+    let said = explain(status);
+    Failure::unfinished(format!("{whom}: {said}; whether it happened is not known: run it again"))
 }
 
 /// Waits until a node lacks next to nothing of a group, and tells how far it is.

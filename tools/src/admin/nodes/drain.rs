@@ -51,12 +51,17 @@ async fn drain(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failu
     let (id, resume) = (arguments.id, arguments.resume);
     let roster = Roster::read(cluster).await?;
     let address = roster.answering(id)?.to_owned();
-    if !resume {
-        arguments.consent.ask(&format!(
+    arguments.consent.ask(&if resume {
+        format!(
+            "Node {id} may lead again, and groups that prefer its region move to it. Be sure that whoever \
+             drained it is done."
+        )
+    } else {
+        format!(
             "Node {id} gives away what it leads ({}) and takes no lead until it is resumed or restarted.",
             listed(&leads(&roster, id))
-        ))?;
-    }
+        )
+    })?;
     let asked = cluster.node(&address)?.drain(DrainRequest { resume }).await;
     let detail = asked.map_err(|status| Failure::of_call(&address, &status))?.into_inner().detail;
     let json = Report::ok().count("node", id).flag("draining", !resume);

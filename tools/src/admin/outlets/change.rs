@@ -23,7 +23,8 @@ The outlet's group hears of it within a second. A closed outlet never sells agai
 Exit codes:
   0  changed, or it was so already
   1  there is no such outlet, it is closed, or somebody else changed it meanwhile
-  2  wrong usage, not agreed to, or no node answers")]
+  2  wrong usage, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(crate) struct Arguments {
     /// The outlet's id.
     id: String,

@@ -30,7 +30,8 @@ never change. Without --group it lives in the data group with the fewest outlets
 Exit codes:
   0  registered
   1  refused, for example because the id or the numbers belong to another outlet
-  2  wrong usage, not agreed to, or no node answers")]
+  2  wrong usage, not agreed to, or no node answers
+  3  a command was sent and nobody knows whether it was taken; look before you run it again")]
 pub(crate) struct Arguments {
     /// The outlet's id.
     #[arg(long)]

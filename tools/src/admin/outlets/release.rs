@@ -14,7 +14,8 @@ use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::submit_response::Result as Answer;
 use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 
-use crate::admin::cluster::{Cluster, Connection, Refusal};
+use crate::admin::cluster::{Cluster, Connection, OutcomeUnknown, Refusal};
+use crate::admin::consent::Consent;
 use crate::admin::{Failure, Report, block_on, tell};
 
 const READ_WAIT: Duration = Duration::from_secs(20);
@@ -42,7 +43,8 @@ again: an outlet that is not held is left alone.
 Exit codes:
   0  all released, or they were not held
   1  the ledger refuses at least one; the others are released
-  2  wrong usage, or the cluster cannot be reached")]
+  2  wrong usage, not agreed to, or the cluster cannot be reached
+  3  a release was sent and nobody knows whether it was taken; run it again")]
 pub(in crate::admin) struct Release {
     /// The outlet.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -59,17 +61,48 @@ pub(in crate::admin) struct Release {
     /// Who vouches for it.
     #[arg(long, value_name = "NAME")]
     operator: String,
+    #[command(flatten)]
+    consent: Consent,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(connection: &Connection, arguments: &Release) -> ExitCode {
-    let released = block_on(release_all(connection, arguments));
-    let outcome = released
-        .map_err(|error| Failure::new(2, "RELEASE_FAILED", &format!("{error:#}")))
-        .and_then(|released| report(&released));
+    let released = released(connection, arguments);
+    let outcome = released.and_then(|released| report(&released));
     tell("admin outlets release", outcome, arguments.json)
+}
+
+fn released(
+    connection: &Connection,
+    arguments: &Release,
+) -> Result<Vec<(Claim, Outcome)>, Failure> {
+    let claims = claims(arguments).map_err(failed)?;
+    let cluster = connection.open().map_err(failed)?;
+    arguments.consent.ask(&explanation(&claims, &arguments.operator))?;
+    block_on(release_all(&cluster, claims, &arguments.operator)).map_err(failed)
+}
+
+/// A release that was sent and has no answer is told as such, like any other change.
+fn failed(error: anyhow::Error) -> Failure {
+    if error.is::<OutcomeUnknown>() {
+        return Failure::from(error);
+    }
+    Failure::new(2, "RELEASE_FAILED", &format!("{error:#}"))
+}
+
+fn explanation(claims: &[Claim], operator: &str) -> String {
+    let mut text = String::new();
+    for Claim { outlet, last_issued, evidence } in claims {
+        let next = last_issued.saturating_add(1);
+        text.push_str(&format!("{outlet} goes on with number {next}, because of: {evidence}\n"));
+    }
+    text.push_str(&format!(
+        "What lies between that and the backup is skipped for ever and stands in the journal under the \
+         name {operator}. A number that is too low repeats invoices, and nothing takes that back."
+    ));
+    text
 }
 
 /// What is claimed of an outlet.
@@ -89,24 +122,27 @@ enum Outcome {
     Refused(String),
 }
 
-async fn release_all(
-    connection: &Connection,
-    arguments: &Release,
-) -> Result<Vec<(Claim, Outcome)>> {
-    let claims = match (&arguments.file, &arguments.outlet) {
-        (Some(file), _) => read_claims(file)?,
-        (None, Some(outlet)) => vec![Claim {
+fn claims(arguments: &Release) -> Result<Vec<Claim>> {
+    match (&arguments.file, &arguments.outlet) {
+        (Some(file), _) => read_claims(file),
+        (None, Some(outlet)) => Ok(vec![Claim {
             outlet: outlet.clone(),
             last_issued: arguments.last_issued.context("give --last-issued")?,
             evidence: arguments.evidence.clone().context("give --evidence")?,
-        }],
+        }]),
         (None, None) => bail!("name an outlet, or a --file"),
-    };
-    let cluster = connection.open()?;
+    }
+}
+
+async fn release_all(
+    cluster: &Cluster,
+    claims: Vec<Claim>,
+    operator: &str,
+) -> Result<Vec<(Claim, Outcome)>> {
     let total = claims.len();
     let mut done = Vec::new();
     for claim in claims {
-        let outcome = release(&cluster, &claim, &arguments.operator)
+        let outcome = release(cluster, &claim, operator)
             .await
             .with_context(|| format!("{} ({} of {total} are done)", claim.outlet, done.len()))?;
         done.push((claim, outcome));
@@ -228,7 +264,20 @@ fn report(done: &[(Claim, Outcome)]) -> Result<Report, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
+
+    #[test]
+    fn an_unknown_outcome_is_not_a_failure() {
+        let unknown = OutcomeUnknown { detail: "lost".to_owned() };
+        let unknown = anyhow::Error::from(unknown).context("outlet-gombe (3 of 9 are done)");
+        let told = failed(unknown);
+        assert_eq!((told.exit, &*told.code), (3, "OUTCOME_UNKNOWN"));
+        assert!(told.detail.contains("3 of 9"), "{}", told.detail);
+        let told = failed(anyhow!("no leader"));
+        assert_eq!((told.exit, &*told.code), (2, "RELEASE_FAILED"));
+    }
 
     #[test]
     fn lines_of_evidence_are_read() {
