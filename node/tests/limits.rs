@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use cluster::{Cluster, LIMIT};
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{Command, PutDocument, command};
-use fiscus_proto::ledger::SubmitRequest;
 use fiscus_proto::ledger::ledger_client::LedgerClient;
 use fiscus_proto::ledger::submit_response::Result as Told;
+use fiscus_proto::ledger::{Consistency, ReadDocumentRequest, SubmitRequest};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
@@ -82,16 +82,23 @@ async fn a_full_queue_answers_busy_at_once() {
 async fn a_command_that_is_too_large_is_refused_and_changes_nothing() {
     let mut cluster = Cluster::start(3).await;
     let client = cluster.client().await;
-    let before = cluster.replica(cluster.leader(0).await, 0).await.expect("it is there").leaves;
-    let large = document("large", 2 << 20);
-    let refused = client.submit(0, large, LIMIT).await;
-    match &refused {
-        Ok(Answer::Refused(refusal)) => assert!(!refusal.code.is_empty()),
-        Err(error) => assert_eq!(error.code(), "COMMAND_MALFORMED", "{error}"),
-        Ok(answer) => panic!("{answer:?}"),
-    }
-    let after = cluster.replica(cluster.leader(0).await, 0).await.expect("it is there").leaves;
-    assert_eq!(before, after, "{refused:?}");
+    // More than an entry may hold is not even queued; more than a document may hold is refused by the rules.
+    let Err(error) = client.submit(0, document("entry", 2 << 20), LIMIT).await else {
+        panic!("it is larger than an entry");
+    };
+    assert_eq!(error.code(), "COMMAND_MALFORMED");
+    assert!(error.to_string().contains("larger than an entry"), "{error}");
+    let refused = client.submit(0, document("document", 300 << 10), LIMIT).await;
+    assert!(matches!(&refused, Ok(Answer::Refused(_))), "{refused:?}");
     assert_eq!(client.submit(0, document("small", 10), LIMIT).await, Ok(Answer::Done));
+    for (id, there) in [("entry", false), ("document", false), ("small", true)] {
+        let request = ReadDocumentRequest {
+            kind: "ballast".to_owned(),
+            id: id.to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        let read = client.read_document(request, LIMIT).await.expect("an answer");
+        assert_eq!(read.document.is_some(), there, "{id}");
+    }
     cluster.sell(3).await;
 }

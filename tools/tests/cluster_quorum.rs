@@ -160,6 +160,8 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     assert!(pending.is_err(), "it still has no majority: {pending:?}");
 
     nodes.start(KILLED);
+    // Opening its keys takes a busy machine longer than the group takes to come back.
+    nodes.listening().await;
     let refused = async {
         loop {
             match client.submit(STALLED, to_nobody("again"), LIMIT).await {
