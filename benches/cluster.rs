@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench -p fiscus-tools --bench cluster -- failover 15
 //! cargo bench -p fiscus-tools --bench cluster -- fill 1000000
+//! cargo bench -p fiscus-tools --bench cluster -- join 1000000
 //! ```
 
 #[path = "../tools/tests/support/mod.rs"]
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use fiscus_ledger::json::Value;
 use fiscus_proto::client::ClusterClient;
 use support::load::{Load, sell};
+use support::operator::{ExtraNode, until};
 use support::{Demo, fresh, number, signal};
 
 /// Terminals that sell while the cluster is measured.
@@ -33,7 +35,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         None | Some("failover") => runtime.block_on(failover(count(15))),
         Some("fill") => runtime.block_on(fill(count(100_000))),
-        Some(other) => panic!("{other}: failover COUNT or fill COUNT"),
+        Some("join") => runtime.block_on(join(count(100_000))),
+        Some(other) => panic!("{other}: failover COUNT, fill COUNT or join COUNT"),
     }
 }
 
@@ -134,6 +137,33 @@ async fn fill(records: u64) {
     }
     demo.stop();
     spread("restart to ready", restarts);
+}
+
+/// Fills the cluster, then takes in an empty node while points of sale go on selling.
+async fn join(records: u64) {
+    let demo = Demo::start(&fresh("bench-join"));
+    let client = demo.client().await;
+    let taken = seal_many(&client, records).await;
+    println!("{records} records in {taken:?}");
+    let before = Load::paced(&client, TERMINALS, "before", PAUSE * 50);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    spread("a sale before", lasted(before).await);
+    let load = Load::paced(&client, TERMINALS, "join", PAUSE * 50);
+    let fourth = ExtraNode::start(&demo, 4).await;
+    let begun = Instant::now();
+    demo.ok(&format!("nodes add {} --yes", fourth.address)).await;
+    println!("the node is a voter after {:?}", begun.elapsed());
+    let leader = demo.leader(1).expect("there is a leader");
+    let target = demo.replica(leader, 1).await.committed;
+    until("it has caught up", async || demo.replica(4, 1).await.applied >= target).await;
+    println!("it has all that there was then after {:?}", begun.elapsed());
+    spread("a sale meanwhile", lasted(load).await);
+    fourth.stop().await;
+    demo.stop();
+}
+
+async fn lasted(load: Load) -> Vec<Duration> {
+    load.finish().await.iter().map(|sale| sale.ended - sale.began).collect()
 }
 
 fn is_ready(admin: &str) -> bool {

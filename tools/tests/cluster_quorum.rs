@@ -71,6 +71,25 @@ fn to_nobody(key: &str) -> Command {
     sale(0, key)
 }
 
+/// How long the group stays without its majority beside the sales of the test: none, unless somebody asks for it,
+/// as in `FISCUS_STALL_SECONDS=3600 cargo test --release -p fiscus-tools --test cluster_quorum -- --nocapture`.
+fn stall() -> Option<Duration> {
+    let seconds = std::env::var("FISCUS_STALL_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("FISCUS_STALL_SECONDS is a number of seconds")))
+}
+
+/// Sells at an even pace for a while; how long one of a hundred takes at least.
+async fn paced(client: &ClusterClient, name: &str, time: Duration) -> Duration {
+    let load = Load::paced(client, 4, name, Duration::from_millis(100));
+    tokio::time::sleep(time).await;
+    let sales = load.finish().await;
+    let mut times: Vec<Duration> = sales.iter().map(|sale| sale.ended - sale.began).collect();
+    times.sort_unstable();
+    let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("{name}: {} sales, median {median:?}, p99 {p99:?}", times.len());
+    p99
+}
+
 /// The middle of how long sales take, one after the other.
 async fn median(client: &ClusterClient, name: &str, sales: &mut Vec<Sale>) -> Duration {
     let mut times = Vec::new();
@@ -117,6 +136,11 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     let client = client(&dir, &nodes.nodes).await;
     let mut sales = Vec::new();
     let before = median(&client, "before", &mut sales).await;
+    let evenly = Duration::from_secs(60);
+    let before_p99 = match stall() {
+        Some(_) => Some(paced(&client, "evenly-before", evenly).await),
+        None => None,
+    };
 
     // Node 1 leaves the group; of its two voters one is enough to stop it.
     until("node 2 leads the group", LIMIT, || {
@@ -149,6 +173,20 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     println!("median of a sale: {before:?} before, {during:?} with a stalled group: {ratio:.2}x");
     assert!(ratio < SLOWER_MAX, "the other group is slower: {ratio:.2}x");
 
+    if let (Some(stall), Some(before)) = (stall(), before_p99) {
+        let until = Instant::now() + stall;
+        for round in 0.. {
+            let p99 = paced(&client, &format!("evenly-{round}"), evenly).await;
+            let ratio = p99.as_secs_f64() / before.as_secs_f64();
+            println!(
+                "p99 {ratio:.2}x of before; the log has {} bytes",
+                node_number(&dir, LEFT, "wal_bytes")
+            );
+            if Instant::now() >= until {
+                break;
+            }
+        }
+    }
     let load = Load::start(&client, 4, "stalled");
     write_documents(&client).await;
     load.wait_for(50).await;
