@@ -28,6 +28,8 @@ const DOCUMENT_BYTES: usize = 256 << 10;
 /// The log of a node: the segments that a lagging group may be behind, what is kept for followers, what
 /// is written before the next snapshot.
 const LOG_BYTES_MAX: u64 = 32 << 20;
+/// One look at evenly paced sales.
+const EVENLY: Duration = Duration::from_secs(60);
 /// A machine that does other things as well is not to fail this.
 const SLOWER_MAX: f64 = 5.0;
 
@@ -90,6 +92,27 @@ async fn paced(client: &ClusterClient, name: &str, time: Duration) -> Duration {
     p99
 }
 
+/// Of a minute with every group sound, when somebody asks for a long look.
+async fn p99_before(client: &ClusterClient) -> Option<Duration> {
+    stall()?;
+    Some(paced(client, "before", EVENLY).await)
+}
+
+/// A long look at the other group and at the log, minute by minute.
+async fn stay_stalled(client: &ClusterClient, dir: &Path, before: Option<Duration>) {
+    let (Some(stall), Some(before)) = (stall(), before) else { return };
+    let until = Instant::now() + stall;
+    let mut round = 0;
+    while Instant::now() < until {
+        let p99 = paced(client, &format!("stalled-{round}"), EVENLY).await;
+        let ratio = p99.as_secs_f64() / before.as_secs_f64();
+        let log = node_number(dir, LEFT, "wal_bytes");
+        println!("p99 {ratio:.2}x of before; the log has {log} bytes");
+        assert!(log < LOG_BYTES_MAX, "the log grows");
+        round += 1;
+    }
+}
+
 /// The middle of how long sales take, one after the other.
 async fn median(client: &ClusterClient, name: &str, sales: &mut Vec<Sale>) -> Duration {
     let mut times = Vec::new();
@@ -136,11 +159,7 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     let client = client(&dir, &nodes.nodes).await;
     let mut sales = Vec::new();
     let before = median(&client, "before", &mut sales).await;
-    let evenly = Duration::from_secs(60);
-    let before_p99 = match stall() {
-        Some(_) => Some(paced(&client, "evenly-before", evenly).await),
-        None => None,
-    };
+    let before_p99 = p99_before(&client).await;
 
     // Node 1 leaves the group; of its two voters one is enough to stop it.
     until("node 2 leads the group", LIMIT, || {
@@ -173,20 +192,7 @@ async fn a_group_without_a_majority_holds_nobody_up() {
     println!("median of a sale: {before:?} before, {during:?} with a stalled group: {ratio:.2}x");
     assert!(ratio < SLOWER_MAX, "the other group is slower: {ratio:.2}x");
 
-    if let (Some(stall), Some(before)) = (stall(), before_p99) {
-        let until = Instant::now() + stall;
-        for round in 0.. {
-            let p99 = paced(&client, &format!("evenly-{round}"), evenly).await;
-            let ratio = p99.as_secs_f64() / before.as_secs_f64();
-            println!(
-                "p99 {ratio:.2}x of before; the log has {} bytes",
-                node_number(&dir, LEFT, "wal_bytes")
-            );
-            if Instant::now() >= until {
-                break;
-            }
-        }
-    }
+    stay_stalled(&client, &dir, before_p99).await;
     let load = Load::start(&client, 4, "stalled");
     write_documents(&client).await;
     load.wait_for(50).await;
