@@ -14,8 +14,8 @@ use crate::ledger::{Busy, JournalRecord, SubmitRequest};
 
 /// Leaders change while they are looked for; after so many hints in a row, the client waits.
 const HINTS_IN_A_ROW_MAX: u32 = 3;
-/// The code of a node that is about to leave: another one will lead.
-const DRAINING: &str = "DRAINING";
+/// The code of a leader that has only too much to do. With any other it is about to give the lead away.
+const QUEUE_FULL: &str = "QUEUE_FULL";
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,7 +184,7 @@ impl Submission<'_> {
                 self.follow(node, hint)
             }
             Attempt::Busy(busy) => {
-                if busy.code == DRAINING {
+                if busy.code != QUEUE_FULL {
                     self.give_up_on(node);
                 }
                 let retry_after = Duration::from_millis(u64::from(busy.retry_after_ms));

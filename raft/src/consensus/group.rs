@@ -336,9 +336,20 @@ impl GroupHandle {
 
     // What this node asks.
 
-    /// The term in which this node leads, when it does.
+    /// The term in which this node leads, when it does. What has stopped may have led, and does not know better.
     pub fn leading(&self) -> Option<u64> {
-        self.raft.as_leader().ok().map(|leader| leader.term())
+        let leader = self.raft.as_leader().ok()?;
+        self.stopped().is_none().then(|| leader.term())
+    }
+
+    /// Why the group does not run here, when it does not.
+    fn stopped(&self) -> Option<String> {
+        let replica = self.replica.progress().borrow().stopped.as_deref().map(str::to_owned);
+        replica.or_else(|| {
+            let metrics = self.raft.metrics();
+            let running = metrics.borrow_watched();
+            running.running_state.as_ref().err().map(ToString::to_string)
+        })
     }
 
     /// Proposes an entry in the term `term`; answers when it was applied here.
@@ -465,11 +476,9 @@ impl GroupHandle {
 
     /// How the group stands.
     pub fn status(&self) -> GroupStatus {
+        let stopped = self.stopped();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
-        let stopped =
-            self.replica.progress().borrow().stopped.as_deref().map(str::to_owned).or(stopped);
         let membership = metrics.membership_config.membership();
         let role = match metrics.state {
             _ if stopped.is_some() => Role::Stopped,
@@ -483,7 +492,8 @@ impl GroupHandle {
         GroupStatus {
             role,
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            // What has stopped knows no leader, least of all itself.
+            leader: metrics.current_leader.filter(|_| stopped.is_none()),
             last_log: metrics.last_log_index.unwrap_or(0),
             committed: index(&metrics.local_committed),
             applied: index(&metrics.last_applied),
