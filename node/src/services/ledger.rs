@@ -40,8 +40,9 @@ const SUBMIT_WAIT: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(1);
 /// Answers of a submit stream that wait for the network.
 const ANSWERS_MAX: usize = 1_024;
-/// Records of a stream read at once.
+/// Records of a stream read at once, and their bytes, though one is read whatever its length.
 const PAGE: usize = 256;
+const PAGE_BYTES: usize = 4 << 20;
 /// Documents of a stream read at once.
 const DOCUMENT_PAGE: usize = 500;
 
@@ -225,7 +226,8 @@ fn trace(traceparent: &str, group: u64, answer: &Answer, took: Duration) {
         Answer::Refused(refused) => {
             tracing::info!(trace_id, group, took_ms, code = refused.code, "refused");
         }
-        Answer::Busy(busy) => tracing::info!(trace_id, group, took_ms, code = busy.code, "busy"),
+        // There are most of them when there is least room for a log; a metric counts them.
+        Answer::Busy(busy) => tracing::debug!(trace_id, group, took_ms, code = busy.code, "busy"),
         Answer::Malformed(malformed) => {
             tracing::warn!(trace_id, group, took_ms, detail = malformed.detail, "malformed");
         }
@@ -594,12 +596,16 @@ impl LedgerService {
         let leaves = reading
             .leaves_of_positions(outlet_id, from, to, PAGE)
             .map_err(|error| failed(&error))?;
-        let mut page = Vec::with_capacity(leaves.len());
+        let (mut page, mut bytes) = (Vec::with_capacity(leaves.len()), 0);
         for leaf in leaves {
             let found = reading.record(leaf).map_err(|error| failed(&error))?;
             let found =
                 found.ok_or_else(|| Status::data_loss(format!("leaf {leaf} is missing")))?;
+            bytes += found.record.len();
             page.push(self.signed(hosted, found)?);
+            if bytes >= PAGE_BYTES {
+                break;
+            }
         }
         Ok(page)
     }
@@ -612,12 +618,17 @@ impl LedgerService {
     ) -> Result<Vec<wire::FeedItem>, Status> {
         let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
         let moment = as_of(reading.as_of());
-        let item = |leaf| {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for leaf in leaves.take(PAGE) {
             let found = reading.record(leaf).map_err(|error| failed(&error))?;
+            bytes += found.as_ref().map_or(0, |found| found.record.len());
             let record = found.map(|found| self.signed(hosted, found)).transpose()?;
-            Ok(wire::FeedItem { as_of: Some(moment), leaf, record })
-        };
-        leaves.take(PAGE).map(item).collect()
+            page.push(wire::FeedItem { as_of: Some(moment), leaf, record });
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     /// Sends every leaf from `next` on whose signature the log has, and goes on as they come. Nothing of the

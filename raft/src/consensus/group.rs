@@ -254,6 +254,10 @@ impl GroupHandle {
             // A message that cannot be read ends the stream; the leader starts another.
             std::future::ready(request.is_ok())
         });
+        // Raft says of every message that it has stopped, in the log; the leader need only be told once.
+        let progress = self.replica.progress();
+        let requests =
+            requests.take_while(move |_| std::future::ready(progress.borrow().stopped.is_none()));
         let requests = requests.filter_map(|request| std::future::ready(request.ok()));
         self.raft.stream_append(requests).map(|result| match result {
             Ok(result) => Ok(append_response(&result)),
