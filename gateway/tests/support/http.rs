@@ -145,6 +145,9 @@ impl Answer {
     pub fn pointers(&self) -> Vec<String> {
         let body = self.json();
         let errors = body["errors"].as_array().expect("errors");
-        errors.iter().map(|error| error["pointer"].as_str().expect("a pointer").to_owned()).collect()
+        errors
+            .iter()
+            .map(|error| error["pointer"].as_str().expect("a pointer").to_owned())
+            .collect()
     }
 }

@@ -21,6 +21,8 @@ pub const LUALABA_NIF: &str = "B7654321C";
 /// In the past of every test.
 pub const CREATED_MS: u64 = 1_790_000_000_000;
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Documents that are written at once.
+const PUTS_MAX: usize = 16;
 
 /// Id, first two parts of the numbers, region, whether it is real. `outlet-gombe` is there before.
 const OUTLETS: [(&str, &str, &str, &str, bool); 6] = [
@@ -76,7 +78,10 @@ pub async fn fill(client: &ClusterClient, data_groups: u64) -> BTreeMap<&'static
         puts.push(json(kind::API_KEY, &document.id, &document));
         texts.insert(name, text);
     }
-    done(client, command::Command::PutDocuments(proto::PutDocuments { puts })).await;
+    for puts in puts.chunks(PUTS_MAX) {
+        let puts = proto::PutDocuments { puts: puts.to_vec() };
+        done(client, command::Command::PutDocuments(puts)).await;
+    }
     texts
 }
 
