@@ -1,0 +1,3 @@
+//! The fiscal REST API.
+
+pub mod render;
