@@ -262,6 +262,7 @@ fn changes_directory(command: &Command) -> bool {
             Kind::RegisterOutlet(_)
                 | Kind::ChangeOutlet(_)
                 | Kind::PutDocument(_)
+                | Kind::PutDocuments(_)
                 | Kind::PublishManifest(_)
                 | Kind::RegisterDevice(_)
                 | Kind::ReplaceDevice(_)
@@ -580,6 +581,74 @@ impl Ledger for LedgerService {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type WatchDocumentsStream = Answers<wire::DocumentEvent>;
+
+    async fn watch_documents(
+        &self,
+        request: Request<wire::WatchDocumentsRequest>,
+    ) -> Result<Response<Self::WatchDocumentsStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn read_invoice(
+        &self,
+        request: Request<wire::ReadInvoiceRequest>,
+    ) -> Result<Response<wire::ReadInvoiceResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn find_records(
+        &self,
+        request: Request<wire::FindRecordsRequest>,
+    ) -> Result<Response<wire::FindRecordsResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn find_numbers(
+        &self,
+        request: Request<wire::FindNumbersRequest>,
+    ) -> Result<Response<wire::FindNumbersResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn x_report(
+        &self,
+        request: Request<wire::XReportRequest>,
+    ) -> Result<Response<wire::SignedReport>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    type AReportStream = Answers<wire::ReportPart>;
+
+    async fn a_report(
+        &self,
+        request: Request<wire::AReportRequest>,
+    ) -> Result<Response<Self::AReportStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn prove_inclusion(
+        &self,
+        request: Request<wire::ProveInclusionRequest>,
+    ) -> Result<Response<wire::ProveInclusionResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn prove_consistency(
+        &self,
+        request: Request<wire::ProveConsistencyRequest>,
+    ) -> Result<Response<wire::ProveConsistencyResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
     }
 }
 

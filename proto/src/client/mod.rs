@@ -13,6 +13,7 @@
 //!
 //! Non-goals: idempotency keys, which the caller chooses, and what records mean.
 
+mod ask;
 mod config;
 mod error;
 mod feed;
@@ -21,6 +22,7 @@ mod read;
 mod retry;
 mod routes;
 mod submit;
+mod watch;
 
 #[cfg(test)]
 mod tests;
