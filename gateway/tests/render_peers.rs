@@ -9,8 +9,8 @@ use fiscus_gateway::render::{CopyMark, Language, Paper, ReceiptView, Roll, qr, r
 use fiscus_ledger::facts::Environment;
 use fiscus_ledger::qr::QrPayload;
 use render_samples::{
-    CREDIT, EMBASSY, ENGLISH, EXPORT, FRENCH, INCLUSIVE, Look, OUTLET, SALE, USD, longest, sale_of,
-    sale_of_thirteen_groups, seal, seal_offline,
+    CREDIT, EMBASSY, ENGLISH, EXPORT, FRENCH, INCLUSIVE, Look, OUTLET, SALE, USD,
+    sale_of_thirteen_groups, seal,
 };
 
 const PAPERS: [Paper; 3] = [Paper::A4, Paper::Roll(Roll::Mm80), Paper::Roll(Roll::Mm58)];

@@ -31,6 +31,14 @@ impl Language {
         }
     }
 
+    /// A label and what it is of, in one text.
+    pub(super) fn labelled(self, label: &str, value: &str) -> String {
+        match self {
+            Self::French => format!("{label}\u{a0}: {value}"),
+            Self::English => format!("{label}: {value}"),
+        }
+    }
+
     pub(super) const fn words(self) -> &'static Words {
         match self {
             Self::French => &FRENCH,

@@ -17,7 +17,7 @@ mod language;
 mod pdf;
 pub mod qr;
 pub mod receipt;
-//REPORT pub mod report;
+pub mod report;
 mod text;
 mod view;
 mod words;

@@ -2,7 +2,7 @@
 
 use fiscus_ledger::credential::Credential;
 use fiscus_ledger::facts::Environment;
-use fiscus_ledger::hash::{Hash32, payload_hash};
+use fiscus_ledger::hash::{Hash32, from_hex, payload_hash};
 use fiscus_ledger::invoice::{
     CanonicalInvoice, Classification, InvoiceType, Item, PaymentMethod, PriceMode, Provider,
 };
@@ -276,11 +276,7 @@ fn lines(parts: &ReceiptParts<'_>) -> Vec<Line> {
             description: visible(&item.description),
             details: details(parts, item),
             group: item.tax_group.as_str(),
-            quantity: if unit.is_empty() {
-                number
-            } else {
-                format!("{number} {}", visible(unit))
-            },
+            quantity: if unit.is_empty() { number } else { format!("{number} {}", visible(unit)) },
             unit_price: amount(parts, item.unit_price),
             net: amount(parts, item.base),
             tax: amount(parts, item.tax),
@@ -291,16 +287,18 @@ fn lines(parts: &ReceiptParts<'_>) -> Vec<Line> {
 }
 
 fn details(parts: &ReceiptParts<'_>, item: &Item<'_>) -> Vec<String> {
-    let words = parts.language.words();
+    let (language, words) = (parts.language, parts.language.words());
     let mut details = Vec::new();
     if !item.code.trim().is_empty() {
-        details.push(format!("{}: {}", words.code, visible(&item.code)));
+        details.push(language.labelled(words.code, &visible(&item.code)));
     }
     if item.discount != Amount::ZERO {
-        details.push(format!("{}: -{}", words.discount, amount(parts, item.discount)));
+        details
+            .push(language.labelled(words.discount, &format!("-{}", amount(parts, item.discount))));
     }
     let references = item.references.iter();
-    details.extend(references.map(|(name, value)| format!("{}: {}", visible(name), visible(value))));
+    details
+        .extend(references.map(|(name, value)| language.labelled(&visible(name), &visible(value))));
     details
 }
 
@@ -362,8 +360,7 @@ fn provider_name(provider: Provider) -> &'static str {
 
 fn fx(parts: &ReceiptParts<'_>, words: &Words) -> Vec<Pair> {
     let Some(fx) = parts.invoice.fx() else { return Vec::new() };
-    let (own, reporting) =
-        (parts.invoice.totals().currency, fx.reporting_currency);
+    let (own, reporting) = (parts.invoice.totals().currency, fx.reporting_currency);
     let rate = parts.language.money(&fx.rate.to_string(), reporting.as_str());
     let tax = parts.language.money(&fx.tax.to_string(), reporting.as_str());
     vec![
@@ -377,11 +374,12 @@ fn notes(parts: &ReceiptParts<'_>, words: &Words) -> Vec<String> {
         PriceMode::Exclusive => words.prices_exclusive,
         PriceMode::Inclusive => words.prices_inclusive,
     };
-    let manifest = format!("{}: {}", words.manifest, visible(parts.invoice.manifest_version()));
+    let manifest =
+        parts.language.labelled(words.manifest, &visible(parts.invoice.manifest_version()));
     let mut notes = vec![prices.to_owned(), manifest];
     let metadata = parts.invoice.metadata();
     if let Some((_, reason)) = metadata.iter().find(|(name, _)| name == "tax_override_reason") {
-        notes.push(format!("{}: {}", words.override_reason, visible(reason)));
+        notes.push(parts.language.labelled(words.override_reason, &visible(reason)));
     }
     notes
 }
@@ -433,27 +431,16 @@ impl InnerSeal {
             parts.record.outlet_id,
             place.ok_or(ViewError::OfflineSeal("place"))?,
             &payload_hash(parts.invoice.canonical_bytes()),
-            &unhex(member("blind")?).ok_or(ViewError::OfflineSeal("blind"))?,
-            &unhex(member("prev_hash")?).ok_or(ViewError::OfflineSeal("prev_hash"))?,
+            &from_hex(member("blind")?).ok_or(ViewError::OfflineSeal("blind"))?,
+            &from_hex(member("prev_hash")?).ok_or(ViewError::OfflineSeal("prev_hash"))?,
         );
         Ok(Self {
             credential_id: member("credential_id")?.to_owned(),
             timestamp: time.ok_or(ViewError::OfflineSeal("timestamp"))?,
             hidden,
-            signature: unhex(member("signature")?).ok_or(ViewError::OfflineSeal("signature"))?,
+            signature: from_hex(member("signature")?).ok_or(ViewError::OfflineSeal("signature"))?,
         })
     }
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// The code that the receipt carries: the terminal's own where its credential is at hand.

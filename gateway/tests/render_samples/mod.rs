@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod reports;
+
 use std::fmt::Write as _;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -19,25 +21,25 @@ use fiscus_ledger::reports::invoice_of;
 use fiscus_ledger::seal::authority_id;
 use fiscus_ledger::time::UnixMs;
 
-pub const HOST: &str = "verify.example.cd";
-pub const NOW: UnixMs = UnixMs::new(1_795_167_001_123);
-pub const OFFLINE_AT: UnixMs = UnixMs::new(1_795_160_000_456);
+pub(crate) const HOST: &str = "verify.example.cd";
+pub(crate) const NOW: UnixMs = UnixMs::new(1_795_167_001_123);
+pub(crate) const OFFLINE_AT: UnixMs = UnixMs::new(1_795_160_000_456);
 
-pub const SALE: &str = include_str!("../../../docs/samples/sale.json");
-pub const INCLUSIVE: &str = include_str!("../../../docs/samples/inclusive.json");
-pub const USD: &str = include_str!("../../../docs/samples/usd.json");
-pub const EXPORT: &str = include_str!("../../../docs/samples/export.json");
-pub const EMBASSY: &str = include_str!("../../../docs/samples/embassy.json");
-pub const CREDIT: &str = include_str!("../../../docs/samples/credit_note.json");
+pub(crate) const SALE: &str = include_str!("../../../docs/samples/sale.json");
+pub(crate) const INCLUSIVE: &str = include_str!("../../../docs/samples/inclusive.json");
+pub(crate) const USD: &str = include_str!("../../../docs/samples/usd.json");
+pub(crate) const EXPORT: &str = include_str!("../../../docs/samples/export.json");
+pub(crate) const EMBASSY: &str = include_str!("../../../docs/samples/embassy.json");
+pub(crate) const CREDIT: &str = include_str!("../../../docs/samples/credit_note.json");
 
-pub const MERCHANT: MerchantLabel<'static> = MerchantLabel {
+pub(crate) const MERCHANT: MerchantLabel<'static> = MerchantLabel {
     name: "Alimentation Gombe SARL",
     nif: "A1234567B",
     rccm: "CD/KIN/RCCM/14-B-01234",
     address: "12, avenue de l'Équateur, Gombe, Kinshasa",
 };
 
-pub const OUTLET: OutletLabel<'static> = OutletLabel {
+pub(crate) const OUTLET: OutletLabel<'static> = OutletLabel {
     name: "Supermarché de la Gombe",
     address: "45, boulevard du 30 Juin, Kinshasa",
     environment: Environment::Live,
@@ -45,30 +47,34 @@ pub const OUTLET: OutletLabel<'static> = OutletLabel {
 
 /// How a sample is rendered.
 #[derive(Clone, Copy)]
-pub struct Look {
-    pub mark: CopyMark,
-    pub language: Language,
-    pub merchant: MerchantLabel<'static>,
-    pub outlet: OutletLabel<'static>,
+pub(crate) struct Look {
+    pub(crate) mark: CopyMark,
+    pub(crate) language: Language,
+    pub(crate) merchant: MerchantLabel<'static>,
+    pub(crate) outlet: OutletLabel<'static>,
 }
 
-pub const FRENCH: Look =
-    Look { mark: CopyMark::Original, language: Language::French, merchant: MERCHANT, outlet: OUTLET };
+pub(crate) const FRENCH: Look = Look {
+    mark: CopyMark::Original,
+    language: Language::French,
+    merchant: MERCHANT,
+    outlet: OUTLET,
+};
 
-pub const ENGLISH: Look = Look { language: Language::English, ..FRENCH };
+pub(crate) const ENGLISH: Look = Look { language: Language::English, ..FRENCH };
 
 /// A record of an invoice, and who signed it.
-pub struct Sealed {
-    pub kind: RecordKind,
-    pub payload: String,
-    pub number: String,
-    pub authority: String,
-    pub total: String,
-    pub currency: String,
-    pub credential: Option<Credential>,
+pub(crate) struct Sealed {
+    pub(crate) kind: RecordKind,
+    pub(crate) payload: String,
+    pub(crate) number: String,
+    pub(crate) authority: String,
+    pub(crate) total: String,
+    pub(crate) currency: String,
+    pub(crate) credential: Option<Credential>,
 }
 
-pub fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
@@ -77,7 +83,7 @@ fn terminal_key() -> SigningKey {
 }
 
 /// Seals an invoice as the REST API reads it.
-pub fn seal(text: &str) -> Sealed {
+pub(crate) fn seal(text: &str) -> Sealed {
     let manifest = Manifest::builtin();
     let parsed = parse_lenient(text.as_bytes(), &manifest, NOW)
         .unwrap_or_else(|problem| panic!("the sample is refused: {problem:?}"));
@@ -94,7 +100,7 @@ pub fn seal(text: &str) -> Sealed {
 }
 
 /// The same, sealed by a terminal that was offline.
-pub fn seal_offline(text: &str, credential_id: &str) -> Sealed {
+pub(crate) fn seal_offline(text: &str, credential_id: &str) -> Sealed {
     let online = seal(text);
     let terms = CredentialTerms {
         id: credential_id.to_owned(),
@@ -132,7 +138,7 @@ pub fn seal_offline(text: &str, credential_id: &str) -> Sealed {
 }
 
 impl Sealed {
-    pub fn record(&self) -> Record<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
         let mut record = Record {
             outlet_id: "outlet-gombe",
             position: 2_077,
@@ -153,20 +159,20 @@ impl Sealed {
         record
     }
 
-    pub fn with_invoice<T>(&self, look: impl FnOnce(&CanonicalInvoice<'_>) -> T) -> T {
+    pub(crate) fn with_invoice<T>(&self, look: impl FnOnce(&CanonicalInvoice<'_>) -> T) -> T {
         let manifest = Manifest::builtin();
         look(&invoice_of(&self.record(), &[&manifest]).unwrap())
     }
 
-    pub fn signature(&self) -> [u8; 64] {
+    pub(crate) fn signature(&self) -> [u8; 64] {
         key().sign(&self.record().entry_hash).to_bytes()
     }
 
-    pub fn view(&self, look: Look) -> ReceiptView {
+    pub(crate) fn view(&self, look: Look) -> ReceiptView {
         self.try_view(look, self.credential.as_ref(), HOST).unwrap()
     }
 
-    pub fn try_view(
+    pub(crate) fn try_view(
         &self,
         look: Look,
         credential: Option<&Credential>,
@@ -198,7 +204,7 @@ fn head(kind: InvoiceType, name: &str, classification: &str) -> String {
 }
 
 /// A sale with one line for each description, which is JSON text with its quotes.
-pub fn sale_of(descriptions: &[&str]) -> String {
+pub(crate) fn sale_of(descriptions: &[&str]) -> String {
     let mut text = head(InvoiceType::Sale, "\"Kivu Services SARL\"", "company");
     text.push_str("\"items\":[");
     for (at, description) in descriptions.iter().enumerate() {
@@ -215,7 +221,7 @@ pub fn sale_of(descriptions: &[&str]) -> String {
 }
 
 /// Every group that one invoice can hold: export goods stand on export invoices only.
-pub fn sale_of_thirteen_groups() -> String {
+pub(crate) fn sale_of_thirteen_groups() -> String {
     let mut text = head(InvoiceType::Sale, "\"Ministère des Finances\"", "company");
     text.push_str("\"items\":[");
     let references = r#"{"funding_source":"BAD-2026-17","regime_registration":"AGR-991","mining_license":"CAMI-77120","excise_certificate":"DGDA-3321-X","telecom_operator":"ARPTC-05"}"#;
@@ -233,9 +239,10 @@ pub fn sale_of_thirteen_groups() -> String {
 }
 
 /// Every text as long as it may be, and amounts as large.
-pub fn longest() -> String {
+pub(crate) fn longest() -> String {
     let long = |bytes: usize| "W".repeat(bytes);
-    let words = |bytes: usize| "longue désignation ".repeat(40).chars().take(bytes).collect::<String>();
+    let words =
+        |bytes: usize| "longue désignation ".repeat(40).chars().take(bytes).collect::<String>();
     let mut references = String::new();
     for at in 0..31 {
         let _ = write!(references, r#""r{at:02}{}":"{}","#, "k".repeat(61), long(64));

@@ -105,7 +105,13 @@ impl Document {
     }
 
     /// A horizontal line.
-    pub(in crate::render) fn rule(&mut self, (x, y): (f32, f32), length: f32, width: f32, ink: Ink) {
+    pub(in crate::render) fn rule(
+        &mut self,
+        (x, y): (f32, f32),
+        length: f32,
+        width: f32,
+        ink: Ink,
+    ) {
         let page = self.pages.last_mut().expect("a page is open");
         let [r, g, b] = ink.rgb();
         let y = round(page.height - y);
@@ -132,7 +138,14 @@ impl Document {
         let page = self.pages.last_mut().expect("a page is open");
         let module = side / small(symbol.side());
         let content = &mut page.content;
-        content.save_state().transform([module, 0.0, 0.0, -module, round(x), round(page.height - y)]);
+        content.save_state().transform([
+            module,
+            0.0,
+            0.0,
+            -module,
+            round(x),
+            round(page.height - y),
+        ]);
         content.set_fill_gray(0.0);
         for (x, y, length) in symbol.runs() {
             content.rect(small(x), small(y), small(length), 1.0);
@@ -146,9 +159,11 @@ impl Document {
         let mut next = || ids.next().expect("a document has far fewer than 2³¹ objects");
         let mut pdf = Pdf::with_capacity(64 * 1024);
         let (catalog, tree, info) = (next(), next(), next());
-        let fonts: Vec<(Face, Ref)> =
-            Face::ALL.into_iter().filter(|face| self.fonts[*face as usize].is_used())
-                .map(|face| (face, next())).collect();
+        let fonts: Vec<(Face, Ref)> = Face::ALL
+            .into_iter()
+            .filter(|face| self.fonts[*face as usize].is_used())
+            .map(|face| (face, next()))
+            .collect();
         for (face, id) in &fonts {
             self.fonts[*face as usize].write(&mut pdf, *id, &mut next);
         }

@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 
 use crate::render::text::REPLACEMENT;
 
-static REGULAR: LazyLock<Typeface> =
-    LazyLock::new(|| Typeface::new(include_bytes!("../../../fonts/NotoSans-Regular.ttf"), "NotoSans"));
-static BOLD: LazyLock<Typeface> =
-    LazyLock::new(|| Typeface::new(include_bytes!("../../../fonts/NotoSans-Bold.ttf"), "NotoSans-Bold"));
+static REGULAR: LazyLock<Typeface> = LazyLock::new(|| {
+    Typeface::new(include_bytes!("../../../fonts/NotoSans-Regular.ttf"), "NotoSans")
+});
+static BOLD: LazyLock<Typeface> = LazyLock::new(|| {
+    Typeface::new(include_bytes!("../../../fonts/NotoSans-Bold.ttf"), "NotoSans-Bold")
+});
 
 /// Above it there is nothing but [`REPLACEMENT`] in the fonts.
 const CODE_POINTS: u32 = 0x2600;
@@ -100,7 +102,8 @@ mod tests {
     fn the_fonts_have_the_scripts_and_a_mark_for_the_rest() {
         for face in Face::ALL {
             let typeface = face.typeface();
-            for c in "AÉœŒçÿ€№ ₣ΑλЖя—’…\u{a0}\u{202f}ẽɔ́".chars().filter(|c| *c != 'ɔ') {
+            for c in "AÉœŒçÿ€№ ₣ΑλЖя—’…\u{a0}\u{202f}ẽɔ́".chars().filter(|c| *c != 'ɔ')
+            {
                 assert_ne!(typeface.glyph(c), typeface.replacement, "{c:?}");
             }
             for c in ['中', '\u{1f9fe}', '\u{10ffff}', '\u{7}', REPLACEMENT] {

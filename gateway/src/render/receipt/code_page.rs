@@ -16,7 +16,7 @@ fn byte(c: char) -> Option<u8> {
         ' '..='~' => u8::try_from(c).ok(),
         // It hides in some printers and breaks lines in others.
         '\u{ad}' => None,
-        _ => UPPER.chars().zip(0x80_u8..).find(|(known, _)| *known == c).map(|(_, byte)| byte),
+        _ => UPPER.chars().zip(0x80..=u8::MAX).find(|(known, _)| *known == c).map(|(_, byte)| byte),
     }
 }
 

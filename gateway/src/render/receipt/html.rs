@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::render::Paper;
 use crate::render::qr;
 use crate::render::view::{Pair, ReceiptView};
-use crate::render::Paper;
 
 /// The page's only style sheet, for whoever states its hash in a content security policy.
 pub const STYLE: &str = "\
@@ -151,8 +151,7 @@ fn push_table_head(out: &mut String, caption: &str, headings: &[&str]) {
 fn push_lines(out: &mut String, view: &ReceiptView) {
     let words = view.words();
     let number = |heading: &str| format!(">{heading}");
-    let (index, caption) =
-        (number(words.number), format!("{} ({})", words.lines, view.currency));
+    let (index, caption) = (number(words.number), format!("{} ({})", words.lines, view.currency));
     let numbers = [words.quantity, words.unit_price, words.net, words.tax, words.gross].map(number);
     let [quantity, price, net, tax, gross] = &numbers;
     push_table_head(

@@ -7,7 +7,6 @@ mod html;
 mod roll;
 mod roll_pdf;
 
-
 pub use html::STYLE;
 
 use super::view::ReceiptView;
