@@ -483,7 +483,7 @@ proptest! {
             escpos_lines(&view, Roll::Mm80);
         }
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
-        let json = Object::new().text("report", "z").text(&name, &address).texts("list", pieces).finish();
+        let json = Object::new().text("report", "z").text(&name, address).texts("list", pieces).finish();
         let manifest = Manifest::builtin();
         if let Ok(text) = csv(&signed(&json, &manifest, Signed::Digest(&DIGEST)), Language::French) {
             for cell in csv_rows(&text).concat() {

@@ -5,7 +5,7 @@ mod render_samples;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fiscus_gateway::render::{CopyMark, Language, Paper, ReceiptView, Roll, qr, receipt};
+use fiscus_gateway::render::{CopyMark, Paper, ReceiptView, Roll, receipt};
 use fiscus_ledger::facts::Environment;
 use fiscus_ledger::qr::QrPayload;
 use render_samples::{

@@ -186,3 +186,93 @@ fn crc32(data: &[u8]) -> u32 {
     });
     !sum
 }
+
+#[cfg(test)]
+mod tests {
+    use fiscus_ledger::credential::{Credential, CredentialTerms};
+    use fiscus_ledger::qr::QrFields;
+    use fiscus_ledger::time::UnixMs;
+
+    use super::*;
+    use crate::render::Roll;
+
+    const PAPERS: [Paper; 3] = [Paper::A4, Paper::Roll(Roll::Mm80), Paper::Roll(Roll::Mm58)];
+
+    /// An everyday payload; with a credential and identifiers as long as they may be, the longest.
+    fn payload(longest: bool) -> QrPayload {
+        let id = |short: &str| if longest { "%".repeat(128) } else { short.to_owned() };
+        let label = "a".repeat(63);
+        let host = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        let terms = CredentialTerms {
+            id: id("cred-1"),
+            outlet_id: "o".repeat(64),
+            prefix: format!("{0}-{0}-{0}", "ABCDEFGHJKLM"),
+            first: 1,
+            last: u64::MAX,
+            not_before_ms: 0,
+            not_after_ms: u64::MAX,
+            terminal_key: [7; 32],
+            block_entry_hash: [8; 32],
+            authority_id: id("dgi"),
+        };
+        let credential = longest.then(|| Credential::new(terms, [9; 64]).unwrap());
+        QrPayload::new(QrFields {
+            host: if longest { format!("{host}:65535") } else { "verify.example.cd".to_owned() },
+            fiscal_number: "CD-GOMBE-1042".to_owned(),
+            timestamp: UnixMs::new(1_795_167_001_123),
+            kind: "export_credit".to_owned(),
+            total: "10000000000000.00".to_owned(),
+            currency: "CDF".to_owned(),
+            authority_id: id("dgi-cd-live-1.0123456789abcdef"),
+            hidden_hash: [0xAB; 32],
+            signature: [0xCD; 64],
+            credential,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_level_is_the_highest_whose_modules_are_wide_enough() {
+        for paper in PAPERS {
+            let everyday = Symbol::new(&payload(false), paper);
+            assert_eq!(
+                (everyday.level, everyday.module_dots >= MODULE_DOTS_MIN),
+                (EcLevel::H, true)
+            );
+        }
+        let levels = PAPERS.map(|paper| Symbol::new(&payload(true), paper).level);
+        assert_eq!(levels, [EcLevel::M, EcLevel::Q, EcLevel::M]);
+    }
+
+    #[test]
+    fn every_code_is_as_wide_as_its_paper_or_less() {
+        for (paper, roll) in [(PAPERS[1], Roll::Mm80), (PAPERS[2], Roll::Mm58)] {
+            for longest in [false, true] {
+                let symbol = Symbol::new(&payload(longest), paper);
+                let raster = symbol.raster(symbol.module_dots, roll.dots());
+                assert_eq!((raster.width, raster.row_bytes), (roll.dots(), roll.dots() / 8));
+                assert_eq!(raster.bits.len(), raster.row_bytes * raster.height);
+            }
+        }
+    }
+
+    #[test]
+    fn runs_and_raster_show_the_same_modules_inside_a_quiet_zone() {
+        let symbol = Symbol::new(&payload(false), Paper::A4);
+        let dark = symbol.runs().iter().map(|(_, _, length)| length).sum::<usize>();
+        let raster = symbol.raster(1, 0);
+        let bits: u32 = raster.bits.iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!(u32::try_from(dark), Ok(bits));
+        for at in 0..symbol.side() {
+            for border in (0..QUIET_MODULES).chain(symbol.side() - QUIET_MODULES..symbol.side()) {
+                assert!(!symbol.is_dark(at, border) && !symbol.is_dark(border, at));
+            }
+        }
+        assert!(symbol.is_dark(QUIET_MODULES, QUIET_MODULES));
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_png() {
+        assert_eq!(crc32(b"IEND"), 0xAE42_6082);
+    }
+}

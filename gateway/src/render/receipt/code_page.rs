@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn no_character_becomes_a_control_byte() {
-        for c in (0..=0x10_FFFF).filter_map(char::from_u32) {
+        // All of the first blocks, and every so many of the rest.
+        for c in (0..0x2600).chain((0x2600..=0x10_FFFF).step_by(97)).filter_map(char::from_u32) {
             let mut bytes = Vec::new();
             encode(&printable(&c.to_string()), &mut bytes);
             assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f));

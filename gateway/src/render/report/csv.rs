@@ -135,13 +135,14 @@ mod tests {
             ("a,b", "\"a,b\""),
             ("say \"hi\"", "\"say \"\"hi\"\"\""),
             ("two\r\nlines", "two  lines"),
-            (" =1", "\"' =1\""),
+            (" =1", "' =1"),
+            ("padded ", "\"padded \""),
             ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
             ("+1+1", "'+1+1"),
             ("-1+1", "'-1+1"),
             ("-12.50", "-12.50"),
             ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "\"' =1\""),
+            ("\t=1", "' =1"),
             ("\u{1b}x", "\u{fffd}x"),
         ] {
             let mut rows = Rows { out: String::new(), width: 1 };
