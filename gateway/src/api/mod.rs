@@ -4,6 +4,9 @@
 #![allow(unused_qualifications, reason = "the macros that describe the API write names out")]
 
 pub mod invoices;
+mod payments;
+mod shifts;
+mod tax;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -29,7 +32,11 @@ struct Document;
 
 /// The routes with their description.
 fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes())
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(invoices::routes())
+        .merge(payments::routes())
+        .merge(shifts::routes())
+        .merge(tax::routes())
 }
 
 /// Everything that the public listener serves.

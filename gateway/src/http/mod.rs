@@ -2,13 +2,17 @@
 
 pub mod body;
 pub mod context;
+pub mod decimal;
 pub mod idempotency;
 pub mod list;
 pub mod parameters;
 pub mod problem;
+pub mod problems;
 
 pub use body::Body;
 pub use context::RequestContext;
+pub use decimal::Decimal;
 pub use idempotency::IdempotencyKey;
-pub use parameters::Parameters;
+pub use parameters::{Parameters, PathOf};
 pub use problem::{FieldError, Problem};
+pub use problems::Problems;
