@@ -28,6 +28,7 @@ pub(crate) struct Wanted {
     get,
     path = "/api/v1/invoices/{fiscal_number}",
     tag = "invoices",
+    security(("api_key" = ["invoices:read"])),
     params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
     responses(
         (status = 200, description = "The invoice", body = FullInvoice, headers(("As-Of" = String, description = "The position that this is as of"))),

@@ -18,6 +18,7 @@ use crate::http::{IdempotencyKey, Problem, Problems};
     post,
     path = "/api/v1/invoices",
     tag = "invoices",
+    security(("api_key" = ["invoices:seal"])),
     params(("Idempotency-Key" = String, Header, description = "A new one for each sale; the same one when it is repeated", min_length = 1, max_length = 255, pattern = "^[ -~]+$", example = "7f9c2ba4-e88f-41d3-9c2b-2f0f6a1c5a01")),
     request_body(content_type = "application/json", content = InvoiceRequest, description = "The invoice"),
     responses(

@@ -13,6 +13,7 @@ use crate::http::{Parameters, PathOf, Problem, Problems};
     get,
     path = "/api/v1/invoices/{fiscal_number}/payments",
     tag = "payments",
+    security(("api_key" = ["invoices:read"])),
     params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
     responses(
         (status = 200, description = "Its payments", body = Page<PaymentState>, headers(("As-Of" = String, description = "The position that this is as of"))),

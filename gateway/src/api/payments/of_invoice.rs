@@ -39,6 +39,7 @@ pub(super) struct PaymentOfInvoice {
     post,
     path = "/api/v1/invoices/{fiscal_number}/payments",
     tag = "payments",
+    security(("api_key" = ["payments:write"])),
     params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1")),
     request_body(content_type = "application/json", content = PaymentOfInvoice),
     responses(

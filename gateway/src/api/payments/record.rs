@@ -49,6 +49,7 @@ pub(super) struct Payment {
     post,
     path = "/api/v1/payments",
     tag = "payments",
+    security(("api_key" = ["payments:write"])),
     request_body(content_type = "application/json", content = Payment),
     responses(
         (status = 201, description = "Recorded now", body = PaymentRecord),

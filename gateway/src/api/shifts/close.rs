@@ -34,6 +34,7 @@ pub(super) struct CloseRequest {
     post,
     path = "/api/v1/shifts/{shift_id}/close",
     tag = "shifts",
+    security(("api_key" = ["shifts:write"])),
     params(
         ("shift_id" = String, Path, example = "till-1-2026-11-28-a"),
         ("Idempotency-Key" = String, Header, description = "A new one for each closing; the same one when the request is repeated", min_length = 1, max_length = 255, pattern = "^[ -~]+$", example = "till-1-2026-11-28-a-end"),

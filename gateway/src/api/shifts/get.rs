@@ -40,6 +40,7 @@ pub(super) struct Wanted {
     get,
     path = "/api/v1/shifts/{shift_id}",
     tag = "shifts",
+    security(("api_key" = ["invoices:read"])),
     params(("shift_id" = String, Path, example = "till-1-2026-11-28-a"), Wanted),
     responses((status = 200, description = "The shift", body = Shift), Problems),
     extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "SHIFT_UNKNOWN"])))

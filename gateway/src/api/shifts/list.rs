@@ -50,6 +50,7 @@ struct Cursor {
     get,
     path = "/api/v1/shifts",
     tag = "shifts",
+    security(("api_key" = ["invoices:read"])),
     params(Wanted),
     responses(
         (status = 200, description = "Shifts", body = Page<Shift>, headers(("As-Of" = String, description = "The position that this is as of"))),

@@ -39,6 +39,7 @@ pub(super) struct ShiftRequest {
     post,
     path = "/api/v1/shifts",
     tag = "shifts",
+    security(("api_key" = ["shifts:write"])),
     params(("Idempotency-Key" = String, Header, description = "A new one for each shift; the same one when the request is repeated", min_length = 1, max_length = 255, pattern = "^[ -~]+$", example = "till-1-2026-11-28-a")),
     request_body(content_type = "application/json", content = ShiftRequest),
     responses(

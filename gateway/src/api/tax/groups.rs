@@ -62,6 +62,7 @@ pub(super) struct TaxGroup {
     get,
     path = "/api/v1/tax-groups",
     tag = "tax",
+    security(("api_key" = ["registry:read"])),
     params(Wanted),
     responses((status = 200, description = "The table", body = TaxTable), Problems),
     extensions(("x-codes" = json!(["NO_MANIFEST", "MANIFEST_UNKNOWN"])))
