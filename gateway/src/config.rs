@@ -100,7 +100,10 @@ pub struct LimitsSection {
     pub body_bytes_max: usize,
     /// Bytes of a batch.
     pub batch_bytes_max: usize,
-    /// How long a stopping gateway lets requests come to their end.
+    /// How long a stopping gateway, which is not ready any more, still takes connections, so that balancers hear
+    /// of it first.
+    pub linger_ms: u64,
+    /// How long it then lets requests come to their end.
     pub drain_ms: u64,
 }
 
@@ -114,6 +117,7 @@ impl Default for LimitsSection {
             request_timeout_ms: 10_000,
             body_bytes_max: 1 << 20,
             batch_bytes_max: 64 << 20,
+            linger_ms: 2_000,
             drain_ms: 15_000,
         }
     }
@@ -276,6 +280,7 @@ impl GatewayConfig {
             "limits.request_timeout_ms",
             "must be 100 to 600,000",
         )?;
+        rule(limits.linger_ms <= 600_000, "limits.linger_ms", "must be at most 600,000")?;
         rule(limits.drain_ms <= 600_000, "limits.drain_ms", "must be at most 600,000")?;
         rule(
             (1_024..=1 << 20).contains(&limits.body_bytes_max),
