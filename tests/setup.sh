@@ -25,6 +25,9 @@ command -v softhsm2-util >/dev/null || packages+=(softhsm2)
 command -v qpdf >/dev/null || packages+=(qpdf)
 command -v pdftotext >/dev/null || packages+=(poppler-utils)
 command -v zbarimg >/dev/null || packages+=(zbar-tools)
+# promtool, which says whether Prometheus would read the metrics.
+command -v promtool >/dev/null || packages+=(prometheus)
+command -v curl >/dev/null || packages+=(curl)
 # Debian ships Python without ensurepip; a venv cannot be made then.
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 

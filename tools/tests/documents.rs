@@ -33,7 +33,7 @@ fn the_tour_works_and_shows_what_it_promises() {
     let commands = (blocks(first, "sh") + &blocks(second, "sh"))
         .replace("cargo run --quiet --package fiscus-tools --", env!("CARGO_BIN_EXE_fiscus"))
         .replace("/tmp/fiscus-demo", &dir)
-        .replace("fiscus-demo/n1", &format!("{dir}/n1"));
+        .replace("fiscus-demo/n$", &format!("{dir}/n$"));
     assert!(commands.contains("receipt verify") && commands.contains("kill -9"));
     // As a file: on the shell's own command line, `pgrep` would find what it looks for.
     let script = demo.dir.join("tour.sh");
@@ -45,6 +45,9 @@ fn the_tour_works_and_shows_what_it_promises() {
     assert!(errors.contains("TOTALS_MISMATCH at /totals/total: the figure is not"), "{errors}");
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("exit code 1"), "{shown}");
+    let read = |name: &str| fs::read_to_string(demo.dir.join(name)).unwrap();
+    assert!(read("receipt.html").contains("KIN-GOMBE-"), "the receipt names its number");
+    assert!(read("sealed.json").contains("\"fiscal_number\""), "{}", read("sealed.json"));
     for line in blocks(first, "text").lines().chain(blocks(second, "text").lines()) {
         assert!(shown.contains(line), "the README shows, but the tour does not print: {line}");
     }
@@ -53,7 +56,7 @@ fn the_tour_works_and_shows_what_it_promises() {
 
 /// The Rust source of the product and of its tests.
 fn sources() -> String {
-    let crates = ["ledger", "node", "proto", "raft", "tools"];
+    let crates = ["gateway", "ledger", "node", "proto", "raft", "tools"];
     let mut folders = crates.map(|name| repository().join(name)).to_vec();
     let mut text = String::new();
     while let Some(folder) = folders.pop() {

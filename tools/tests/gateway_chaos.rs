@@ -37,6 +37,7 @@ impl Till {
     async fn sell(&mut self, number: u32) -> Answer {
         let sale = SALE
             .replace("outlet-gombe", OUTLET)
+            .replace("till-1", &self.name)
             .replace("RIZ-25", &format!("R-{}-{number}", self.name));
         let began = Instant::now();
         loop {

@@ -119,6 +119,7 @@ impl Layout {
         config.rates.enterprise = Tier { per_minute: KEY_PER_MINUTE, per_day: 0 };
         config.check()?;
         std::fs::create_dir_all(self.gateway_dir()).context("the gateway's directory")?;
+        write(&self.gateway_dir().join("url"), &format!("http://{}\n", self.gateway()))?;
         write(&self.gateway_config_path(), &config.to_toml())
     }
 
