@@ -168,7 +168,9 @@ impl Connection {
             .max_concurrent_streams(256)
             .keep_alive_interval(Some(Duration::from_secs(20)));
         let (routes, peer) = (self.routes, self.peer);
+        let (begin, begun) = watch::channel(false);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            begin.send_replace(true);
             let routes = routes.clone();
             async move {
                 let mut request = request.map(Body::new);
@@ -179,8 +181,18 @@ impl Connection {
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, %peer, "a connection broke");
+        // Until the first bytes have told which HTTP it is, nothing else bounds the wait.
+        let silent = async {
+            tokio::time::sleep(self.head_timeout).await;
+            if *begun.borrow() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            served = watcher.watch(connection) => if let Err(error) = served {
+                tracing::debug!(%error, %peer, "a connection broke");
+            },
+            () = silent => tracing::debug!(%peer, "no request in time"),
         }
     }
 }
