@@ -97,7 +97,11 @@ impl Outlet {
         Ok(answer.record)
     }
 
-    fn time_left(&self) -> Duration {
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(super) fn time_left(&self) -> Duration {
         self.context.time_left()
     }
 }

@@ -2,13 +2,19 @@
 
 pub mod body;
 pub mod context;
+pub mod fields;
 pub mod idempotency;
 pub mod list;
 pub mod parameters;
 pub mod problem;
+pub mod problems;
+pub mod redact;
+pub mod tagged;
 
 pub use body::Body;
 pub use context::RequestContext;
+pub use fields::Fields;
 pub use idempotency::IdempotencyKey;
 pub use parameters::Parameters;
 pub use problem::{FieldError, Problem};
+pub use tagged::{Precondition, Tagged};
