@@ -51,7 +51,8 @@ impl Caller {
     /// The tenant that a request names, or the caller's own when it names none.
     pub fn tenant(&self, named: Option<&str>) -> Result<String, Problem> {
         match named {
-            None => Ok(self.organisation().to_owned()),
+            None if self.is_platform() => Ok(String::new()),
+            None => self.own_tenant().map(str::to_owned),
             Some(id) => self.organization(id).map(|_| id.to_owned()),
         }
     }

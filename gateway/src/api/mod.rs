@@ -3,11 +3,12 @@
 
 #![allow(unused_qualifications, reason = "the macros that describe the API write names out")]
 
+mod docs;
 pub mod invoices;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -15,11 +16,13 @@ use crate::access::App;
 use crate::http::context;
 use crate::http::problem::{Problem, ProblemBody};
 
+const ABOUT: &str = include_str!("about.md");
+
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Fiscus",
-        description = "The fiscal REST API: seal invoices, read and verify them.",
+        description = ABOUT,
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(ProblemBody))
@@ -29,13 +32,20 @@ struct Document;
 
 /// The routes with their description.
 fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes())
+    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes()).merge(docs::routes())
+}
+
+/// The OpenAPI document as every gateway of this version serves it.
+#[must_use]
+pub fn openapi_json() -> String {
+    docs::document(&described().into_openapi())
 }
 
 /// Everything that the public listener serves.
 pub(crate) fn routes(app: App) -> Router {
-    let (router, _openapi) = described().split_for_parts();
+    let (router, openapi) = described().split_for_parts();
     router
+        .layer(Extension(docs::Published::new(&openapi)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(app.clone(), context::serve))

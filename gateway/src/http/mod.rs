@@ -17,4 +17,5 @@ pub use fields::Fields;
 pub use idempotency::IdempotencyKey;
 pub use parameters::Parameters;
 pub use problem::{FieldError, Problem};
+pub use problems::Problems;
 pub use tagged::{Precondition, Tagged};

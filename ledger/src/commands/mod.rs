@@ -45,7 +45,7 @@ pub use grant_block::GrantBlock;
 pub use open_shift::OpenShift;
 pub use prepare_authority::{PrepareAuthority, authority_proof_hash};
 pub use publish_manifest::PublishManifest;
-pub use put_document::{DOCUMENT_BYTES_MAX, PutDocument};
+pub use put_document::{DOCUMENT_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, PutDocument};
 pub use put_documents::{PUTS_BYTES_MAX, PUTS_MAX, PutDocuments};
 pub use raise_apply_version::RaiseApplyVersion;
 pub use reconcile_offline::ReconcileOffline;

@@ -11,7 +11,8 @@ use crate::state::working::Reads;
 
 /// A document is at most this long.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-const DOCUMENT_ID_BYTES_MAX: usize = 160;
+/// Its id, at most.
+pub const DOCUMENT_ID_BYTES_MAX: usize = 160;
 
 /// Creates (`expected_version` 0) or replaces a document.
 #[derive(Debug, Clone, PartialEq, Eq)]

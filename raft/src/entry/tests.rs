@@ -207,7 +207,7 @@ fn directory() -> impl Strategy<Value = DirectoryCommand> {
             DirectoryCommand::ChangeOutlet(ChangeOutlet { fact, expected_version })
         }),
         put_document().prop_map(DirectoryCommand::PutDocument),
-        proptest::collection::vec(put_document(), 0..4)
+        vec(put_document(), 0..4)
             .prop_map(|puts| DirectoryCommand::PutDocuments(PutDocuments { puts })),
         "\\PC{0,32}".prop_map(|json| DirectoryCommand::PublishManifest(PublishManifest { json })),
         (id(), id(), any::<Hash32>()).prop_map(|(device_id, outlet_id, activation_hash)| {

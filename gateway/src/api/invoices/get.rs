@@ -8,8 +8,7 @@ use utoipa::IntoParams;
 use super::view::SealedInvoice;
 use crate::access::{Caller, Scope};
 use crate::http::parameters::Consistency;
-use crate::http::problem::ProblemBody;
-use crate::http::{Parameters, Problem};
+use crate::http::{Parameters, Problem, Problems};
 
 /// How fresh the answer must be.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -27,12 +26,13 @@ pub(super) struct Wanted {
     get,
     path = "/api/v1/invoices/{fiscal_number}",
     tag = "invoices",
+    security(("api_key" = ["invoices:read"])),
     params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
     responses(
         (status = 200, description = "The invoice", body = SealedInvoice),
-        (status = "4XX", description = "Not there, or not for this key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "The ledger cannot be reached now", body = ProblemBody, content_type = "application/problem+json"),
-    )
+        Problems,
+    ),
+    extensions(("x-codes" = json!(["INVOICE_UNKNOWN"])))
 )]
 pub(super) async fn get(
     caller: Caller,

@@ -10,8 +10,7 @@ use fiscus_proto::command as proto;
 use super::view::SealedInvoice;
 use crate::access::{Caller, Scope};
 use crate::http::body::JsonBytes;
-use crate::http::problem::ProblemBody;
-use crate::http::{IdempotencyKey, Problem};
+use crate::http::{IdempotencyKey, Problem, Problems};
 
 /// Seal an invoice.
 ///
@@ -20,13 +19,13 @@ use crate::http::{IdempotencyKey, Problem};
     post,
     path = "/api/v1/invoices",
     tag = "invoices",
+    security(("api_key" = ["invoices:seal"])),
     params(("Idempotency-Key" = String, Header, description = "A new one for each sale; the same one when it is repeated")),
     request_body(content_type = "application/json", content = serde_json::Value, description = "The invoice"),
     responses(
         (status = 201, description = "Sealed now", body = SealedInvoice),
         (status = 200, description = "Sealed before, under this key: the same seal", body = SealedInvoice),
-        (status = "4XX", description = "Refused; nothing was sealed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "No outcome yet: send it again with the same key", body = ProblemBody, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(super) async fn seal(
