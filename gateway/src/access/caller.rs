@@ -96,7 +96,8 @@ fn count_failure(parts: &Parts, app: &App) -> Result<(), Problem> {
     };
     let counted = app.rates().take(&Counted::Failures(peer.ip()), app.rates().failures_tier(), 1);
     counted.map(|_| ()).map_err(|(_, wait)| {
-        let detail = "this address has sent too many wrong keys; check the key and wait as Retry-After says";
+        let detail =
+            "this address has sent too many wrong keys; check the key and wait as Retry-After says";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail).retry_after(wait)
     })
 }

@@ -124,9 +124,8 @@ impl Caller {
             Some(Role::Manager) => {
                 role.is_some_and(|role| !matches!(role, Role::Owner | Role::Platform))
             }
-            _ => role.is_some_and(|role| {
-                !matches!(role, Role::Owner | Role::Manager | Role::Platform)
-            }),
+            _ => role
+                .is_some_and(|role| !matches!(role, Role::Owner | Role::Manager | Role::Platform)),
         };
         if !may_have {
             return Some(("/role", "no key makes one of a higher role"));
@@ -138,10 +137,16 @@ impl Caller {
             own.is_empty() || (!part.is_empty() && part.iter().all(|one| own.contains(one)))
         };
         if !within(&key.outlets, &own.outlets) {
-            return Some(("/outlets", "a key that is limited to outlets makes keys of some of them"));
+            return Some((
+                "/outlets",
+                "a key that is limited to outlets makes keys of some of them",
+            ));
         }
         if !within(&key.regions, &own.regions) {
-            return Some(("/regions", "a key that is limited to regions makes keys of some of them"));
+            return Some((
+                "/regions",
+                "a key that is limited to regions makes keys of some of them",
+            ));
         }
         None
     }
@@ -227,7 +232,9 @@ impl Caller {
             known.value.organisation == key.organisation && known.value.revoked_ms == 0
         });
         if its.count() >= KEYS_MAX {
-            let detail = format!("an organisation has at most {KEYS_MAX} keys; revoke those that nobody uses");
+            let detail = format!(
+                "an organisation has at most {KEYS_MAX} keys; revoke those that nobody uses"
+            );
             return Err(Problem::new(StatusCode::CONFLICT, "API_KEYS_FULL", detail));
         }
         Ok(())
@@ -253,7 +260,9 @@ impl Caller {
             if let Some(tier) = tier {
                 let most = height(&self.key().tier).max(height(&changed.tier));
                 let most = if self.is_platform() { TIERS.len() } else { most };
-                if height(tier) > most || (id == self.key().id && height(tier) > height(&changed.tier)) {
+                if height(tier) > most
+                    || (id == self.key().id && height(tier) > height(&changed.tier))
+                {
                     return Err(too_strong("/tier", "no key raises a tier beyond its own"));
                 }
                 tier.clone_into(&mut changed.tier);
@@ -298,7 +307,8 @@ impl Caller {
         if let Some(hours) = overlap_hours {
             let end = now + hours * 60 * 60 * 1_000;
             for secret in &mut changed.secrets {
-                secret.expires_ms = if secret.expires_ms == 0 { end } else { end.min(secret.expires_ms) };
+                secret.expires_ms =
+                    if secret.expires_ms == 0 { end } else { end.min(secret.expires_ms) };
             }
         }
         let (secret, text) = self.new_secret(id);
@@ -406,5 +416,9 @@ fn too_strong(pointer: &str, detail: &str) -> Problem {
 }
 
 fn revoked() -> Problem {
-    Problem::new(StatusCode::CONFLICT, "KEY_REVOKED", "a revoked key stays revoked; make another one")
+    Problem::new(
+        StatusCode::CONFLICT,
+        "KEY_REVOKED",
+        "a revoked key stays revoked; make another one",
+    )
 }

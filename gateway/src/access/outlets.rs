@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use fiscus_ledger::facts::{
-    Environment, Fact, FactKind, OutletFact, OutletStatus, SigningMode,
-};
+use fiscus_ledger::facts::{Environment, Fact, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::state::outlet::Outlet as Counters;
 use fiscus_ledger::state::table::Row;
 use fiscus_proto::client::Answer;
@@ -184,7 +182,8 @@ impl Caller {
             precondition.check(&outlet.entry().version())?;
             let profile = outlet.entry().profile.as_ref();
             let seen = profile.map_or(0, |profile| profile.version);
-            let known = profile.map_or_else(|| bare_profile(outlet_id), |known| known.value.clone());
+            let known =
+                profile.map_or_else(|| bare_profile(outlet_id), |known| known.value.clone());
             if let Some(region) = wanted.region.as_ref().filter(|region| **region != known.region) {
                 // What keys reach an outlet by its region is the organisation's business.
                 self.may_all(Scope::RegistryWrite)?;
@@ -193,8 +192,7 @@ impl Caller {
                 }
             }
             let mut changed = known.clone();
-            let mut change =
-                self.change(self.organisation(), "outlet.change", "outlet", outlet_id);
+            let mut change = self.change(self.organisation(), "outlet.change", "outlet", outlet_id);
             for (name, field, value) in [
                 ("name", &mut changed.name, &wanted.name),
                 ("address", &mut changed.address, &wanted.address),

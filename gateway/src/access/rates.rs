@@ -235,7 +235,8 @@ mod tests {
             rates.take(&Counted::Address(address), tier, 1).expect("each has its own");
         }
         assert!(rates.buckets.lock().expect("whole").full_at.len() <= BUCKETS_MAX);
-        let network = |last: u16| Counted::Failures(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
+        let network =
+            |last: u16| Counted::Failures(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
         rates.take(&network(1), tier, 1).expect("one");
         rates.take(&network(2), tier, 1).expect("two");
         rates.take(&network(3), tier, 1).expect_err("the network's bucket is empty");

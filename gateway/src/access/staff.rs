@@ -183,7 +183,8 @@ impl Caller {
     pub fn cashiers(&self) -> Vec<(String, Arc<Versioned<Cashier>>)> {
         let own = self.outlet_ids();
         let tables = self.app().directory().read();
-        let reached = tables.cashiers.iter().filter(|(_, known)| own.contains(&known.value.outlet_id));
+        let reached =
+            tables.cashiers.iter().filter(|(_, known)| own.contains(&known.value.outlet_id));
         reached.map(|(id, cashier)| (id.clone(), Arc::clone(cashier))).collect()
     }
 

@@ -121,7 +121,8 @@ impl Caller {
     pub fn regions(&self) -> Vec<Arc<Versioned<Region>>> {
         let tables = self.app().directory().read();
         let first = format!("{}/", self.organisation());
-        let own = tables.regions.range(first.clone()..).take_while(|(id, _)| id.starts_with(&first));
+        let own =
+            tables.regions.range(first.clone()..).take_while(|(id, _)| id.starts_with(&first));
         let reached = own.filter(|(_, region)| self.reaches_region(&region.value.region_id));
         reached.map(|(_, region)| Arc::clone(region)).collect()
     }

@@ -3,8 +3,17 @@
 
 #![allow(unused_qualifications, reason = "the macros that describe the API write names out")]
 
+pub mod actions;
+pub mod api_keys;
+pub mod cashiers;
 mod docs;
 pub mod invoices;
+pub mod merchants;
+pub mod organizations;
+pub mod outlets;
+pub mod regions;
+pub mod terminals;
+mod time;
 
 use axum::http::StatusCode;
 use axum::middleware;
@@ -32,7 +41,17 @@ struct Document;
 
 /// The routes with their description.
 fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes()).merge(docs::routes())
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(invoices::routes())
+        .merge(organizations::routes())
+        .merge(regions::routes())
+        .merge(merchants::routes())
+        .merge(outlets::routes())
+        .merge(terminals::routes())
+        .merge(cashiers::routes())
+        .merge(api_keys::routes())
+        .merge(actions::routes())
+        .merge(docs::routes())
 }
 
 /// The OpenAPI document as every gateway of this version serves it.

@@ -64,7 +64,8 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
     // Nobody logs or answers a key, wherever it was put.
     let path = redact(request.uri().path()).into_owned();
     let method = request.method().clone();
-    for value in request.headers_mut().iter_mut().filter(|(name, _)| *name == header::AUTHORIZATION) {
+    for value in request.headers_mut().iter_mut().filter(|(name, _)| *name == header::AUTHORIZATION)
+    {
         value.1.set_sensitive(true);
     }
     let told = Told::default();
