@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::caller::Caller;
 use super::outlet::Outlet;
-use super::registry::{Made, Once};
+use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
 use crate::directory::documents::{OutletProfile, kind};
@@ -26,6 +26,8 @@ use crate::http::{Precondition, Problem};
 
 /// An outlet's group has heard of a change within this time.
 const READY_WAIT: Duration = Duration::from_secs(5);
+/// An organisation has at most so many outlets, those that are closed included.
+const OUTLETS_MAX: usize = 100_000;
 const LOOK_FIRST: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(200);
 
@@ -97,6 +99,7 @@ impl Caller {
         if !new.region.is_empty() {
             self.region(&new.region)?;
         }
+        check_room(self.outlet_ids().len(), OUTLETS_MAX, "outlets in the organisation")?;
         let id = new.outlet_id.clone();
         let id = id.unwrap_or_else(|| format!("outlet-{}", once.made_id(&organisation)));
         let fact = OutletFact {

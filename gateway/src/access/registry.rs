@@ -319,6 +319,15 @@ impl Change<'_> {
     }
 }
 
+/// Refuses what would be more than there may be: everything here is kept in the memory of every gateway.
+pub(super) fn check_room(there: usize, most: usize, what: &str) -> Result<(), Problem> {
+    if there < most {
+        return Ok(());
+    }
+    let detail = format!("there are {most} {what} already, which is as many as there may be");
+    Err(Problem::new(StatusCode::CONFLICT, "REGISTRY_FULL", detail))
+}
+
 fn json_put<T: Serialize>(kind: &str, id: &str, seen: u64, value: &T) -> PutDocument {
     PutDocument {
         kind: kind.to_owned(),

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use fiscus_ledger::facts::TerminalFact;
 
 use super::caller::Caller;
-use super::registry::{Made, Once};
+use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
 use crate::directory::Versioned;
 use crate::directory::documents::{Cashier, TerminalProfile, kind};
 use crate::http::{Precondition, Problem};
+
+/// An outlet has at most so many terminals,
+const TERMINALS_MAX: usize = 1_000;
+/// and so many cashiers, those who have left included.
+const CASHIERS_MAX: usize = 10_000;
 
 /// A terminal of the caller's.
 #[derive(Debug, Clone)]
@@ -97,6 +102,16 @@ impl Caller {
             self.learn(kind::TERMINAL_PROFILE, &id).await?;
             return Ok(Made::before(made));
         }
+        let first = format!("{}/", outlet.id());
+        let there = {
+            let tables = self.app().directory().read();
+            tables
+                .terminals
+                .range(first.clone()..)
+                .take_while(|(id, _)| id.starts_with(&first))
+                .count()
+        };
+        check_room(there, TERMINALS_MAX, "terminals at the outlet")?;
         let fact = TerminalFact {
             outlet_id: outlet.id().into(),
             terminal_id: terminal_id.into(),
@@ -203,6 +218,16 @@ impl Caller {
             self.learn(kind::CASHIER, &id).await?;
             return Ok(Made::before(made));
         }
+        let first = format!("{}/", outlet.id());
+        let there = {
+            let tables = self.app().directory().read();
+            tables
+                .cashiers
+                .range(first.clone()..)
+                .take_while(|(id, _)| id.starts_with(&first))
+                .count()
+        };
+        check_room(there, CASHIERS_MAX, "cashiers at the outlet")?;
         let cashier = Cashier {
             outlet_id: outlet.id().to_owned(),
             cashier_id: cashier_id.to_owned(),

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use super::caller::Caller;
-use super::registry::{Made, Once};
+use super::registry::{Made, Once, check_room};
 use super::scopes::{Role, Scope};
 use crate::directory::Versioned;
 use crate::directory::documents::{Merchant, Organisation, Region, kind};
 use crate::http::{Precondition, Problem};
+
+/// An organisation has at most so many regions,
+const REGIONS_MAX: usize = 1_000;
+/// and so many merchants.
+const MERCHANTS_MAX: usize = 10_000;
 
 /// What a merchant may change of itself.
 #[derive(Debug, Clone, Default)]
@@ -146,6 +151,7 @@ impl Caller {
             self.learn(kind::REGION, &id).await?;
             return Ok(Made::before(made));
         }
+        check_room(self.regions().len(), REGIONS_MAX, "regions in the organisation")?;
         let region = Region {
             organisation: organisation.to_owned(),
             region_id: region_id.to_owned(),
@@ -225,6 +231,7 @@ impl Caller {
             self.learn(kind::MERCHANT, &made).await?;
             return Ok(Made::before(made));
         }
+        check_room(self.merchants().len(), MERCHANTS_MAX, "merchants in the organisation")?;
         let created_ms = self.now().get();
         let merchant = Merchant { organisation: organisation.clone(), created_ms, ..merchant };
         let change = self.change(&organisation, "merchant.create", "merchant", &merchant.nif);

@@ -124,7 +124,7 @@ async fn list(
         (status = 200, description = "Registered before, under this key", body = Merchant),
         Problems,
     ),
-    extensions(("x-codes" = json!(["MERCHANT_EXISTS", "KEY_LIMITED"])))
+    extensions(("x-codes" = json!(["MERCHANT_EXISTS", "KEY_LIMITED", "REGISTRY_FULL"])))
 )]
 async fn create(
     caller: Caller,

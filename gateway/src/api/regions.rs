@@ -100,7 +100,7 @@ async fn list(
         (status = 200, description = "Made before, under this key", body = Region),
         Problems,
     ),
-    extensions(("x-codes" = json!(["REGION_EXISTS", "KEY_LIMITED"])))
+    extensions(("x-codes" = json!(["REGION_EXISTS", "KEY_LIMITED", "REGISTRY_FULL"])))
 )]
 async fn create(
     caller: Caller,

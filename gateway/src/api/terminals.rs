@@ -134,7 +134,7 @@ async fn list(
         (status = 200, description = "Registered before, under this key", body = Terminal),
         Problems,
     ),
-    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "TERMINAL_EXISTS"])))
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "TERMINAL_EXISTS", "REGISTRY_FULL"])))
 )]
 async fn create(
     caller: Caller,

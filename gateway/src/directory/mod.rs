@@ -129,8 +129,11 @@ impl Directory {
                 }
             },
             Event::Current(current) => {
-                if let Some(tables) = renewed.take() {
-                    *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+                if let Some(mut tables) = renewed.take() {
+                    let mut known = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+                    tables.keep_newer(&known);
+                    *known = tables;
+                    drop(known);
                     self.loaded.store(true, Ordering::Release);
                 }
                 if current.fresh {

@@ -161,6 +161,7 @@ fn request_id(headers: &HeaderMap, app: &App) -> Arc<str> {
     let usable = |text: &&str| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+            && redact(text) == *text
     };
     match given.filter(usable) {
         Some(id) => Arc::from(id),

@@ -78,7 +78,8 @@ impl NewOutlet {
         Problems,
     ),
     extensions(("x-codes" = json!([
-        "OUTLET_EXISTS", "NUMBER_SPACE_TAKEN", "MERCHANT_UNKNOWN", "REGION_UNKNOWN", "KEY_LIMITED", "NO_AUTHORITY"
+        "OUTLET_EXISTS", "NUMBER_SPACE_TAKEN", "MERCHANT_UNKNOWN", "REGION_UNKNOWN", "KEY_LIMITED", "NO_AUTHORITY",
+        "REGISTRY_FULL"
     ])))
 )]
 pub(super) async fn create(
