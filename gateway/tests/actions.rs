@@ -15,6 +15,7 @@ fn what(actions: &[Value]) -> Vec<&str> {
     actions.iter().map(|action| action["action"].as_str().expect("an action")).collect()
 }
 
+// long: one log, looked at from every side
 #[tokio::test(flavor = "multi_thread")]
 async fn who_did_what_is_told_newest_first() {
     let world = World::start().await;
