@@ -24,6 +24,7 @@ mod tenants;
 pub use actions::{ActionPage, ActionQuery};
 pub use app::App;
 pub use caller::Caller;
+pub(crate) use caller::invoice_unknown;
 pub use outlet::Outlet;
 pub use outlets::{NewOutlet, OutletChange};
 pub use registry::{Made, Once};

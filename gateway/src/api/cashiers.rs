@@ -12,7 +12,7 @@ use crate::directory::Versioned;
 use crate::directory::documents;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{
-    Body, Fields, IdempotencyKey, InPath, Parameters, Precondition, Problem, Problems, Tagged,
+    Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -170,7 +170,7 @@ async fn create(
 )]
 async fn get(
     caller: Caller,
-    InPath((outlet_id, cashier_id)): InPath<(String, String)>,
+    PathOf((outlet_id, cashier_id)): PathOf<(String, String)>,
 ) -> Result<Tagged<Cashier>, Problem> {
     caller.may(Scope::RegistryRead)?;
     caller.cashier(&outlet_id, &cashier_id).map(|known| Cashier::tagged(&known))
@@ -193,7 +193,7 @@ async fn get(
 )]
 async fn change(
     caller: Caller,
-    InPath((outlet_id, cashier_id)): InPath<(String, String)>,
+    PathOf((outlet_id, cashier_id)): PathOf<(String, String)>,
     precondition: Precondition,
     Body(patch): Body<CashierPatch>,
 ) -> Result<Tagged<Cashier>, Problem> {

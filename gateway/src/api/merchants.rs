@@ -12,7 +12,7 @@ use crate::directory::Versioned;
 use crate::directory::documents;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{
-    Body, Fields, IdempotencyKey, InPath, Parameters, Precondition, Problem, Problems, Tagged,
+    Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -165,7 +165,7 @@ async fn create(
     ),
     extensions(("x-codes" = json!(["MERCHANT_UNKNOWN"])))
 )]
-async fn get(caller: Caller, InPath(nif): InPath<String>) -> Result<Tagged<Merchant>, Problem> {
+async fn get(caller: Caller, PathOf(nif): PathOf<String>) -> Result<Tagged<Merchant>, Problem> {
     caller.may(Scope::RegistryRead)?;
     caller.merchant(&nif).map(|known| Merchant::tagged(&known))
 }
@@ -186,7 +186,7 @@ async fn get(caller: Caller, InPath(nif): InPath<String>) -> Result<Tagged<Merch
 )]
 async fn change(
     caller: Caller,
-    InPath(nif): InPath<String>,
+    PathOf(nif): PathOf<String>,
     precondition: Precondition,
     Body(patch): Body<MerchantPatch>,
 ) -> Result<Tagged<Merchant>, Problem> {

@@ -11,7 +11,10 @@ pub mod invoices;
 pub mod merchants;
 pub mod organizations;
 pub mod outlets;
+mod payments;
 pub mod regions;
+mod shifts;
+mod tax;
 pub mod terminals;
 mod time;
 
@@ -51,6 +54,9 @@ fn described() -> OpenApiRouter<App> {
         .merge(cashiers::routes())
         .merge(api_keys::routes())
         .merge(actions::routes())
+        .merge(payments::routes())
+        .merge(shifts::routes())
+        .merge(tax::routes())
         .merge(docs::routes())
 }
 

@@ -12,7 +12,7 @@ use crate::directory::Versioned;
 use crate::directory::documents;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{
-    Body, Fields, IdempotencyKey, InPath, Parameters, Precondition, Problem, Problems, Tagged,
+    Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -135,7 +135,7 @@ async fn create(
 )]
 async fn get(
     caller: Caller,
-    InPath(organization_id): InPath<String>,
+    PathOf(organization_id): PathOf<String>,
 ) -> Result<Tagged<Organization>, Problem> {
     caller.may(Scope::RegistryRead)?;
     let known = caller.organization(&organization_id)?;
@@ -158,7 +158,7 @@ async fn get(
 )]
 async fn change(
     caller: Caller,
-    InPath(organization_id): InPath<String>,
+    PathOf(organization_id): PathOf<String>,
     precondition: Precondition,
     Body(patch): Body<OrganizationPatch>,
 ) -> Result<Tagged<Organization>, Problem> {

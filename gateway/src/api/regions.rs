@@ -12,7 +12,7 @@ use crate::directory::Versioned;
 use crate::directory::documents;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{
-    Body, Fields, IdempotencyKey, InPath, Parameters, Precondition, Problem, Problems, Tagged,
+    Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -131,7 +131,7 @@ async fn create(
     ),
     extensions(("x-codes" = json!(["REGION_UNKNOWN"])))
 )]
-async fn get(caller: Caller, InPath(region_id): InPath<String>) -> Result<Tagged<Region>, Problem> {
+async fn get(caller: Caller, PathOf(region_id): PathOf<String>) -> Result<Tagged<Region>, Problem> {
     caller.may(Scope::RegistryRead)?;
     caller.region(&region_id).map(|known| Region::tagged(&known))
 }
@@ -152,7 +152,7 @@ async fn get(caller: Caller, InPath(region_id): InPath<String>) -> Result<Tagged
 )]
 async fn change(
     caller: Caller,
-    InPath(region_id): InPath<String>,
+    PathOf(region_id): PathOf<String>,
     precondition: Precondition,
     Body(patch): Body<RegionPatch>,
 ) -> Result<Tagged<Region>, Problem> {

@@ -10,7 +10,7 @@ use super::time::when;
 use crate::access::{self, App, Caller, Once, Scope, TerminalChange};
 use crate::http::list::{Page, PageQuery};
 use crate::http::{
-    Body, Fields, IdempotencyKey, InPath, Parameters, Precondition, Problem, Problems, Tagged,
+    Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -170,7 +170,7 @@ async fn create(
 )]
 async fn get(
     caller: Caller,
-    InPath((outlet_id, terminal_id)): InPath<(String, String)>,
+    PathOf((outlet_id, terminal_id)): PathOf<(String, String)>,
 ) -> Result<Tagged<Terminal>, Problem> {
     caller.may(Scope::RegistryRead)?;
     caller.terminal(&outlet_id, &terminal_id).map(|known| Terminal::tagged(&known))
@@ -193,7 +193,7 @@ async fn get(
 )]
 async fn change(
     caller: Caller,
-    InPath((outlet_id, terminal_id)): InPath<(String, String)>,
+    PathOf((outlet_id, terminal_id)): PathOf<(String, String)>,
     precondition: Precondition,
     Body(patch): Body<TerminalPatch>,
 ) -> Result<Tagged<Terminal>, Problem> {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::view::ApiKey;
 use crate::access::key_ring::TIERS;
 use crate::access::{Caller, Scope};
-use crate::http::{Body, Fields, InPath, Precondition, Problem, Problems, Tagged};
+use crate::http::{Body, Fields, PathOf, Precondition, Problem, Problems, Tagged};
 
 /// What changes of an API key; what is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,7 +36,7 @@ pub(super) struct ApiKeyPatch {
 )]
 pub(super) async fn change(
     caller: Caller,
-    InPath(key_id): InPath<String>,
+    PathOf(key_id): PathOf<String>,
     precondition: Precondition,
     Body(patch): Body<ApiKeyPatch>,
 ) -> Result<Tagged<ApiKey>, Problem> {

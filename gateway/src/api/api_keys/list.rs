@@ -7,7 +7,7 @@ use super::view::ApiKey;
 use crate::access::{Caller, Scope};
 use crate::http::list::{Page, PageQuery};
 use crate::http::parameters::invalid;
-use crate::http::{InPath, Parameters, Problem, Problems, Tagged};
+use crate::http::{Parameters, PathOf, Problem, Problems, Tagged};
 
 /// Which keys, and which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -71,7 +71,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(
     caller: Caller,
-    InPath(key_id): InPath<String>,
+    PathOf(key_id): PathOf<String>,
 ) -> Result<Tagged<ApiKey>, Problem> {
     caller.may(Scope::KeysWrite)?;
     let known = caller.api_key(&key_id)?;

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use crate::access::{Caller, Scope};
-use crate::http::{InPath, Problem, Problems};
+use crate::http::{PathOf, Problem, Problems};
 
 /// Revoke an API key, at once and for ever.
 ///
@@ -20,7 +20,7 @@ use crate::http::{InPath, Problem, Problems};
 )]
 pub(super) async fn revoke(
     caller: Caller,
-    InPath(key_id): InPath<String>,
+    PathOf(key_id): PathOf<String>,
 ) -> Result<StatusCode, Problem> {
     caller.may(Scope::KeysWrite)?;
     caller.revoke_api_key(&key_id).await?;
@@ -42,7 +42,7 @@ pub(super) async fn revoke(
 )]
 pub(super) async fn revoke_secret(
     caller: Caller,
-    InPath((key_id, secret_id)): InPath<(String, String)>,
+    PathOf((key_id, secret_id)): PathOf<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     caller.may(Scope::KeysWrite)?;
     caller.revoke_secret(&key_id, &secret_id).await?;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::view::{ApiKeyMade, made};
 use crate::access::{Caller, Once, Scope};
-use crate::http::{Body, Fields, IdempotencyKey, InPath, Problem, Problems};
+use crate::http::{Body, Fields, IdempotencyKey, PathOf, Problem, Problems};
 
 const OVERLAP_HOURS_MAX: u64 = 24 * 90;
 
@@ -42,7 +42,7 @@ pub(super) struct Rotation {
 )]
 pub(super) async fn rotate(
     caller: Caller,
-    InPath(key_id): InPath<String>,
+    PathOf(key_id): PathOf<String>,
     key: IdempotencyKey,
     Body(rotation): Body<Rotation>,
 ) -> Result<Response, Problem> {

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::view::Outlet;
 use crate::access::{Caller, OutletChange, Scope};
-use crate::http::{Body, Fields, InPath, Precondition, Problem, Problems, Tagged};
+use crate::http::{Body, Fields, PathOf, Precondition, Problem, Problems, Tagged};
 
 /// What changes of an outlet; what is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,7 +43,7 @@ pub(super) struct OutletPatch {
 )]
 pub(super) async fn change(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
     precondition: Precondition,
     Body(patch): Body<OutletPatch>,
 ) -> Result<Tagged<Outlet>, Problem> {

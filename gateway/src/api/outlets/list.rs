@@ -8,7 +8,7 @@ use crate::access::{Caller, Scope};
 use crate::directory::OutletEntry;
 use crate::http::list::{Page, PageQuery};
 use crate::http::parameters::invalid;
-use crate::http::{InPath, Parameters, Problem, Problems, Tagged};
+use crate::http::{Parameters, PathOf, Problem, Problems, Tagged};
 
 /// Which outlets, and which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -93,7 +93,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
 ) -> Result<Tagged<Outlet>, Problem> {
     caller.may(Scope::RegistryRead)?;
     caller.outlet(&outlet_id).map(|outlet| Outlet::tagged(&outlet))

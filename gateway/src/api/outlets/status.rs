@@ -16,7 +16,7 @@ use crate::access::{Caller, Outlet as Reached, Scope};
 use crate::api::time::when;
 use crate::http::list::AsOf;
 use crate::http::parameters::Consistency;
-use crate::http::{InPath, Parameters, Problem, Problems};
+use crate::http::{Parameters, PathOf, Problem, Problems};
 
 /// So many runs of numbers are told; `count` counts all.
 const RANGES_MAX: usize = 100;
@@ -144,7 +144,7 @@ pub(super) struct StatusView {
 )]
 pub(super) async fn status(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::RegistryRead)?;

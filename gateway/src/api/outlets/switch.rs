@@ -4,7 +4,7 @@ use fiscus_ledger::facts::OutletStatus;
 
 use super::view::Outlet;
 use crate::access::{Caller, Once};
-use crate::http::{IdempotencyKey, InPath, Precondition, Problem, Problems, Tagged};
+use crate::http::{IdempotencyKey, PathOf, Precondition, Problem, Problems, Tagged};
 
 async fn switch(
     caller: &Caller,
@@ -35,7 +35,7 @@ async fn switch(
 )]
 pub(super) async fn suspend(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
@@ -59,7 +59,7 @@ pub(super) async fn suspend(
 )]
 pub(super) async fn resume(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
@@ -83,7 +83,7 @@ pub(super) async fn resume(
 )]
 pub(super) async fn close(
     caller: Caller,
-    InPath(outlet_id): InPath<String>,
+    PathOf(outlet_id): PathOf<String>,
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
