@@ -112,8 +112,9 @@ impl Caller {
 fn start(prefix: &str, query: &ActionQuery) -> String {
     match (&query.after, query.until_ms) {
         (Some(place), _) => format!("{prefix}{place}"),
-        // Every id of an earlier millisecond comes after this one.
-        (None, until) if until > 0 => format!("{prefix}{until:013}"),
+        // Every id of an earlier millisecond comes after this one. Lists are in the order of lengths first, and all
+        // ids of actions are equally long.
+        (None, until) if until > 0 => format!("{prefix}{until:013}-{:016}", 0),
         (None, _) => String::new(),
     }
 }
