@@ -1,5 +1,6 @@
 //! Invoices: sealing them and reading them.
 
+mod credit;
 mod full;
 mod get;
 pub(crate) mod request;
@@ -16,5 +17,9 @@ use utoipa_axum::routes;
 use crate::access::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(seal::seal)).routes(routes!(get::get))
+    OpenApiRouter::new()
+        .routes(routes!(seal::seal))
+        .routes(routes!(get::get))
+        .routes(routes!(credit::void::void))
+        .routes(routes!(credit::refund::refund))
 }
