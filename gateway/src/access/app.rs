@@ -32,6 +32,7 @@ struct Shared {
     places: Arc<Semaphore>,
     organisations: Arc<Places>,
     strangers: Strangers,
+    batches: Arc<Semaphore>,
     random: SystemRandom,
 }
 
@@ -39,6 +40,7 @@ impl App {
     pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
         let organisations = Places::new(config.limits.requests_per_organisation_max);
+        let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
         let shared = Shared {
             config,
@@ -49,6 +51,7 @@ impl App {
             places,
             organisations,
             strangers: Strangers::new(),
+            batches,
             random: SystemRandom::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -107,6 +110,11 @@ impl App {
     /// Keys that are not known.
     pub(in crate::access) fn strangers(&self) -> &Strangers {
         &self.shared.strangers
+    }
+
+    /// A place for a batch; none when all are taken.
+    pub(in crate::access) fn admit_batch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.batches).try_acquire_owned().ok()
     }
 
     /// This machine's time: for what a client leaves open and for rates, never for what is sealed.

@@ -8,6 +8,7 @@
 
 mod actions;
 mod app;
+mod batch;
 mod caller;
 pub mod key_ring;
 pub mod keys;
@@ -17,6 +18,7 @@ mod places;
 pub mod rates;
 mod registry;
 pub mod scopes;
+mod search;
 mod staff;
 mod strangers;
 mod tenants;
@@ -29,5 +31,6 @@ pub use outlet::Outlet;
 pub use outlets::{NewOutlet, OutletChange};
 pub use registry::{Made, Once};
 pub use scopes::{Role, Scope};
+pub use search::{Part, Search};
 pub use staff::{CashierChange, Terminal, TerminalChange};
 pub use tenants::MerchantChange;

@@ -14,11 +14,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::access::App;
 use crate::access::rates::{Standing, Told};
+use crate::config::LimitsSection;
 use crate::http::problem::Problem;
 use crate::http::redact::redact;
 
 /// The header of the request's id, in and out.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The one route that takes longer.
+pub const BATCH: &str = "/api/v1/invoices/batch";
 const TRACEPARENT: &str = "traceparent";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -55,11 +58,12 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
     let began = Instant::now();
     let limits = &app.config().limits;
     // The client hears from us even when a handler waits to its very end.
-    let deadline = began + Duration::from_millis(limits.request_timeout_ms);
+    let timeout_ms = timeout_ms(limits, request.uri().path());
+    let deadline = began + Duration::from_millis(timeout_ms);
     let context = RequestContext {
         request_id: request_id(request.headers(), &app),
         traceparent: traceparent(request.headers(), &app),
-        deadline: deadline - Duration::from_millis(limits.request_timeout_ms / 20),
+        deadline: deadline - Duration::from_millis(timeout_ms / 20),
     };
     // Nobody logs or answers a key, wherever it was put.
     let path = redact(request.uri().path()).into_owned();
@@ -95,6 +99,14 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
         "answered"
     );
     response
+}
+
+/// A batch has the time of many requests; everything else has that of one.
+fn timeout_ms(limits: &LimitsSection, path: &str) -> u64 {
+    match path {
+        BATCH => limits.batch_timeout_ms,
+        _ => limits.request_timeout_ms,
+    }
 }
 
 fn overloaded() -> Response {

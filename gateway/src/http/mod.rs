@@ -5,6 +5,7 @@ pub mod context;
 pub mod decimal;
 pub mod fields;
 pub mod idempotency;
+pub mod lines;
 pub mod list;
 pub mod parameters;
 pub mod problem;
