@@ -174,11 +174,14 @@ impl Rates {
     /// wait until it has been made up for.
     pub fn charge(&self, who: &Counted, tier: Tier, cost: u32) {
         let now = Instant::now();
+        let who = who.clone().network();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let windows = [(Window::Minute, MINUTE, tier.per_minute), (Window::Day, DAY, tier.per_day)];
         for (window, length, limit) in windows.into_iter().filter(|(_, _, limit)| *limit > 0) {
-            let bucket = buckets.entry((who.clone(), window)).or_insert(Bucket { full_at: now });
-            bucket.full_at = bucket.full_at.max(now) + length / limit * cost;
+            let key = (who.clone(), window);
+            let full_at = buckets.full_at.get(&key).map_or(now, |full_at| now.max(*full_at));
+            buckets.make_room(&key, now);
+            buckets.full_at.insert(key, full_at + length / limit * cost);
         }
     }
 }
