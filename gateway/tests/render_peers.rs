@@ -171,6 +171,20 @@ fn codes_can_be_scanned_from_every_picture() {
 }
 
 #[test]
+fn codes_of_every_size_can_be_scanned() {
+    let sealed = seal_offline(SALE, "c");
+    for length in (1..=61).step_by(6) {
+        let host = [1, 2, 3].map(|_| "h".repeat(length)).join(".");
+        for credential in [None, sealed.credential.as_ref()] {
+            let view = sealed.try_view(FRENCH, credential, &host).unwrap();
+            let name = format!("size-{length}-{}.png", credential.is_some());
+            let picture = write(&name, &qr::png(view.qr(), Paper::A4));
+            assert_eq!(&scan(&picture), view.qr(), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_long_invoice_goes_on_with_headings_and_page_numbers() {
     let descriptions: Vec<String> = (1..=2_000).map(|at| format!("\"Article-{at}-fin\"")).collect();
     let descriptions: Vec<&str> = descriptions.iter().map(String::as_str).collect();
