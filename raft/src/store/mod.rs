@@ -17,12 +17,15 @@
 mod check;
 mod documents;
 mod error;
+mod find;
 mod harm;
 mod incoming;
 mod journal;
 mod members;
+mod prove;
 mod read;
 mod recovery;
+mod references;
 mod remains;
 mod replica;
 mod restore;
@@ -36,10 +39,12 @@ mod walk;
 
 pub use check::Checked;
 pub use documents::DocumentQuery;
+pub use find::{FindLimits, Found, NumberQuery, RecordQuery};
 pub use harm::Harm;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};
 pub(crate) use members::known as known_members;
+pub use prove::ProofError;
 pub use read::{AsOf, FoundRecord, Reading};
 pub use recovery::{Recovery, Step};
 pub(crate) use remains::remains;

@@ -18,6 +18,9 @@ use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_l
 use crate::store::series::SeriesError;
 use crate::store::state::OpenState;
 
+/// No outlet has a longer id, whatever somebody asks for.
+const OUTLET_ID_BYTES_MAX: usize = 255;
+
 /// The moment that an answer is as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AsOf {
@@ -176,6 +179,15 @@ impl Reading {
         outlets.collect()
     }
 
+    /// The stored row of an invoice.
+    pub fn invoice_row(
+        &self,
+        outlet_id: &str,
+        fiscal_number: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(&SealedInvoice::stored_key(&(Id::from(outlet_id), Id::from(fiscal_number))))
+    }
+
     /// Where a submission went.
     pub fn submission(&self, key: &SubmissionKey) -> Result<Option<Submission>, StoreError> {
         self.row::<Submission>(key)
@@ -197,13 +209,19 @@ impl Reading {
         outlet_id: &str,
         position: u64,
     ) -> Result<Option<u64>, StoreError> {
+        if outlet_id.len() > OUTLET_ID_BYTES_MAX {
+            return Ok(None);
+        }
         let Some(row) = self.get(&position_key(outlet_id, position))? else {
             return Ok(None);
         };
-        match row.as_slice().try_into() {
-            Ok(leaf) => Ok(Some(u64::from_le_bytes(leaf))),
-            Err(_) => Err(self.unreadable("position row", "it is not 8 bytes long")),
-        }
+        self.leaf_in(&row).map(Some)
+    }
+
+    /// The leaf that a row leads to.
+    pub(crate) fn leaf_in(&self, row: &[u8]) -> Result<u64, StoreError> {
+        let leaf = row.try_into().map(u64::from_le_bytes);
+        leaf.map_err(|_| self.unreadable("position row", "it is not 8 bytes long"))
     }
 
     /// The leaves of positions `from..=to`, at most `limit`, in order.
@@ -214,15 +232,13 @@ impl Reading {
         to: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
+        if outlet_id.len() > OUTLET_ID_BYTES_MAX {
+            return Ok(Vec::new());
+        }
         let mut end = position_key(outlet_id, to);
         end.push(0);
         let rows = self.range(&position_key(outlet_id, from), Some(&end), limit)?;
-        let leaves = rows.iter().map(|(_, row)| {
-            let leaf = row.as_slice().try_into();
-            leaf.map(u64::from_le_bytes)
-                .map_err(|_| self.unreadable("position row", "it is not 8 bytes long"))
-        });
-        leaves.collect()
+        rows.iter().map(|(_, row)| self.leaf_in(row)).collect()
     }
 
     /// A record by its leaf; `None` behind the end, and for a leaf that is not a record.

@@ -28,6 +28,7 @@ use crate::store::harm::Harm;
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
 use crate::store::members;
 use crate::store::recovery::{Recovery, Step};
+use crate::store::references::reference_key;
 use crate::store::snapshot::{Pins, SnapshotDir};
 use crate::store::state::{
     OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
@@ -624,6 +625,9 @@ fn effects_batch(effects: &Effects, applied: &stored::AppliedState) -> Batch {
             let record = Record::decode(&effects.records[from..to])
                 .expect("apply encoded the record just now");
             batch.put(position_key(record.outlet_id, record.position), index.to_le_bytes());
+            if let Some(key) = reference_key(&record) {
+                batch.put(key, index.to_le_bytes());
+            }
         }
     }
     batch.put(Group::stored_key(), effects.group_row.as_slice());
