@@ -239,7 +239,7 @@ mod tests {
             assert_eq!((everyday.level, everyday.module_dots >= MODULE_DOTS_MIN), (ECL::H, true));
         }
         let levels = PAPERS.map(|paper| Symbol::new(&payload(true), paper).level);
-        assert!(levels == [ECL::M, ECL::Q, ECL::M]);
+        assert!(matches!(levels, [ECL::M, ECL::Q, ECL::M]));
     }
 
     #[test]
