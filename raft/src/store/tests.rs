@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod find;
 mod golden;
 mod harm;
 mod install;
