@@ -236,7 +236,7 @@ mod tests {
     fn the_level_is_the_highest_whose_modules_are_wide_enough() {
         for paper in PAPERS {
             let everyday = Symbol::new(&payload(false), paper);
-            assert_eq!((everyday.level, everyday.module_dots >= MODULE_DOTS_MIN), (ECL::H, true));
+            assert!(matches!(everyday.level, ECL::H) && everyday.module_dots >= MODULE_DOTS_MIN);
         }
         let levels = PAPERS.map(|paper| Symbol::new(&payload(true), paper).level);
         assert!(matches!(levels, [ECL::M, ECL::Q, ECL::M]));
