@@ -28,12 +28,14 @@ struct Shared {
     rates: Rates,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
     random: SystemRandom,
 }
 
 impl App {
     pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
+        let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
         let shared = Shared {
             config,
@@ -42,6 +44,7 @@ impl App {
             rates,
             metrics: Metrics::default(),
             places,
+            batches,
             random: SystemRandom::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -90,6 +93,11 @@ impl App {
     #[must_use]
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.shared.places).try_acquire_owned().ok()
+    }
+
+    /// A place for a batch; none when all are taken.
+    pub(in crate::access) fn admit_batch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.batches).try_acquire_owned().ok()
     }
 
     /// This machine's time: for what a client leaves open and for rates, never for what is sealed.

@@ -110,6 +110,10 @@ impl Caller {
         Err(Problem::forbidden(format!("this key lacks the scope {scope}; ask its owner for it")))
     }
 
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
     /// The request.
     #[must_use]
     pub fn context(&self) -> &RequestContext {
@@ -130,12 +134,18 @@ impl Caller {
 
     /// An outlet of the caller's; another tenant's is answered as one that does not exist.
     pub fn outlet(&self, outlet_id: &str) -> Result<Outlet, Problem> {
+        let outlet = self.reach_outlet(outlet_id)?;
+        self.count_outlet(outlet.id())?;
+        Ok(outlet)
+    }
+
+    /// The same within a request that has been counted.
+    pub(super) fn reach_outlet(&self, outlet_id: &str) -> Result<Outlet, Problem> {
         let found = self.app.directory().read().outlet(outlet_id);
         let own = found.filter(|entry| self.reaches(entry));
         let entry = own.ok_or_else(|| {
             Problem::not_found("OUTLET_UNKNOWN", format!("there is no outlet {outlet_id:?}"))
         })?;
-        self.count_outlet(entry.id())?;
         Ok(Outlet::new(self.app.clone(), entry, self.context.clone()))
     }
 

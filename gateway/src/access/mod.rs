@@ -7,14 +7,17 @@
 //! Invariant: what is not the caller's is answered exactly as what does not exist.
 
 mod app;
+mod batch;
 mod caller;
 pub mod keys;
 mod outlet;
 pub mod rates;
 pub mod scopes;
+mod search;
 
 pub use app::App;
 pub use caller::Caller;
 pub(crate) use caller::invoice_unknown;
 pub use outlet::Outlet;
 pub use scopes::{Role, Scope};
+pub use search::{Part, Search};

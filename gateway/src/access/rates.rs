@@ -117,6 +117,18 @@ impl Rates {
         }
         Ok(told)
     }
+
+    /// Counts what was let in already, as the items of a batch. What is over the limit is owed: the next requests
+    /// wait until it has been made up for.
+    pub fn charge(&self, who: &Counted, tier: Tier, cost: u32) {
+        let now = Instant::now();
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let windows = [(Window::Minute, MINUTE, tier.per_minute), (Window::Day, DAY, tier.per_day)];
+        for (window, length, limit) in windows.into_iter().filter(|(_, _, limit)| *limit > 0) {
+            let bucket = buckets.entry((who.clone(), window)).or_insert(Bucket { full_at: now });
+            bucket.full_at = bucket.full_at.max(now) + length / limit * cost;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +150,19 @@ mod tests {
         rates.take(&who, tier, 1).expect("one has come back");
         rates.take(&who, tier, 1).expect_err("and only one");
         rates.take(&Counted::Key("other".to_owned()), tier, 1).expect("others have their own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_let_in_is_owed() {
+        let rates = Rates::new(&RatesSection::default());
+        let who = Counted::Key("k".to_owned());
+        let tier = Tier { per_minute: 60, per_day: 0 };
+        rates.take(&who, tier, 1).expect("the batch is let in");
+        rates.charge(&who, tier, 99);
+        let (standing, wait) = rates.take(&who, tier, 1).expect_err("a hundred are owed");
+        assert_eq!((standing.remaining, wait), (0, Duration::from_secs(41)));
+        tokio::time::advance(wait).await;
+        rates.take(&who, tier, 1).expect("it has been made up for");
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,10 +13,13 @@ use fiscus_ledger::hash::hex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::App;
+use crate::config::LimitsSection;
 use crate::http::problem::Problem;
 
 /// The header of the request's id, in and out.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The one route that takes longer.
+pub const BATCH: &str = "/api/v1/invoices/batch";
 const TRACEPARENT: &str = "traceparent";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -53,11 +56,12 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
     let began = Instant::now();
     let limits = &app.config().limits;
     // The client hears from us even when a handler waits to its very end.
-    let deadline = began + Duration::from_millis(limits.request_timeout_ms);
+    let timeout_ms = timeout_ms(limits, request.uri().path());
+    let deadline = began + Duration::from_millis(timeout_ms);
     let context = RequestContext {
         request_id: request_id(request.headers(), &app),
         traceparent: traceparent(request.headers(), &app),
-        deadline: deadline - Duration::from_millis(limits.request_timeout_ms / 20),
+        deadline: deadline - Duration::from_millis(timeout_ms / 20),
     };
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
@@ -83,6 +87,14 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
         "answered"
     );
     response
+}
+
+/// A batch has the time of many requests; everything else has that of one.
+fn timeout_ms(limits: &LimitsSection, path: &str) -> u64 {
+    match path {
+        BATCH => limits.batch_timeout_ms,
+        _ => limits.request_timeout_ms,
+    }
 }
 
 fn overloaded() -> Response {

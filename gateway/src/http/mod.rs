@@ -4,6 +4,7 @@ pub mod body;
 pub mod context;
 pub mod decimal;
 pub mod idempotency;
+pub mod lines;
 pub mod list;
 pub mod parameters;
 pub mod problem;
