@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Cluster, LIMIT, NIF, OUTLET, TERMINAL, submitted};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use fiscus_ledger::hash::{Hash32, Tagged, payload_hash};
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
@@ -273,7 +273,7 @@ async fn reports_are_signed_by_the_outlets_authority_over_what_they_say() {
         submitted: Some(submitted("block", vec![1; 32])),
         credential_id: "credential-1".to_owned(),
         terminal_id: terminal_id.clone(),
-        terminal_key: vec![9; 32].into(),
+        terminal_key: SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes().to_vec().into(),
         numbers: 40,
         validity_ms: 3_600_000,
     };
@@ -295,7 +295,14 @@ async fn reports_are_signed_by_the_outlets_authority_over_what_they_say() {
     let wrong = Scope::Shift(ShiftScope { shift_id: "shift-2".to_owned(), ..shift });
     let refused = client.x_report(request(wrong), LIMIT).await;
     assert!(matches!(refused, Err(ReadError::Rejected { status: Code::NotFound, .. })));
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_article_report_is_signed_as_a_whole() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.sell(8).await;
+    let client = cluster.client().await;
+    let known = group(&client).await;
     let articles =
         AReportRequest { group: GROUP, outlet_id: OUTLET.to_owned(), ..Default::default() };
     let parts = client.a_report(articles.clone(), LIMIT).try_collect::<Vec<_>>().await;
