@@ -27,7 +27,7 @@ Exit codes:
      disk, then start it again")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    process: process::Arguments,
+    process: process::ServiceArguments,
     /// Listen for others here instead of where the file says.
     #[arg(long, value_name = "IP:PORT")]
     rpc_listen: Option<std::net::SocketAddr>,
