@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use fiscus_gateway::access::Role;
 use fiscus_gateway::access::keys::{ID_BYTES, KeyText, SECRET_BYTES, new_id, new_secret};
 use fiscus_gateway::directory::documents::{
-    ApiKey, Cashier, KeySecret, Merchant, Organisation, OutletProfile, TerminalProfile, kind,
+    ApiKey, Cashier, KeySecret, Merchant, Organisation, OutletProfile, Region, TerminalProfile,
+    kind,
 };
 use fiscus_ledger::facts::{Fact, TerminalFact};
 use fiscus_proto::client::{Answer, ClusterClient};
@@ -36,6 +37,7 @@ struct SampleMerchant {
 }
 
 const ORGANISATION: &str = "org-kivu-retail";
+const REGION: &str = "kinshasa";
 const MERCHANTS: [SampleMerchant; 2] = [
     SampleMerchant {
         nif: "A1234567B",
@@ -94,6 +96,13 @@ pub(super) async fn fill(client: &ClusterClient, layout: &Layout) -> Result<Regi
     let created_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let organisation = Organisation { name: "Kivu Retail".to_owned(), created_ms };
     put_json(client, kind::ORGANISATION, ORGANISATION, &organisation).await?;
+    let region = Region {
+        organisation: ORGANISATION.to_owned(),
+        region_id: REGION.to_owned(),
+        name: "Kinshasa".to_owned(),
+        created_ms,
+    };
+    put_json(client, kind::REGION, &format!("{ORGANISATION}/{REGION}"), &region).await?;
     for sample in &MERCHANTS {
         let merchant = Merchant {
             nif: sample.nif.to_owned(),
@@ -140,7 +149,7 @@ async fn describe(client: &ClusterClient, outlet: &SampleOutlet, created_ms: u64
     let profile = OutletProfile {
         outlet_id: outlet_id.clone(),
         name: outlet.name.to_owned(),
-        region: "kinshasa".to_owned(),
+        region: REGION.to_owned(),
         address: outlet.address.to_owned(),
         phone: "+243 81 555 01 23".to_owned(),
         created_ms,
