@@ -142,6 +142,7 @@ fn shape(answer: &Answer, ids: &Ids) -> String {
         if let Some(fields) = body.as_object_mut() {
             fields.remove("request_id");
             fields.remove("as_of");
+            fields.remove("instance");
         }
         text = body.to_string();
     }
