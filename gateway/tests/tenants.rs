@@ -135,15 +135,25 @@ impl Operation {
 /// What makes something whose id the client chooses says that it is taken, or makes the caller's own.
 const CHOOSES_AN_ID: [&str; 2] = ["POST /api/v1/merchants", "POST /api/v1/regions"];
 
+/// What differs between any two requests.
+fn forget(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for name in ["request_id", "as_of", "instance"] {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(forget);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget),
+        _ => {}
+    }
+}
+
 /// An answer without what differs between any two requests, and without the ids that were asked for.
 fn shape(answer: &Answer, ids: &Ids) -> String {
     let mut text = answer.text();
     if let Ok(mut body) = serde_json::from_str::<Value>(&text) {
-        if let Some(fields) = body.as_object_mut() {
-            fields.remove("request_id");
-            fields.remove("as_of");
-            fields.remove("instance");
-        }
+        forget(&mut body);
         text = body.to_string();
     }
     // What is very short stands in other words, too.
