@@ -137,6 +137,8 @@ pub struct RatesSection {
     pub enterprise: Tier,
     /// Public verifications, an address.
     pub public_per_minute: u32,
+    /// Requests with keys that are none, an address; valid keys are served all the same.
+    pub failures_per_minute: u32,
 }
 
 /// One tier; 0 means no limit.
@@ -157,6 +159,7 @@ impl Default for RatesSection {
             professional: Tier { per_minute: 300, per_day: 100_000 },
             enterprise: Tier { per_minute: 1_000, per_day: 0 },
             public_per_minute: 30,
+            failures_per_minute: 600,
         }
     }
 }

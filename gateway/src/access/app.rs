@@ -9,7 +9,9 @@ use fiscus_proto::client::ClusterClient;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::places::{Place, Places};
 use super::rates::Rates;
+use super::strangers::Strangers;
 use crate::config::GatewayConfig;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -28,6 +30,8 @@ struct Shared {
     rates: Rates,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    organisations: Arc<Places>,
+    strangers: Strangers,
     batches: Arc<Semaphore>,
     random: SystemRandom,
 }
@@ -35,6 +39,7 @@ struct Shared {
 impl App {
     pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
+        let organisations = Places::new(config.limits.requests_per_organisation_max);
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
         let shared = Shared {
@@ -44,6 +49,8 @@ impl App {
             rates,
             metrics: Metrics::default(),
             places,
+            organisations,
+            strangers: Strangers::new(),
             batches,
             random: SystemRandom::new(),
         };
@@ -93,6 +100,16 @@ impl App {
     #[must_use]
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.shared.places).try_acquire_owned().ok()
+    }
+
+    /// A place for a request of an organisation; none when it has as many as it may.
+    pub(in crate::access) fn admit_organisation(&self, organisation: &str) -> Option<Place> {
+        self.shared.organisations.take(organisation)
+    }
+
+    /// Keys that are not known.
+    pub(in crate::access) fn strangers(&self) -> &Strangers {
+        &self.shared.strangers
     }
 
     /// A place for a batch; none when all are taken.
