@@ -23,15 +23,10 @@ pub(super) struct Payment {
     #[schema(example = "KIN-GOMBE-42")]
     fiscal_number: Option<String>,
     /// Who runs the wallet, or the method.
-    #[schema(example = "mpesa", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(example = "mpesa", min_length = 1, max_length = 64)]
     provider: String,
     /// The provider's own reference: with the provider it names the payment.
-    #[schema(
-        example = "MP261128.0815.C77",
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9.-]+$"
-    )]
+    #[schema(example = "MP261128.0815.C77", min_length = 1, max_length = 64)]
     reference: String,
     status: Status,
     amount: Decimal,

@@ -29,7 +29,7 @@ pub(super) struct Calculation {
     #[schema(example = json!(["tax_groups", "totals"]))]
     filled_in: Vec<&'static str>,
     /// The document that would be sealed.
-    #[schema(value_type = InvoiceRequest)]
+    #[schema(value_type = Object, example = json!({ "merchant_nif": "A1234567B", "outlet_id": "outlet-gombe", "invoice_type": "sale" }))]
     invoice: Box<RawValue>,
     /// BLAKE3 of it.
     payload_hash: String,
