@@ -270,13 +270,8 @@ async fn another_tenants_things_take_as_long_as_those_that_do_not_exist() {
                 took.push(began.elapsed());
             }
         }
-        let median = |took: &mut Vec<Duration>| {
-            took.sort_unstable();
-            took[ROUNDS / 2]
-        };
-        let [foreign, unknown] = took;
-        let (mut foreign, mut unknown) = (foreign, unknown);
-        let (foreign, unknown) = (median(&mut foreign), median(&mut unknown));
+        // What else the machine does shows in most rounds, but not in the fastest.
+        let [foreign, unknown] = took.map(|took| took.into_iter().min().unwrap_or_default());
         let apart = foreign.abs_diff(unknown);
         // A question to the cluster that only one of them asks would show in every round.
         let bound = Duration::from_millis(2) + foreign.min(unknown);
