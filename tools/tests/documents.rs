@@ -53,10 +53,9 @@ fn the_tour_works_and_shows_what_it_promises() {
     demo.stop();
 }
 
-/// The Rust source of the product and of its tests.
-fn sources() -> String {
-    let crates = ["gateway", "ledger", "node", "proto", "raft", "tools"];
-    let mut folders = crates.map(|name| repository().join(name)).to_vec();
+/// The Rust source of crates and of their tests.
+fn sources(crates: &[&str]) -> String {
+    let mut folders: Vec<PathBuf> = crates.iter().map(|name| repository().join(name)).collect();
     let mut text = String::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -82,7 +81,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn the_format_names_every_tag_of_a_hash_and_no_other() {
-    let sources = sources();
+    // What a gateway hashes for itself, as what a repeated request asked for, is of no format either.
+    let sources = sources(&["ledger", "node", "proto", "raft", "tools"]);
     let is_tag = |text: &&str| {
         let name = text.strip_prefix("fiscus/").and_then(|rest| rest.strip_suffix("/v1"));
         name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
@@ -103,7 +103,7 @@ fn invariants_are_numbered_once_and_their_tests_exist() {
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| INV-")).collect();
     let numbers: Vec<&str> = rows.iter().map(|row| &row[2..8]).collect();
     assert!(numbers.len() > 20 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-    let sources = sources();
+    let sources = sources(&["gateway", "ledger", "node", "proto", "raft", "tools"]);
     for row in rows {
         let checked_by = row.split('|').nth_back(1).unwrap();
         assert!(!checked_by.trim().is_empty(), "{row}");
