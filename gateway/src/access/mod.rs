@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! Authorization ─► keys ─► Caller ─► may(scope) ─► Outlet, Merchant … of this caller ─► cluster
+//! no key ─► visitors ─► Public ─► published keys, and of an invoice what its paper says ─► cluster
 //! ```
 //!
 //! Invariant: what is not the caller's is answered exactly as what does not exist.
 
 mod actions;
 mod app;
+mod authorities;
 mod batch;
 mod caller;
 pub mod key_ring;
@@ -15,20 +17,26 @@ pub mod keys;
 mod outlet;
 mod outlets;
 mod places;
+mod public;
 pub mod rates;
+mod receipt;
 mod registry;
 pub mod scopes;
 mod search;
 mod staff;
 mod strangers;
 mod tenants;
+mod visitors;
 
 pub use actions::{ActionPage, ActionQuery};
 pub use app::App;
+pub use authorities::Published;
 pub use caller::Caller;
 pub(crate) use caller::invoice_unknown;
 pub use outlet::Outlet;
 pub use outlets::{NewOutlet, OutletChange};
+pub use public::{LookUp, Public, PublishedKeys, SoldAt};
+pub use receipt::{Credited, Seal, SealedReceipt};
 pub use registry::{Made, Once};
 pub use scopes::{Role, Scope};
 pub use search::{Part, Search};
