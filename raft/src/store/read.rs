@@ -7,6 +7,7 @@ use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::registry::Document;
 use fiscus_ledger::state::rows::{SealedInvoice, Submission, SubmissionKey};
 use fiscus_ledger::state::table::Row;
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::stored;
 use prost::Message;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use crate::index::{Index, Row as Pair, View};
 use crate::store::harm::Harm;
 use crate::store::journal::LeafEntry;
-use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_log_id};
+use crate::store::replica::{
+    APPLIED_KEY, OPEN_BLOCK_TABLE, Replica, StoreError, open_block_key, position_key, to_log_id,
+};
 use crate::store::series::SeriesError;
 use crate::store::state::OpenState;
 
@@ -169,6 +172,18 @@ impl Reading {
                 .map_err(|error| self.unreadable(Outlet::NAME, &error.to_string()))
         });
         outlets.collect()
+    }
+
+    /// Credentials whose blocks are open although the grace has ended at the group's time, the oldest
+    /// first, at most `limit`.
+    pub fn lapsed_blocks(&self, limit: usize) -> Result<Vec<Id>, StoreError> {
+        let now = open_block_key(UnixMs::new(self.as_of.time_ms), "");
+        let rows = self.range(&[OPEN_BLOCK_TABLE], Some(&now), limit)?;
+        let names = rows.iter().map(|(key, _)| {
+            let id = key.get(now.len()..).and_then(|id| std::str::from_utf8(id).ok());
+            id.map(Id::from).ok_or_else(|| self.unreadable("open block key", "it is not text"))
+        });
+        names.collect()
     }
 
     /// Where a submission went.

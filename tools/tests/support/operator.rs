@@ -64,6 +64,11 @@ impl Demo {
         assert!(shown.contains(expected), "{arguments}: {expected} is not in {shown}");
     }
 
+    /// Waits until a command shows what is expected.
+    pub async fn comes_to_show(&self, arguments: &str, expected: &str) {
+        until(expected, async || self.ok(arguments).await.contains(expected)).await;
+    }
+
     /// Waits until nothing is wrong with any node.
     pub async fn is_well(&self) {
         until("nothing is wrong", async || {
