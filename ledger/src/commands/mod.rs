@@ -19,6 +19,7 @@ mod open_shift;
 mod prepare_authority;
 mod publish_manifest;
 mod put_document;
+mod put_documents;
 mod raise_apply_version;
 mod reconcile_offline;
 mod record_payment;
@@ -44,7 +45,8 @@ pub use grant_block::GrantBlock;
 pub use open_shift::OpenShift;
 pub use prepare_authority::{PrepareAuthority, authority_proof_hash};
 pub use publish_manifest::PublishManifest;
-pub use put_document::{DOCUMENT_BYTES_MAX, PutDocument};
+pub use put_document::{DOCUMENT_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, PutDocument};
+pub use put_documents::{PUTS_BYTES_MAX, PUTS_MAX, PutDocuments};
 pub use raise_apply_version::RaiseApplyVersion;
 pub use reconcile_offline::ReconcileOffline;
 pub use record_payment::RecordPayment;
@@ -111,6 +113,7 @@ pub enum DirectoryCommand {
     RegisterOutlet(RegisterOutlet),
     ChangeOutlet(ChangeOutlet),
     PutDocument(PutDocument),
+    PutDocuments(PutDocuments),
     PublishManifest(PublishManifest),
     RegisterDevice(RegisterDevice),
     ActivateDevice(ActivateDevice),
@@ -216,6 +219,7 @@ impl Command for DirectoryCommand {
             Self::RegisterOutlet(command) => command.read(reads),
             Self::ChangeOutlet(command) => command.read(reads),
             Self::PutDocument(command) => command.read(reads),
+            Self::PutDocuments(command) => command.read(reads),
             Self::PublishManifest(command) => command.read(reads),
             Self::RegisterDevice(command) => command.read(reads),
             Self::ActivateDevice(command) => command.read(reads),
@@ -231,6 +235,7 @@ impl Command for DirectoryCommand {
             Self::RegisterOutlet(command) => command.apply(&mut cx),
             Self::ChangeOutlet(command) => command.apply(&mut cx),
             Self::PutDocument(command) => command.apply(&mut cx),
+            Self::PutDocuments(command) => command.apply(&mut cx),
             Self::PublishManifest(command) => command.apply(&mut cx),
             Self::RegisterDevice(command) => command.apply(&mut cx),
             Self::ActivateDevice(command) => command.apply(&mut cx),

@@ -11,7 +11,8 @@ use crate::state::working::Reads;
 
 /// A document is at most this long.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-const DOCUMENT_ID_BYTES_MAX: usize = 160;
+/// Its id, at most.
+pub const DOCUMENT_ID_BYTES_MAX: usize = 160;
 
 /// Creates (`expected_version` 0) or replaces a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,41 +29,55 @@ pub struct PutDocument {
 
 impl PutDocument {
     pub(super) fn read(&self, reads: &mut Reads) {
-        reads.documents.insert((self.kind.clone(), self.id.clone()));
+        reads.documents.insert(self.key());
     }
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
+        if let Some(refused) = self.refused(cx)? {
+            return Ok(refused);
+        }
+        self.write(cx);
+        Ok(Outcome::Done)
+    }
+
+    /// Why it may not be written; nothing has changed.
+    pub(super) fn refused(&self, cx: &Context<'_>) -> Result<Option<Outcome>, ApplyError> {
         if !is_identifier(&self.kind) {
-            return Ok(field_invalid("kind", "must have 1 to 64 printable bytes"));
+            return Ok(Some(field_invalid("kind", "must have 1 to 64 printable bytes")));
         }
         if self.id.is_empty() || self.id.len() > DOCUMENT_ID_BYTES_MAX {
-            return Ok(field_invalid("id", "must have 1 to 160 bytes"));
+            return Ok(Some(field_invalid("id", "must have 1 to 160 bytes")));
         }
         if self.bytes.len() > DOCUMENT_BYTES_MAX {
-            return Ok(field_invalid("bytes", "must not be longer than 256 KiB"));
+            return Ok(Some(field_invalid("bytes", "must not be longer than 256 KiB")));
         }
         match FactKind::parse(&self.kind) {
             Some(FactKind::Terminal) => match Fact::decode(FactKind::Terminal, &self.bytes) {
                 Ok(fact) if fact.id() == self.id => {}
                 _ => {
                     let detail = format!("terminal {} cannot be read, or names another", self.id);
-                    return Ok(Outcome::refused(RefusalCode::DocumentInvalid, detail));
+                    return Ok(Some(Outcome::refused(RefusalCode::DocumentInvalid, detail)));
                 }
             },
             Some(kind) => {
                 let detail =
                     format!("documents of kind {} have commands of their own", kind.as_str());
-                return Ok(Outcome::refused(RefusalCode::DocumentKindReserved, detail));
+                return Ok(Some(Outcome::refused(RefusalCode::DocumentKindReserved, detail)));
             }
             None => {}
         }
-        let key = (self.kind.clone(), self.id.clone());
-        let version = cx.state.documents.get(&key)?.map_or(0, |document| document.version);
-        if version != self.expected_version {
-            return Ok(version_conflict(&self.kind, &self.id, version));
-        }
-        let document = Document { version: version + 1, bytes: self.bytes.clone() };
-        cx.state.documents.put(key, document);
-        Ok(Outcome::Done)
+        let version = cx.state.documents.get(&self.key())?.map_or(0, |document| document.version);
+        let conflict = version != self.expected_version;
+        Ok(conflict.then(|| version_conflict(&self.kind, &self.id, version)))
+    }
+
+    /// Writes what was not refused.
+    pub(super) fn write(&self, cx: &mut Context<'_>) {
+        let document = Document { version: self.expected_version + 1, bytes: self.bytes.clone() };
+        cx.state.documents.put(self.key(), document);
+    }
+
+    fn key(&self) -> (Id, Id) {
+        (self.kind.clone(), self.id.clone())
     }
 }

@@ -3,7 +3,8 @@
 use fiscus_ledger::apply::Entry;
 use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, ChangeOutlet, DirectoryCommand, PublishManifest,
-    PutDocument, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, SystemCommand,
+    PutDocument, PutDocuments, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice,
+    SystemCommand,
 };
 use fiscus_ledger::facts::{Environment, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::manifest::Manifest;
@@ -55,6 +56,7 @@ impl Registry {
             DirectoryCommand::RegisterOutlet(command) => self.register_outlet(&command.fact),
             DirectoryCommand::ChangeOutlet(command) => self.change_outlet(command),
             DirectoryCommand::PutDocument(command) => self.put(command),
+            DirectoryCommand::PutDocuments(command) => self.put_all(&command.puts),
             DirectoryCommand::PublishManifest(command) => self.publish(&command.json, time),
             DirectoryCommand::RegisterDevice(command) => {
                 let code = command.activation_hash[0];
@@ -135,6 +137,25 @@ impl Registry {
         Ok(())
     }
 
+    /// On a copy that is thrown away when one of them fails.
+    fn put_all(&mut self, puts: &[PutDocument]) -> Result<(), &'static str> {
+        let long: usize = puts.iter().map(|put| put.bytes.len()).sum();
+        let mut names: Vec<_> = puts.iter().map(|put| (&put.kind, &put.id)).collect();
+        names.sort();
+        names.dedup();
+        if puts.is_empty() || puts.len() > 16 || names.len() < puts.len() || long > 512 * 1024 {
+            return Err("FIELD_INVALID");
+        }
+        let before = self.notes.clone();
+        for put in puts {
+            if let Err(code) = self.put(put) {
+                self.notes = before;
+                return Err(code);
+            }
+        }
+        Ok(())
+    }
+
     fn publish(&mut self, json: &str, time: u64) -> Result<(), &'static str> {
         let manifest = Manifest::parse(json).map_err(|_| "DOCUMENT_INVALID")?;
         let version = Id::from(manifest.version());
@@ -182,10 +203,19 @@ fn fact(random: &mut Random) -> OutletFact {
     }
 }
 
+fn put_document(random: &mut Random) -> PutDocument {
+    PutDocument {
+        kind: (*random.pick(&["note", "note", "note", "outlet", "device"])).into(),
+        id: (*random.pick(&["n1", "n2", "n3", "n4"])).into(),
+        expected_version: random.below(3),
+        bytes: random.bytes().to_vec(),
+    }
+}
+
 fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
     let device = |random: &mut Random| Id::from(*random.pick(&["d1", "d2", "d3", "d4"]));
     let activation_hash = |random: &mut Random| [u8::try_from(random.below(6)).unwrap(); 32];
-    match random.below(8) {
+    match random.below(9) {
         0 => DirectoryCommand::RegisterOutlet(RegisterOutlet { fact: fact(random) }),
         1 => {
             let mut fact = fact(random);
@@ -196,12 +226,18 @@ fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
             let expected_version = random.between(1, 3);
             DirectoryCommand::ChangeOutlet(ChangeOutlet { fact, expected_version })
         }
-        2 => DirectoryCommand::PutDocument(PutDocument {
-            kind: (*random.pick(&["note", "note", "note", "outlet", "device"])).into(),
-            id: (*random.pick(&["n1", "n2"])).into(),
-            expected_version: random.below(3),
-            bytes: random.bytes().to_vec(),
-        }),
+        2 => DirectoryCommand::PutDocument(put_document(random)),
+        8 => {
+            let most = if random.percent(5) { 18 } else { 3 };
+            let count = random.below(most);
+            let mut puts: Vec<_> = (0..count).map(|_| put_document(random)).collect();
+            if random.percent(5) {
+                for put in &mut puts {
+                    put.bytes = vec![7; 256 * 1024];
+                }
+            }
+            DirectoryCommand::PutDocuments(PutDocuments { puts })
+        }
         3 => {
             let day = random.between(19, 23);
             let json = Manifest::builtin().to_json();

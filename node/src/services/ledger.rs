@@ -7,17 +7,13 @@ use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::Id;
 use fiscus_ledger::state::rows::{Operation, SubmissionKey};
-use fiscus_proto::command::{Command, command};
 use fiscus_proto::ledger::ledger_server::Ledger;
-use fiscus_proto::ledger::submit_response::Result as Answer;
 use fiscus_proto::ledger::{self as wire, Consistency};
 use fiscus_proto::peer::ReadIndexRequest;
 use fiscus_proto::tls::Role;
 use fiscus_raft::consensus::{Lane, ReadIndexError};
-use fiscus_raft::entry::{DIRECTORY_GROUP, data_command, directory_command};
 use fiscus_raft::store::{AsOf, FoundRecord, Progress, Reading};
 use futures_util::{Stream, StreamExt};
-use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -26,9 +22,9 @@ use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::records::{self, SignedRecord};
-use crate::services::{group_view, outlets, require, still_open};
+use crate::services::{documents, group_view, outlets, require, still_open};
 
-const READERS: [Role; 5] = Role::ALL;
+pub(super) const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
 /// A device proxy stands in a shop: it sells, and of the directory it may only activate a device.
 const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
@@ -36,17 +32,11 @@ const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 const READ_WAIT: Duration = Duration::from_secs(3);
 /// Between two questions for a leader that is waited for.
 const LEADER_RETRY: Duration = Duration::from_millis(100);
-/// A submission without a limit of its own is given up after so long.
-const SUBMIT_WAIT: Duration = Duration::from_secs(10);
-/// A submission that takes longer is worth a line in the log.
-const SLOW: Duration = Duration::from_secs(1);
 /// Answers of a submit stream that wait for the network.
 const ANSWERS_MAX: usize = 1_024;
 /// Records of a stream read at once, and their bytes, though one is read whatever its length.
 const PAGE: usize = 256;
 const PAGE_BYTES: usize = 4 << 20;
-/// Documents of a stream read at once.
-const DOCUMENT_PAGE: usize = 500;
 
 /// Serves gateways and device proxies.
 #[derive(Debug, Clone)]
@@ -55,7 +45,7 @@ pub(crate) struct LedgerService {
     pub(crate) groups: Arc<Groups>,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(crate) fn as_of(moment: AsOf) -> wire::AsOf {
     wire::AsOf {
@@ -71,13 +61,17 @@ pub(super) fn failed(error: &dyn std::error::Error) -> Status {
 }
 
 impl LedgerService {
-    fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+    pub(super) fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
         let hosted = self.groups.get(group);
         hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
     }
 
     /// What the group holds at a moment that is as fresh as asked.
-    async fn reading(&self, hosted: &Hosted, consistency: i32) -> Result<Reading, Status> {
+    pub(super) async fn reading(
+        &self,
+        hosted: &Hosted,
+        consistency: i32,
+    ) -> Result<Reading, Status> {
         if consistency != i32::from(Consistency::Local) {
             self.catch_up(hosted).await?;
         }
@@ -138,7 +132,11 @@ impl LedgerService {
         Ok(answer.index)
     }
 
-    fn signed(&self, hosted: &Hosted, found: FoundRecord) -> Result<wire::JournalRecord, Status> {
+    pub(super) fn signed(
+        &self,
+        hosted: &Hosted,
+        found: FoundRecord,
+    ) -> Result<wire::JournalRecord, Status> {
         let signature = match found.signature {
             Some(signature) => signature,
             None => records::sign_record(&self.context, found.leaf, &found.record)
@@ -158,72 +156,6 @@ impl LedgerService {
         let record = found.flatten().map(|found| self.signed(hosted, found)).transpose()?;
         Ok(wire::ReadRecordResponse { as_of: Some(as_of(reading.as_of())), record })
     }
-
-    /// Takes one submission and answers it, within its time.
-    async fn submit_one(
-        &self,
-        request: wire::SubmitRequest,
-        directory: bool,
-    ) -> wire::SubmitResponse {
-        let limit = match request.timeout_ms {
-            0 => SUBMIT_WAIT,
-            ms => Duration::from_millis(ms.into()),
-        };
-        let began = Instant::now();
-        let answer = match request.command {
-            Some(command) if !directory && changes_directory(&command) => {
-                malformed("a device proxy may not change the directory")
-            }
-            command => self.answer(request.group, command, limit).await,
-        };
-        trace(&request.traceparent, request.group, &answer, began.elapsed());
-        wire::SubmitResponse { request: request.request, result: Some(answer) }
-    }
-
-    pub(crate) async fn answer(
-        &self,
-        group: u64,
-        command: Option<Command>,
-        limit: Duration,
-    ) -> Answer {
-        let Some(command) = command else { return malformed("the request has no command") };
-        if is_internal(&command) {
-            return malformed("this command is not taken from clients");
-        }
-        self.execute(group, command, limit).await
-    }
-
-    /// Queues a command that may be any.
-    pub(crate) async fn execute(&self, group: u64, command: Command, limit: Duration) -> Answer {
-        let checked = if group == DIRECTORY_GROUP {
-            directory_command(command.clone()).map(|_| ())
-        } else {
-            data_command(command.clone()).map(|_| ())
-        };
-        if let Err(error) = checked {
-            return malformed(&error.to_string());
-        }
-        let Ok(hosted) = self.group(group) else {
-            return Answer::NotLeader(wire::NotLeader { leader: 0 });
-        };
-        // A client stays with a node that is busy, and this one has given the group away.
-        if self.context.disk_full() && hosted.handle.leading().is_none() {
-            let leader = hosted.handle.status().leader.unwrap_or(0);
-            return Answer::NotLeader(wire::NotLeader { leader });
-        }
-        let bytes = command.encoded_len();
-        if bytes > self.context.config.limits.batch_bytes_max {
-            return malformed("the command is larger than an entry may be");
-        }
-        match hosted.submit.submit(command, bytes) {
-            Err(busy) => busy,
-            Ok(answer) => match tokio::time::timeout(limit, answer).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => unknown("this node is stopping"),
-                Err(_) => unknown("no answer came in time"),
-            },
-        }
-    }
 }
 
 pub(crate) fn journal_record(group: u64, record: SignedRecord) -> wire::JournalRecord {
@@ -233,80 +165,6 @@ pub(crate) fn journal_record(group: u64, record: SignedRecord) -> wire::JournalR
         record: record.record.into(),
         signature: record.signature.to_vec().into(),
     }
-}
-
-/// Logs what became of a submission, under the caller's trace id.
-fn trace(traceparent: &str, group: u64, answer: &Answer, took: Duration) {
-    let trace_id = trace_id(traceparent).unwrap_or_default();
-    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match answer {
-        Answer::Unknown(unknown) => {
-            tracing::warn!(trace_id, group, took_ms, detail = unknown.detail, "outcome unknown");
-        }
-        Answer::Refused(refused) => {
-            tracing::info!(trace_id, group, took_ms, code = refused.code, "refused");
-        }
-        // There are most of them when there is least room for a log; a metric counts them.
-        Answer::Busy(busy) => tracing::debug!(trace_id, group, took_ms, code = busy.code, "busy"),
-        Answer::Malformed(malformed) => {
-            tracing::warn!(trace_id, group, took_ms, detail = malformed.detail, "malformed");
-        }
-        Answer::NotLeader(_) => tracing::debug!(trace_id, group, took_ms, "not the leader"),
-        _ if took >= SLOW => tracing::info!(trace_id, group, took_ms, "slow"),
-        _ => tracing::debug!(trace_id, group, took_ms, "done"),
-    }
-}
-
-/// The trace id of a W3C trace context, if it is one.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.split('-');
-    let (version, trace) = (parts.next()?, parts.next()?);
-    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (version.len() == 2 && trace.len() == 32 && hex(version) && hex(trace)).then_some(trace)
-}
-
-fn malformed(detail: &str) -> Answer {
-    Answer::Malformed(wire::Malformed { detail: detail.to_owned() })
-}
-
-fn unknown(detail: &str) -> Answer {
-    Answer::Unknown(wire::Unknown { detail: detail.to_owned() })
-}
-
-/// Whether a command says what merchants, outlets, devices and taxes there are.
-fn changes_directory(command: &Command) -> bool {
-    use command::Command as Kind;
-    matches!(
-        command.command,
-        Some(
-            Kind::RegisterOutlet(_)
-                | Kind::ChangeOutlet(_)
-                | Kind::PutDocument(_)
-                | Kind::PublishManifest(_)
-                | Kind::RegisterDevice(_)
-                | Kind::ReplaceDevice(_)
-                | Kind::RevokeDevice(_)
-        )
-    )
-}
-
-/// Commands that only the cluster itself, or an operator, may propose.
-fn is_internal(command: &Command) -> bool {
-    use command::Command as Kind;
-    matches!(
-        command.command,
-        None | Some(
-            Kind::Tick(_)
-                | Kind::PrepareAuthority(_)
-                | Kind::ActivateAuthority(_)
-                | Kind::CheckpointCut(_)
-                | Kind::CheckpointDecided(_)
-                | Kind::AttachSignatures(_)
-                | Kind::RaiseApplyVersion(_)
-                | Kind::DirectoryFact(_)
-                | Kind::RecoveryGap(_)
-        )
-    )
 }
 
 #[tonic::async_trait]
@@ -484,20 +342,8 @@ impl Ledger for LedgerService {
         &self,
         request: Request<wire::ReadDocumentRequest>,
     ) -> Result<Response<wire::ReadDocumentResponse>, Status> {
-        require(&self.context, &request, &READERS)?;
-        let request = request.into_inner();
-        let hosted = self.group(DIRECTORY_GROUP)?;
-        let reading = self.reading(&hosted, request.consistency).await?;
-        let found = reading.document(&request.kind, &request.id).map_err(|error| failed(&error))?;
-        Ok(Response::new(wire::ReadDocumentResponse {
-            as_of: Some(as_of(reading.as_of())),
-            document: found.map(|document| wire::Document {
-                kind: request.kind,
-                id: request.id,
-                version: document.version,
-                bytes: document.bytes.into(),
-            }),
-        }))
+        documents::require_kinds(&self.context, &request, [&*request.get_ref().kind])?;
+        self.find_document(request.into_inner()).await.map(Response::new)
     }
 
     type ListDocumentsStream = Answers<wire::Document>;
@@ -506,44 +352,21 @@ impl Ledger for LedgerService {
         &self,
         request: Request<wire::ListDocumentsRequest>,
     ) -> Result<Response<Self::ListDocumentsStream>, Status> {
-        require(&self.context, &request, &READERS)?;
-        let request = request.into_inner();
-        let hosted = self.group(DIRECTORY_GROUP)?;
-        if request.consistency != i32::from(Consistency::Local) {
-            self.catch_up(&hosted).await?;
-        }
-        let after = (!request.after.is_empty()).then_some(request.after);
-        let kind = request.kind;
-        let hosted = Arc::downgrade(&hosted);
-        let pages = futures_util::stream::unfold(Some(after), move |after| {
-            let (hosted, kind) = (hosted.clone(), kind.clone());
-            async move {
-                let after = after?;
-                let page = still_open(&hosted).and_then(|hosted| {
-                    let reading = hosted.handle.replica().read();
-                    let page = reading.and_then(|reading| {
-                        reading.documents(&kind, after.as_deref(), DOCUMENT_PAGE)
-                    });
-                    page.map_err(|error| failed(&error))
-                });
-                match page {
-                    Err(status) => Some((vec![Err(status)], None)),
-                    Ok(page) => {
-                        let last = page.last()?.0.to_string();
-                        let page = page.into_iter().map(|(id, document)| {
-                            Ok(wire::Document {
-                                kind: kind.clone(),
-                                id: id.to_string(),
-                                version: document.version,
-                                bytes: document.bytes.into(),
-                            })
-                        });
-                        Some((page.collect(), Some(Some(last))))
-                    }
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(pages.flat_map(futures_util::stream::iter))))
+        documents::require_kinds(&self.context, &request, [&*request.get_ref().kind])?;
+        let listed = self.documents_of(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(listed)))
+    }
+
+    type WatchDocumentsStream = Answers<wire::DocumentEvent>;
+
+    async fn watch_documents(
+        &self,
+        request: Request<wire::WatchDocumentsRequest>,
+    ) -> Result<Response<Self::WatchDocumentsStream>, Status> {
+        let kinds = request.get_ref().kinds.iter().map(String::as_str);
+        documents::require_kinds(&self.context, &request, kinds)?;
+        let events = self.watch(request.into_inner().kinds)?;
+        Ok(Response::new(Box::pin(events)))
     }
 
     type ListOutletsStream = Answers<wire::OutletRow>;
@@ -600,6 +423,64 @@ impl Ledger for LedgerService {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn read_invoice(
+        &self,
+        request: Request<wire::ReadInvoiceRequest>,
+    ) -> Result<Response<wire::ReadInvoiceResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn find_records(
+        &self,
+        request: Request<wire::FindRecordsRequest>,
+    ) -> Result<Response<wire::FindRecordsResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn find_numbers(
+        &self,
+        request: Request<wire::FindNumbersRequest>,
+    ) -> Result<Response<wire::FindNumbersResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn x_report(
+        &self,
+        request: Request<wire::XReportRequest>,
+    ) -> Result<Response<wire::SignedReport>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    type AReportStream = Answers<wire::ReportPart>;
+
+    async fn a_report(
+        &self,
+        request: Request<wire::AReportRequest>,
+    ) -> Result<Response<Self::AReportStream>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn prove_inclusion(
+        &self,
+        request: Request<wire::ProveInclusionRequest>,
+    ) -> Result<Response<wire::ProveInclusionResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
+    }
+
+    async fn prove_consistency(
+        &self,
+        request: Request<wire::ProveConsistencyRequest>,
+    ) -> Result<Response<wire::ProveConsistencyResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        Err(Status::unimplemented("this node does not answer it yet"))
     }
 }
 
@@ -681,20 +562,6 @@ impl LedgerService {
                 }
                 () = sender.closed() => return Ok(()),
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_id_is_taken_from_a_trace_context_only() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
-        for wrong in ["", "00", "00-", "00-xyz-1-1", "00-4BF92F3577B34DA6A3CE929D0E0E4736-1-1"] {
-            assert_eq!(trace_id(wrong), None, "{wrong}");
         }
     }
 }

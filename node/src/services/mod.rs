@@ -1,12 +1,15 @@
 //! What a node serves.
 
 pub(crate) mod admin;
+mod documents;
 mod group_view;
 pub(crate) mod http;
 pub(crate) mod ledger;
 mod members;
 mod outlets;
 pub(crate) mod peer;
+mod submit;
+mod watch;
 
 use std::sync::{Arc, Weak};
 

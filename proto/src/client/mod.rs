@@ -15,6 +15,7 @@
 //!
 //! Non-goals: idempotency keys, which the caller chooses, and what records mean.
 
+mod ask;
 mod config;
 mod error;
 mod feed;
@@ -23,6 +24,7 @@ mod read;
 mod retry;
 mod routes;
 mod submit;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -20,13 +20,13 @@ use crate::ledger::{
 };
 
 /// The group that holds the documents.
-const DIRECTORY: u64 = 0;
+pub(super) const DIRECTORY: u64 = 0;
 
 /// Which replicas are asked, and until when.
 #[derive(Debug, Clone, Copy)]
-struct Read {
-    group: u64,
-    deadline: Instant,
+pub(super) struct Read {
+    pub(super) group: u64,
+    pub(super) deadline: Instant,
 }
 
 /// Whether a status says nothing about the request itself, so that another node may answer it.
@@ -141,7 +141,9 @@ impl ClusterClient {
         };
         let advance = |request: &mut ListDocumentsRequest, document: &Document| {
             request.after.clone_from(&document.id);
-            true
+            let limited = request.limit > 0;
+            request.limit = request.limit.saturating_sub(1);
+            !limited || request.limit > 0
         };
         self.clone().stream(DIRECTORY, request, timeout, open, advance)
     }
@@ -163,7 +165,7 @@ impl ClusterClient {
         self.clone().stream(group, request, timeout, open, advance)
     }
 
-    async fn read<T, F>(
+    pub(super) async fn read<T, F>(
         &self,
         group: u64,
         timeout: Duration,
@@ -177,7 +179,7 @@ impl ClusterClient {
     }
 
     /// Asks the nodes in turn, round by round.
-    async fn read_until<T, F>(
+    pub(super) async fn read_until<T, F>(
         &self,
         read: Read,
         backoff: &mut Backoff,
@@ -240,7 +242,7 @@ impl ClusterClient {
 
     /// A stream that is opened again, at what `advance` has made of the request, when it breaks.
     /// `advance` also says whether more can come.
-    fn stream<R, T, O>(
+    pub(super) fn stream<R, T, O>(
         self,
         group: u64,
         request: R,

@@ -45,6 +45,7 @@ pub(super) fn repetition(command: &Command) -> Repetition {
         | Kind::RaiseApplyVersion(_)
         | Kind::ChangeOutlet(_)
         | Kind::PutDocument(_)
+        | Kind::PutDocuments(_)
         | Kind::ActivateAuthority(_)
         | Kind::ReplaceDevice(_)
         | Kind::RevokeDevice(_)
@@ -127,6 +128,7 @@ mod tests {
             (Some(Kind::Seal(crate::command::Seal::default())), true),
             (Some(Kind::RecordPayment(crate::command::RecordPayment::default())), true),
             (Some(Kind::PutDocument(crate::command::PutDocument::default())), true),
+            (Some(Kind::PutDocuments(crate::command::PutDocuments::default())), true),
             (Some(Kind::CheckpointCut(crate::command::CheckpointCut::default())), false),
             (None, false),
         ];

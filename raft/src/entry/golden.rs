@@ -140,6 +140,22 @@ fn directory_commands() -> Vec<Kind> {
             expected_version: 6,
             bytes: of(13, 2),
         }),
+        Kind::PutDocuments(proto::PutDocuments {
+            puts: vec![
+                proto::PutDocument {
+                    kind: "user".into(),
+                    id: "u1".into(),
+                    expected_version: 6,
+                    bytes: of(13, 2),
+                },
+                proto::PutDocument {
+                    kind: "action".into(),
+                    id: "a1".into(),
+                    expected_version: 0,
+                    bytes: of(17, 2),
+                },
+            ],
+        }),
         Kind::PublishManifest(proto::PublishManifest { json: "{}".into() }),
         Kind::RegisterDevice(proto::RegisterDevice {
             device_id: "D1".into(),

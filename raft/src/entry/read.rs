@@ -4,7 +4,7 @@ use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryCommand, DirectoryFact,
     GrantBlock, GroupCommand, OpenShift, PrepareAuthority, PublishManifest, PutDocument,
-    RaiseApplyVersion, ReconcileOffline, RecordPayment, RecoveryGap, RegisterDevice,
+    PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordPayment, RecoveryGap, RegisterDevice,
     RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick,
 };
 use fiscus_ledger::credential::AUTHORITY_ID_BYTES_MAX;
@@ -55,12 +55,11 @@ pub fn directory_command(command: proto::Command) -> Result<DirectoryCommand, Co
             let fact = outlet_fact(present("fact", fact)?)?;
             Ok(DirectoryCommand::ChangeOutlet(ChangeOutlet { fact, expected_version }))
         }
-        Kind::PutDocument(message) => Ok(DirectoryCommand::PutDocument(PutDocument {
-            kind: Id::from(message.kind),
-            id: Id::from(message.id),
-            expected_version: message.expected_version,
-            bytes: owned(message.bytes),
-        })),
+        Kind::PutDocument(message) => Ok(DirectoryCommand::PutDocument(put_document(message))),
+        Kind::PutDocuments(message) => {
+            let puts = message.puts.into_iter().map(put_document).collect();
+            Ok(DirectoryCommand::PutDocuments(PutDocuments { puts }))
+        }
         Kind::PublishManifest(proto::PublishManifest { json }) => {
             Ok(DirectoryCommand::PublishManifest(PublishManifest { json }))
         }
@@ -132,11 +131,21 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::RegisterOutlet(_) => "RegisterOutlet",
         Kind::ChangeOutlet(_) => "ChangeOutlet",
         Kind::PutDocument(_) => "PutDocument",
+        Kind::PutDocuments(_) => "PutDocuments",
         Kind::PublishManifest(_) => "PublishManifest",
         Kind::RegisterDevice(_) => "RegisterDevice",
         Kind::ActivateDevice(_) => "ActivateDevice",
         Kind::ReplaceDevice(_) => "ReplaceDevice",
         Kind::RevokeDevice(_) => "RevokeDevice",
+    }
+}
+
+fn put_document(message: proto::PutDocument) -> PutDocument {
+    PutDocument {
+        kind: Id::from(message.kind),
+        id: Id::from(message.id),
+        expected_version: message.expected_version,
+        bytes: owned(message.bytes),
     }
 }
 

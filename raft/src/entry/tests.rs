@@ -2,9 +2,9 @@ use bytes::Bytes;
 use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryFact, GrantBlock, OpenShift,
-    PrepareAuthority, PublishManifest, PutDocument, RaiseApplyVersion, ReconcileOffline,
-    RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, Seal,
-    Submitted, SystemCommand, Tick,
+    PrepareAuthority, PublishManifest, PutDocument, PutDocuments, RaiseApplyVersion,
+    ReconcileOffline, RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice,
+    RevokeDevice, Seal, Submitted, SystemCommand, Tick,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::invoice::Currency;
@@ -190,6 +190,15 @@ fn outlet_fact() -> impl Strategy<Value = OutletFact> {
     )
 }
 
+fn put_document() -> impl Strategy<Value = PutDocument> {
+    (id(), id(), any::<u64>(), blob()).prop_map(|(kind, id, expected_version, bytes)| PutDocument {
+        kind,
+        id,
+        expected_version,
+        bytes,
+    })
+}
+
 fn directory() -> impl Strategy<Value = DirectoryCommand> {
     prop_oneof![
         system().prop_map(DirectoryCommand::System),
@@ -197,9 +206,9 @@ fn directory() -> impl Strategy<Value = DirectoryCommand> {
         (outlet_fact(), any::<u64>()).prop_map(|(fact, expected_version)| {
             DirectoryCommand::ChangeOutlet(ChangeOutlet { fact, expected_version })
         }),
-        (id(), id(), any::<u64>(), blob()).prop_map(|(kind, id, expected_version, bytes)| {
-            DirectoryCommand::PutDocument(PutDocument { kind, id, expected_version, bytes })
-        }),
+        put_document().prop_map(DirectoryCommand::PutDocument),
+        vec(put_document(), 0..4)
+            .prop_map(|puts| DirectoryCommand::PutDocuments(PutDocuments { puts })),
         "\\PC{0,32}".prop_map(|json| DirectoryCommand::PublishManifest(PublishManifest { json })),
         (id(), id(), any::<Hash32>()).prop_map(|(device_id, outlet_id, activation_hash)| {
             let command = RegisterDevice { device_id, outlet_id, activation_hash };

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fiscus_ledger::commands::{
-    DirectoryCommand, GroupCommand, PrepareAuthority, ReconcileOffline, RecordPayment, Submitted,
-    SystemCommand,
+    DirectoryCommand, GroupCommand, PrepareAuthority, PutDocument, ReconcileOffline, RecordPayment,
+    Submitted, SystemCommand,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::outcome::Refusal;
@@ -85,12 +85,11 @@ pub fn to_proto_directory(command: &DirectoryCommand) -> proto::Command {
             fact: outlet_fact(&command.fact),
             expected_version: command.expected_version,
         }),
-        DirectoryCommand::PutDocument(command) => Kind::PutDocument(proto::PutDocument {
-            kind: command.kind.to_string(),
-            id: command.id.to_string(),
-            expected_version: command.expected_version,
-            bytes: bytes(&command.bytes),
-        }),
+        DirectoryCommand::PutDocument(command) => Kind::PutDocument(put_document(command)),
+        DirectoryCommand::PutDocuments(command) => {
+            let puts = command.puts.iter().map(put_document).collect();
+            Kind::PutDocuments(proto::PutDocuments { puts })
+        }
         DirectoryCommand::PublishManifest(command) => {
             Kind::PublishManifest(proto::PublishManifest { json: command.json.clone() })
         }
@@ -173,6 +172,15 @@ fn submitted(submitted: &Submitted) -> Option<proto::Submitted> {
         key: bytes(&submitted.key),
         fingerprint: bytes(&submitted.fingerprint),
     })
+}
+
+fn put_document(command: &PutDocument) -> proto::PutDocument {
+    proto::PutDocument {
+        kind: command.kind.to_string(),
+        id: command.id.to_string(),
+        expected_version: command.expected_version,
+        bytes: bytes(&command.bytes),
+    }
 }
 
 fn record_payment(command: &RecordPayment) -> proto::RecordPayment {

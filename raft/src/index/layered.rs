@@ -20,7 +20,9 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::{Batch, Durability, Index, IndexError, IndexStats, RowVisitor, View};
+use super::{
+    Batch, Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View,
+};
 
 /// A change; without a value it is a delete.
 type Change = (Bytes, Option<Bytes>);
@@ -257,5 +259,44 @@ impl View for LayeredView {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn range_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, IndexError> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let mut above: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for layer in self.layers.iter().rev() {
+            let changes = layer.range(from, to).iter();
+            above
+                .extend(changes.map(|(key, value)| {
+                    (key.to_vec(), value.as_ref().map(|value| value.to_vec()))
+                }));
+        }
+        let mut to = to.map(<[u8]>::to_vec);
+        while rows.len() < limit {
+            let page = self.below.range_back(from, to.as_deref(), limit)?;
+            let end = page.is_empty();
+            // Whatever is above stands in the place of what is below it.
+            let mut merged: BTreeMap<_, _> =
+                page.into_iter().map(|(key, value)| (key, Some(value))).collect();
+            to = merged.first_key_value().map(|(lowest, _)| lowest.clone());
+            merged.append(&mut above.split_off(to.as_deref().unwrap_or(&[])));
+            for (key, value) in merged.into_iter().rev() {
+                let Some(value) = value else { continue };
+                bytes += key.len() + value.len();
+                if rows.len() == limit || (bytes > RANGE_BYTES_MAX && !rows.is_empty()) {
+                    return Ok(rows);
+                }
+                rows.push((key, value));
+            }
+            if end {
+                break;
+            }
+        }
+        Ok(rows)
     }
 }

@@ -28,6 +28,7 @@ mod sled_backend;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
@@ -121,6 +122,32 @@ pub trait View: Debug + Send {
             if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(rows)
+    }
+
+    /// The last rows with `from <= key < to`, last key first, within the same bounds. To page, call again
+    /// with the last key as `to`.
+    ///
+    /// A backend that can read backwards does so; here the whole range is read.
+    fn range_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, IndexError> {
+        let mut last: VecDeque<Row> = VecDeque::new();
+        let mut bytes = 0;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let _end = self.scan(from, to, &mut |key, value| {
+            bytes += key.len() + value.len();
+            last.push_back((key.to_vec(), value.to_vec()));
+            while last.len() > limit || (bytes > RANGE_BYTES_MAX && last.len() > 1) {
+                bytes -= last.pop_front().map_or(0, |(key, value)| key.len() + value.len());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(last.into_iter().rev().collect())
     }
 }
 

@@ -26,7 +26,9 @@ use redb::{
 
 use super::batch::{Batch, Change};
 use super::pages::{self, DamageNote, OpenPagesError, PageFile};
-use super::{Durability, Index, IndexError, IndexStats, RowVisitor, View, row};
+use super::{
+    Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View, row,
+};
 use crate::disk::{Disk, OpenHow};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -309,6 +311,37 @@ impl View for RedbView {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn range_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, IndexError> {
+        let mut found: Vec<Row> = Vec::new();
+        if to.is_some_and(|to| to <= from) {
+            return Ok(found);
+        }
+        let mut rows = self.place.run("read", || {
+            Ok(match to {
+                Some(to) => self.table.range(from..to)?,
+                None => self.table.range(from..)?,
+            })
+        })?;
+        let mut bytes = 0;
+        while found.len() < limit {
+            let next = self.place.run("read", || Ok(rows.next_back().transpose()?))?;
+            let Some((key, stored)) = next else { break };
+            let (key, stored) = (key.value(), stored.value());
+            let value = row::unseal(key, stored).ok_or_else(|| self.place.row(key))?;
+            bytes += key.len() + value.len();
+            if bytes > RANGE_BYTES_MAX && !found.is_empty() {
+                break;
+            }
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(found)
     }
 }
 

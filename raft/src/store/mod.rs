@@ -15,6 +15,7 @@
 //! rows say and the log is replayed from there.
 
 mod check;
+mod documents;
 mod error;
 mod harm;
 mod incoming;
@@ -34,6 +35,7 @@ mod tests;
 mod walk;
 
 pub use check::Checked;
+pub use documents::DocumentQuery;
 pub use harm::Harm;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};

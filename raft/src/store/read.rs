@@ -111,7 +111,7 @@ impl Reading {
     }
 
     /// Damage is counted wherever it is met.
-    fn noting<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn noting<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
         read.inspect_err(|error| self.harm.note(error))
     }
 
@@ -119,7 +119,12 @@ impl Reading {
         self.noting(self.view.get(key).map_err(StoreError::from))
     }
 
-    fn range(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, StoreError> {
+    pub(crate) fn range(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
         self.noting(self.view.range(from, to, limit).map_err(StoreError::from))
     }
 
@@ -132,7 +137,7 @@ impl Reading {
         }
     }
 
-    fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
+    pub(crate) fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
         let (group, dir) = (self.as_of.group, self.open.dir.clone());
         let error = StoreError::Row { group, what, dir, detail: detail.to_owned() };
         self.harm.note(&error);
@@ -261,33 +266,5 @@ impl Reading {
     /// A directory document.
     pub fn document(&self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
         self.row::<Document>(&(Id::from(kind), Id::from(id)))
-    }
-
-    /// Documents of a kind with ids after `after`, at most `limit`, by the order of their stored keys.
-    pub fn documents(
-        &self,
-        kind: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(Id, Document)>, StoreError> {
-        let mut from = Document::stored_key(&(Id::from(kind), Id::from(after.unwrap_or(""))));
-        let id_at = from.len() - after.map_or(0, str::len);
-        match after {
-            Some(_) => from.push(0),
-            None => from.truncate(id_at - 4),
-        }
-        let mut found = Vec::new();
-        let prefix = from[..id_at - 4].to_vec();
-        for (key, row) in self.range(&from, None, limit)? {
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            let id = key.get(id_at..).and_then(|id| std::str::from_utf8(id).ok());
-            let id = id.ok_or_else(|| self.unreadable("document key", "it is not text"))?;
-            let document = Document::from_stored(&row)
-                .map_err(|error| self.unreadable(Document::NAME, &error.to_string()))?;
-            found.push((Id::from(id), document));
-        }
-        Ok(found)
     }
 }

@@ -576,9 +576,10 @@ impl Replica {
             index = snapshot.manifest.log_id.map_or(0, |id| id.index),
             "a snapshot is in use"
         );
-        self.progress.send_modify(|progress| *progress = progress_of(&working, None));
-        // Nobody may be listening.
+        // As with an entry: who sees the progress finds the change among those that were told. Nobody
+        // may be listening.
         let _ = self.documents.send(DocumentChange::All);
+        self.progress.send_modify(|progress| *progress = progress_of(&working, None));
         if old != state
             && let Err(error) = self.disk.remove_dir_all(&old)
         {

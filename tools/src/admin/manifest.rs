@@ -101,8 +101,8 @@ async fn list(cluster: &Cluster) -> Result<Report, Failure> {
     let client = cluster.client().await?;
     let request = ListDocumentsRequest {
         kind: FactKind::Manifest.as_str().to_owned(),
-        after: String::new(),
         consistency: Consistency::Linearizable.into(),
+        ..ListDocumentsRequest::default()
     };
     let mut documents = pin!(client.list_documents(request, LIST_WAIT));
     let mut manifests = Vec::new();

@@ -169,6 +169,8 @@ impl Ledger for Node {
     type ListDocumentsStream = Answers<ledger::Document>;
     type ListOutletsStream = Answers<ledger::OutletRow>;
     type FeedStream = Answers<ledger::FeedItem>;
+    type WatchDocumentsStream = Answers<ledger::DocumentEvent>;
+    type AReportStream = Answers<ledger::ReportPart>;
 
     async fn topology(
         &self,
@@ -290,5 +292,67 @@ impl Ledger for Node {
     ) -> Result<Response<Self::FeedStream>, Status> {
         let item = |leaf| ledger::FeedItem { leaf, ..ledger::FeedItem::default() };
         self.items(request.into_inner().from_leaf, item)
+    }
+
+    async fn watch_documents(
+        &self,
+        _: Request<ledger::WatchDocumentsRequest>,
+    ) -> Result<Response<Self::WatchDocumentsStream>, Status> {
+        use ledger::document_event::Event;
+        let event = |n: u64| match n {
+            0 => Event::Reset(ledger::DocumentsReset {}),
+            n => Event::Document(ledger::Document { id: n.to_string(), ..Default::default() }),
+        };
+        self.items(0, |n| ledger::DocumentEvent { as_of: None, event: Some(event(n)) })
+    }
+
+    async fn read_invoice(
+        &self,
+        _: Request<ledger::ReadInvoiceRequest>,
+    ) -> Result<Response<ledger::ReadInvoiceResponse>, Status> {
+        Ok(Response::new(ledger::ReadInvoiceResponse::default()))
+    }
+
+    async fn find_records(
+        &self,
+        _: Request<ledger::FindRecordsRequest>,
+    ) -> Result<Response<ledger::FindRecordsResponse>, Status> {
+        Ok(Response::new(ledger::FindRecordsResponse::default()))
+    }
+
+    async fn find_numbers(
+        &self,
+        _: Request<ledger::FindNumbersRequest>,
+    ) -> Result<Response<ledger::FindNumbersResponse>, Status> {
+        Ok(Response::new(ledger::FindNumbersResponse::default()))
+    }
+
+    async fn x_report(
+        &self,
+        _: Request<ledger::XReportRequest>,
+    ) -> Result<Response<ledger::SignedReport>, Status> {
+        Ok(Response::new(ledger::SignedReport::default()))
+    }
+
+    async fn a_report(
+        &self,
+        _: Request<ledger::AReportRequest>,
+    ) -> Result<Response<Self::AReportStream>, Status> {
+        use ledger::report_part::Part;
+        self.items(0, |n| ledger::ReportPart { part: Some(Part::Line(n.to_string())) })
+    }
+
+    async fn prove_inclusion(
+        &self,
+        _: Request<ledger::ProveInclusionRequest>,
+    ) -> Result<Response<ledger::ProveInclusionResponse>, Status> {
+        Ok(Response::new(ledger::ProveInclusionResponse::default()))
+    }
+
+    async fn prove_consistency(
+        &self,
+        _: Request<ledger::ProveConsistencyRequest>,
+    ) -> Result<Response<ledger::ProveConsistencyResponse>, Status> {
+        Ok(Response::new(ledger::ProveConsistencyResponse::default()))
     }
 }

@@ -133,6 +133,8 @@ fn live(open: fn(&Path) -> Box<dyn Index>, steps: Vec<Step>) {
                 let view = index.view().unwrap();
                 let mut wanted = expected(&model, &from, to);
                 assert_eq!(paged(view.as_ref(), &from, to, limit.max(1)), wanted);
+                let last: Vec<_> = wanted.iter().rev().take(limit).cloned().collect();
+                assert_eq!(view.range_back(&from, to, limit).unwrap(), last);
                 wanted.truncate(limit);
                 assert_eq!(view.range(&from, to, limit).unwrap(), wanted);
             }

@@ -113,8 +113,8 @@ async fn emptiest(client: &ClusterClient, data_groups: u64) -> Result<u64, Failu
     let mut outlets: BTreeMap<u64, u64> = (1..=data_groups).map(|group| (group, 0)).collect();
     let request = ListDocumentsRequest {
         kind: FactKind::Outlet.as_str().to_owned(),
-        after: String::new(),
         consistency: Consistency::Linearizable.into(),
+        ..ListDocumentsRequest::default()
     };
     let mut documents = pin!(client.list_documents(request, LIST_WAIT));
     while let Some(document) = documents.next().await {

@@ -1,0 +1,112 @@
+//! What all handlers share. The cluster and the directory are open to `access` only: a handler reaches them
+//! through the caller that it serves, or through what is public, and so cannot name another tenant's data.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::client::ClusterClient;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::rates::Rates;
+use crate::config::GatewayConfig;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+
+/// A gateway's handles. Copies share them.
+#[derive(Debug, Clone)]
+pub struct App {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: GatewayConfig,
+    cluster: ClusterClient,
+    directory: Directory,
+    rates: Rates,
+    metrics: Metrics,
+    places: Arc<Semaphore>,
+    random: SystemRandom,
+}
+
+impl App {
+    pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
+        let places = Arc::new(Semaphore::new(config.limits.requests_max));
+        let rates = Rates::new(&config.rates);
+        let shared = Shared {
+            config,
+            cluster,
+            directory,
+            rates,
+            metrics: Metrics::default(),
+            places,
+            random: SystemRandom::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn config(&self) -> &GatewayConfig {
+        &self.shared.config
+    }
+
+    /// The cluster behind it.
+    pub(in crate::access) fn cluster(&self) -> &ClusterClient {
+        &self.shared.cluster
+    }
+
+    /// The directory as it was last heard of.
+    pub(in crate::access) fn directory(&self) -> &Directory {
+        &self.shared.directory
+    }
+
+    /// Follows the directory for as long as it is polled.
+    pub(crate) async fn follow_directory(&self) {
+        self.shared.directory.follow(&self.shared.cluster).await;
+    }
+
+    /// Whether the directory has been heard of once, and how long ago last.
+    #[must_use]
+    pub fn directory_state(&self) -> (bool, Duration) {
+        (self.shared.directory.is_loaded(), self.shared.directory.age())
+    }
+
+    /// Who has asked how often.
+    #[must_use]
+    pub fn rates(&self) -> &Rates {
+        &self.shared.rates
+    }
+
+    /// Figures of this process.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// A place to be served in; none when all are taken.
+    #[must_use]
+    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.places).try_acquire_owned().ok()
+    }
+
+    /// This machine's time: for what a client leaves open and for rates, never for what is sealed.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Random bytes.
+    ///
+    /// # Panics
+    /// When the system has no randomness, without which no key and no id can be made.
+    #[must_use]
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.shared.random.fill(&mut bytes).expect("the system has randomness");
+        bytes
+    }
+}

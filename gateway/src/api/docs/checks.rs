@@ -1,0 +1,106 @@
+//! What every operation must say of itself.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::errors::code_page;
+use super::example::resolve;
+use super::finish::{finish, is_public, operations};
+use super::reference::reference;
+use crate::access::Scope;
+
+fn document() -> Value {
+    finish(&crate::api::described().into_openapi())
+}
+
+fn has_example(operation: &Value, document: &Value) -> bool {
+    let bodies = operation.pointer("/requestBody/content").into_iter();
+    let answers = operation["responses"].as_object().into_iter().flatten();
+    let contents = bodies
+        .chain(answers.filter_map(|(_, response)| resolve(response, document).get("content")));
+    let mut medias = contents.filter_map(Value::as_object).flat_map(|content| content.values());
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let mut holders = medias.by_ref().chain(parameters);
+    holders.any(|holder| holder.get("example").is_some() || holder.get("examples").is_some())
+}
+
+#[test]
+fn every_operation_is_described_in_full() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    let all = operations(&document["paths"]);
+    assert!(all.len() >= 6, "the operations are found");
+    for (path, method, operation) in all {
+        let at = format!("{method} {path}");
+        let summary = operation["summary"].as_str().unwrap_or_default();
+        assert!(!summary.is_empty(), "{at}: a summary");
+        let id = operation["operationId"].as_str().expect("an id");
+        assert!(ids.insert(id.to_owned()), "{at}: the id {id} is not the only one");
+        let tags = operation["tags"].as_array().expect("tags");
+        let known = document["tags"].as_array().expect("tags");
+        assert!(
+            tags.len() == 1 && known.iter().any(|tag| tag["name"] == tags[0]),
+            "{at}: the tag {tags:?} is one of api/docs/tags.rs"
+        );
+        assert!(has_example(operation, &document), "{at}: an example");
+        for status in ["4XX", "5XX"] {
+            assert!(operation["responses"].get(status).is_some(), "{at}: {status}");
+        }
+        for code in operation["x-codes"].as_array().expect("codes") {
+            let code = code.as_str().expect("a code");
+            assert!(code_page(code).is_some(), "{at}: {code} has a page in docs/errors");
+        }
+    }
+}
+
+#[test]
+fn every_operation_is_public_or_names_its_scope() {
+    let document = document();
+    for (path, method, operation) in operations(&document["paths"]) {
+        let scopes = operation["security"].as_array().into_iter().flatten();
+        let scopes: Vec<&Value> =
+            scopes.filter_map(|one| one["api_key"].as_array()).flatten().collect();
+        let known = scopes.iter().all(|scope| scope.as_str().and_then(Scope::parse).is_some());
+        assert!(known, "{method} {path}: {scopes:?} are scopes");
+        assert!(
+            is_public(operation) || !scopes.is_empty(),
+            "{method} {path}: security((\"api_key\" = [\"a:scope\"])) or security(())"
+        );
+    }
+}
+
+/// Everything that is referred to is there.
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(value: &Value, document: &Value) {
+        if let Some(place) = value["$ref"].as_str() {
+            assert!(document.pointer(&place[1..]).is_some(), "{place}");
+        }
+        match value {
+            Value::Object(fields) => fields.values().for_each(|field| walk(field, document)),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, document)),
+            _ => {}
+        }
+    }
+    let document = document();
+    walk(&document, &document);
+}
+
+#[test]
+fn the_reference_shows_every_operation_and_schema() {
+    let document = document();
+    let page = reference(&document);
+    assert!(!page.contains("<script"), "it needs no script");
+    for (_, _, operation) in operations(&document["paths"]) {
+        let id = operation["operationId"].as_str().expect("an id");
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    for name in document["components"]["schemas"].as_object().expect("schemas").keys() {
+        assert!(page.contains(&format!("id=\"schema-{name}\"")), "{name}");
+    }
+    for link in page.split("href=\"#").skip(1) {
+        let target = link.split('"').next().expect("the end of a link");
+        assert!(page.contains(&format!("id=\"{target}\"")), "#{target} leads somewhere");
+    }
+}

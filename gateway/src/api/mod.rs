@@ -1,0 +1,65 @@
+//! The routes: one file a resource. Each handler authenticates, parses, asks, and maps the answer; rules are the
+//! ledger's.
+
+#![allow(unused_qualifications, reason = "the macros that describe the API write names out")]
+
+mod docs;
+pub mod invoices;
+
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::{Extension, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::access::App;
+use crate::http::context;
+use crate::http::problem::{Problem, ProblemBody};
+
+const ABOUT: &str = include_str!("about.md");
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Fiscus",
+        description = ABOUT,
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(ProblemBody))
+)]
+#[derive(Debug)]
+struct Document;
+
+/// The routes with their description.
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes()).merge(docs::routes())
+}
+
+/// The OpenAPI document as every gateway of this version serves it.
+#[must_use]
+pub fn openapi_json() -> String {
+    docs::document(&described().into_openapi())
+}
+
+/// Everything that the public listener serves.
+pub(crate) fn routes(app: App) -> Router {
+    let (router, openapi) = described().split_for_parts();
+    router
+        .layer(Extension(docs::Published::new(&openapi)))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(app.clone(), context::serve))
+        .with_state(app)
+}
+
+async fn no_such_route() -> Problem {
+    Problem::not_found("ROUTE_UNKNOWN", "there is nothing at this path; /docs lists what there is")
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "this path does not take this method; /docs lists what it takes",
+    )
+}

@@ -1,0 +1,329 @@
+//! What a gateway is told: one file, a few flags, checked before any socket opens.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fiscus_proto::tls::TlsFiles;
+use serde::{Deserialize, Serialize};
+
+/// Everything about a gateway. Every limit has its unit in its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where clients reach it.
+    pub listen: SocketAddr,
+    /// Health and metrics over plain HTTP: only on a loopback address.
+    pub admin_listen: SocketAddr,
+    /// How receipts' QR codes name the host of the public verification, as in `verify.example.cd`.
+    pub verify_host: String,
+    /// The certificate for clients; without it only a loopback address is served, or with `insecure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+    /// Plain HTTP on an address that others reach, as behind a proxy that ends TLS.
+    #[serde(default)]
+    pub insecure: bool,
+    /// The cluster behind it.
+    pub cluster: ClusterSection,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// How often keys may ask.
+    #[serde(default)]
+    pub rates: RatesSection,
+    /// The log's level filter.
+    #[serde(default = "default_log")]
+    pub log: String,
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+/// The files of TLS towards clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The cluster behind a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSection {
+    /// Nodes as `host:port`; any of them tells of the others.
+    pub nodes: Vec<String>,
+    /// The CA of the cluster; with `cert` and `key`, or none of the three on loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The certificate with the role `gateway`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// Nodes of this region are read from first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+impl ClusterSection {
+    /// The files of mutual TLS, when there are any.
+    #[must_use]
+    pub fn files(&self) -> Option<TlsFiles> {
+        match (&self.ca, &self.cert, &self.key) {
+            (Some(ca), Some(cert), Some(key)) => {
+                Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Open connections.
+    pub connections_max: usize,
+    /// Requests that are served at once; more are told to come back.
+    pub requests_max: usize,
+    /// Of them, for one organisation.
+    pub requests_per_organisation_max: usize,
+    /// A request's head must be there within this time.
+    pub head_timeout_ms: u64,
+    /// A request is answered within this time, whatever the cluster does.
+    pub request_timeout_ms: u64,
+    /// Bytes of an ordinary body.
+    pub body_bytes_max: usize,
+    /// Bytes of a batch.
+    pub batch_bytes_max: usize,
+    /// How long a stopping gateway lets requests come to their end.
+    pub drain_ms: u64,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            requests_max: 1_024,
+            requests_per_organisation_max: 512,
+            head_timeout_ms: 10_000,
+            request_timeout_ms: 10_000,
+            body_bytes_max: 1 << 20,
+            batch_bytes_max: 64 << 20,
+            drain_ms: 15_000,
+        }
+    }
+}
+
+/// How often a key may ask; the tiers are named in the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RatesSection {
+    /// The tier `growth`.
+    pub growth: Tier,
+    /// The tier `professional`.
+    pub professional: Tier,
+    /// The tier `enterprise`.
+    pub enterprise: Tier,
+    /// Public verifications, an address.
+    pub public_per_minute: u32,
+}
+
+/// One tier; 0 means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Requests a minute.
+    pub per_minute: u32,
+    /// Requests a day.
+    #[serde(default)]
+    pub per_day: u32,
+}
+
+impl Default for RatesSection {
+    fn default() -> Self {
+        Self {
+            growth: Tier { per_minute: 60, per_day: 10_000 },
+            professional: Tier { per_minute: 300, per_day: 100_000 },
+            enterprise: Tier { per_minute: 1_000, per_day: 0 },
+            public_per_minute: 30,
+        }
+    }
+}
+
+/// Why a gateway cannot be run so.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is not a configuration.
+    #[error("the configuration {path} is wrong: {detail}")]
+    Syntax {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        detail: String,
+    },
+    /// A value cannot be.
+    #[error("{field} {rule}")]
+    Value {
+        /// Which.
+        field: &'static str,
+        /// What it must be.
+        rule: String,
+    },
+}
+
+impl GatewayConfig {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// A configuration with every default, on free ports of the loopback address, in plain text.
+    #[must_use]
+    pub fn minimal(nodes: Vec<String>) -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            listen: free,
+            admin_listen: free,
+            verify_host: "verify.example.cd".to_owned(),
+            tls: None,
+            insecure: false,
+            cluster: ClusterSection { nodes, ca: None, cert: None, key: None, region: None },
+            limits: LimitsSection::default(),
+            rates: RatesSection::default(),
+            log: default_log(),
+        }
+    }
+
+    /// The configuration as a file; it holds no secret, only where secrets are.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration has no value that TOML lacks")
+    }
+
+    /// Checks every value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        rule(
+            self.tls.is_some() || self.insecure || self.listen.ip().is_loopback(),
+            "tls",
+            "is missing: plain HTTP is served on a loopback address only, or with `insecure = true` behind a proxy \
+             that ends TLS",
+        )?;
+        rule(
+            self.admin_listen.ip().is_loopback(),
+            "admin_listen",
+            "must be a loopback address: it is plain HTTP",
+        )?;
+        let host = &self.verify_host;
+        rule(
+            (1..=253).contains(&host.len())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)),
+            "verify_host",
+            "must be a host name, with a port if need be",
+        )?;
+        let cluster = &self.cluster;
+        rule(
+            !cluster.nodes.is_empty(),
+            "cluster.nodes",
+            "must name at least one node as host:port",
+        )?;
+        let files = [&cluster.ca, &cluster.cert, &cluster.key];
+        let given = files.iter().filter(|file| file.is_some()).count();
+        rule(
+            given == 0 || given == 3,
+            "cluster",
+            "needs ca, cert and key together, or none of them",
+        )?;
+        self.check_limits()
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        rule(limits.connections_max >= 1, "limits.connections_max", "must be at least 1")?;
+        rule(limits.requests_max >= 1, "limits.requests_max", "must be at least 1")?;
+        rule(
+            limits.requests_per_organisation_max >= 1,
+            "limits.requests_per_organisation_max",
+            "must be at least 1",
+        )?;
+        let time = 100..=600_000;
+        rule(
+            time.contains(&limits.head_timeout_ms),
+            "limits.head_timeout_ms",
+            "must be 100 to 600,000",
+        )?;
+        rule(
+            time.contains(&limits.request_timeout_ms),
+            "limits.request_timeout_ms",
+            "must be 100 to 600,000",
+        )?;
+        rule(limits.drain_ms <= 600_000, "limits.drain_ms", "must be at most 600,000")?;
+        rule(
+            (1_024..=1 << 20).contains(&limits.body_bytes_max),
+            "limits.body_bytes_max",
+            "must be 1,024 to 1,048,576",
+        )?;
+        rule(
+            (limits.body_bytes_max..=1 << 30).contains(&limits.batch_bytes_max),
+            "limits.batch_bytes_max",
+            "must be at least body_bytes_max and at most 1 GiB",
+        )
+    }
+}
+
+fn rule(holds: bool, field: &'static str, rule: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Value { field, rule: rule.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let config = GatewayConfig::minimal(vec!["127.0.0.1:17400".to_owned()]);
+        let read: GatewayConfig = toml::from_str(&config.to_toml()).expect("it reads");
+        assert_eq!(read, config);
+        config.check().expect("the defaults are sound");
+    }
+
+    #[test]
+    fn each_wrong_value_is_named() {
+        let change: [(&str, fn(&mut GatewayConfig)); 7] = [
+            ("tls", |c| c.listen = SocketAddr::from(([0, 0, 0, 0], 80))),
+            ("admin_listen", |c| c.admin_listen = SocketAddr::from(([0, 0, 0, 0], 80))),
+            ("verify_host", |c| c.verify_host = "a b".to_owned()),
+            ("cluster.nodes", |c| c.cluster.nodes.clear()),
+            ("cluster", |c| c.cluster.ca = Some("ca.pem".into())),
+            ("limits.requests_max", |c| c.limits.requests_max = 0),
+            ("limits.body_bytes_max", |c| c.limits.body_bytes_max = 2 << 20),
+        ];
+        for (field, change) in change {
+            let mut config = GatewayConfig::minimal(vec!["127.0.0.1:17400".to_owned()]);
+            change(&mut config);
+            match config.check() {
+                Err(ConfigError::Value { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("{field}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What the gateway keeps in the directory, as JSON. A field is only ever added, with a default.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The kinds of documents.
+pub mod kind {
+    /// An organisation: a tenant.
+    pub const ORGANISATION: &str = "organisation";
+    /// A merchant, by its tax number.
+    pub const MERCHANT: &str = "merchant";
+    /// An outlet's fiscal part, which is the ledger's own.
+    pub const OUTLET: &str = "outlet";
+    /// What else is known of an outlet.
+    pub const OUTLET_PROFILE: &str = "outlet_profile";
+    /// A terminal's fiscal part, which is the ledger's own.
+    pub const TERMINAL: &str = "terminal";
+    /// What else is known of a terminal.
+    pub const TERMINAL_PROFILE: &str = "terminal_profile";
+    /// A cashier of an outlet.
+    pub const CASHIER: &str = "cashier";
+    /// An API key.
+    pub const API_KEY: &str = "api_key";
+    /// A tax manifest, which is the ledger's own.
+    pub const MANIFEST: &str = "manifest";
+    /// Who did what.
+    pub const ACTION: &str = "action";
+    /// What a repeated request made the first time.
+    pub const IDEMPOTENCY: &str = "idempotency";
+    /// How often a receipt was given out.
+    pub const RECEIPT_COPY: &str = "receipt_copy";
+    /// An X or A report that was made.
+    pub const REPORT: &str = "report";
+    /// An audit export under way.
+    pub const EXPORT: &str = "export";
+
+    /// What a gateway keeps in memory and follows.
+    pub const FOLLOWED: [&str; 9] = [
+        ORGANISATION,
+        MERCHANT,
+        OUTLET,
+        OUTLET_PROFILE,
+        TERMINAL,
+        TERMINAL_PROFILE,
+        CASHIER,
+        API_KEY,
+        MANIFEST,
+    ];
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organisation {
+    /// What it is called.
+    pub name: String,
+    /// Since when it is known, Unix milliseconds.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// A legal entity with a tax number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merchant {
+    /// Its tax number.
+    pub nif: String,
+    /// Its tenant.
+    pub organisation: String,
+    /// What it is called.
+    pub name: String,
+    /// Its number in the trade register.
+    #[serde(default)]
+    pub rccm: String,
+    /// Where it is.
+    #[serde(default)]
+    pub address: String,
+    /// Whether the public verification may show more than totals.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// What is known of an outlet beside its fiscal part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutletProfile {
+    /// The outlet.
+    pub outlet_id: String,
+    /// What it is called.
+    pub name: String,
+    /// The region that keys can be limited to.
+    #[serde(default)]
+    pub region: String,
+    /// Where it is.
+    #[serde(default)]
+    pub address: String,
+    /// Its telephone.
+    #[serde(default)]
+    pub phone: String,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// What is known of a terminal beside its fiscal part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalProfile {
+    /// The outlet.
+    pub outlet_id: String,
+    /// The terminal.
+    pub terminal_id: String,
+    /// What it is called.
+    pub name: String,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// A person who sells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cashier {
+    /// The outlet.
+    pub outlet_id: String,
+    /// Its id, as in invoices.
+    pub cashier_id: String,
+    /// What the person is called.
+    pub name: String,
+    /// Whether the person still sells there.
+    #[serde(default = "yes")]
+    pub active: bool,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A key to the API. Only hashes of its secrets are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Its public part.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Its tenant; empty for the platform's operator, who makes tenants.
+    pub organisation: String,
+    /// `cashier`, `supervisor`, `manager`, `owner`, `auditor`, `integrator` or `platform`.
+    pub role: String,
+    /// What it may do, where the role leaves it open or where it is to be less.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The outlets that it is limited to; all of the tenant's when empty.
+    #[serde(default)]
+    pub outlets: Vec<String>,
+    /// The regions that it is limited to; all when empty.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// `growth`, `professional` or `enterprise`.
+    pub tier: String,
+    /// At most two that are in force.
+    pub secrets: Vec<KeySecret>,
+    /// Revoked as a whole, for ever, when it is not 0.
+    #[serde(default)]
+    pub revoked_ms: u64,
+    /// Not valid from then on, when it is not 0.
+    #[serde(default)]
+    pub expires_ms: u64,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// One secret of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySecret {
+    /// Tells the two of a rotation apart; shown.
+    pub id: String,
+    /// The hash, in hexadecimal.
+    pub hash: String,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+    /// Not valid from then on, when it is not 0.
+    #[serde(default)]
+    pub expires_ms: u64,
+    /// Revoked, when it is not 0.
+    #[serde(default)]
+    pub revoked_ms: u64,
+}
+
+/// Who did what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// When, by the gateway's clock.
+    pub time_ms: u64,
+    /// The key that was used.
+    pub key_id: String,
+    /// Its name then.
+    pub key_name: String,
+    /// What was done, as in `api_key.revoke`.
+    pub action: String,
+    /// To what kind of thing,
+    pub object: String,
+    /// and to which.
+    pub object_id: String,
+    /// The outlet, where it concerns one.
+    #[serde(default)]
+    pub outlet_id: String,
+    /// The request.
+    pub request_id: String,
+    /// What a reader wants to know beside that. Never a secret.
+    #[serde(default)]
+    pub details: BTreeMap<String, String>,
+}
+
+/// What a repeated request made the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// A hash of what was asked, in hexadecimal.
+    pub fingerprint: String,
+    /// What it made.
+    pub object_id: String,
+    /// When.
+    pub time_ms: u64,
+}

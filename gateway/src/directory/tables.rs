@@ -1,0 +1,170 @@
+//! The documents by their ids, decoded, with the look-ups that requests need.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fiscus_ledger::facts::{Fact, FactKind, OutletFact, TerminalFact};
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::ledger::Document;
+use serde::de::DeserializeOwned;
+
+use super::documents::{
+    ApiKey, Cashier, Merchant, Organisation, OutletProfile, TerminalProfile, kind,
+};
+
+/// A document with the version that a change must name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The version.
+    pub version: u64,
+    /// The document.
+    pub value: T,
+}
+
+/// Documents of a kind by id.
+type Table<T> = BTreeMap<String, Arc<Versioned<T>>>;
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Tenants.
+    pub organisations: Table<Organisation>,
+    /// Merchants by tax number.
+    pub merchants: Table<Merchant>,
+    /// Outlets' fiscal parts.
+    pub outlets: Table<OutletFact>,
+    /// What else is known of outlets.
+    pub outlet_profiles: Table<OutletProfile>,
+    /// Terminals' fiscal parts, by `{outlet}/{terminal}`.
+    pub terminals: Table<TerminalFact>,
+    /// What else is known of terminals, by the same.
+    pub terminal_profiles: Table<TerminalProfile>,
+    /// Cashiers by `{outlet}/{cashier}`.
+    pub cashiers: Table<Cashier>,
+    /// Keys by id.
+    pub api_keys: Table<ApiKey>,
+    /// Manifests by the time from which they are in force.
+    pub manifests: BTreeMap<(u64, String), Arc<Manifest>>,
+    /// Outlets by `{prefix}-{code}`: unique for ever.
+    numbers: BTreeMap<String, String>,
+}
+
+/// An outlet with its merchant, as a request sees them.
+#[derive(Debug, Clone)]
+pub struct OutletEntry {
+    /// The fiscal part.
+    pub fact: Arc<Versioned<OutletFact>>,
+    /// The rest, when there is any.
+    pub profile: Option<Arc<Versioned<OutletProfile>>>,
+    /// The merchant.
+    pub merchant: Arc<Versioned<Merchant>>,
+}
+
+impl OutletEntry {
+    /// The outlet's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.fact.value.outlet_id
+    }
+
+    /// The group that it lives in.
+    #[must_use]
+    pub fn group(&self) -> u64 {
+        self.fact.value.group
+    }
+
+    /// The region that keys can be limited to.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.profile.as_ref().map_or("", |profile| &profile.value.region)
+    }
+}
+
+impl Tables {
+    /// Takes a document in. An older version, as from a replica that lags, is passed over.
+    pub fn put(&mut self, document: &Document) {
+        let (id, version) = (&document.id, document.version);
+        match document.kind.as_str() {
+            kind::ORGANISATION => put_json(&mut self.organisations, document),
+            kind::MERCHANT => put_json(&mut self.merchants, document),
+            kind::OUTLET_PROFILE => put_json(&mut self.outlet_profiles, document),
+            kind::TERMINAL_PROFILE => put_json(&mut self.terminal_profiles, document),
+            kind::CASHIER => put_json(&mut self.cashiers, document),
+            kind::API_KEY => put_json(&mut self.api_keys, document),
+            kind::OUTLET => {
+                if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
+                    let series = format!("{}-{}", fact.prefix, fact.code);
+                    self.numbers.insert(series, id.clone());
+                    put(&mut self.outlets, id, version, fact);
+                }
+            }
+            kind::TERMINAL => {
+                if let Some(Fact::Terminal(fact)) = fact(FactKind::Terminal, document) {
+                    put(&mut self.terminals, id, version, fact);
+                }
+            }
+            kind::MANIFEST => {
+                if let Some(Fact::Manifest(manifest)) = fact(FactKind::Manifest, document) {
+                    let key = (manifest.effective_from().get(), id.clone());
+                    self.manifests.insert(key, Arc::new(manifest));
+                }
+            }
+            other => tracing::debug!(other, "a document of a kind that was not asked for"),
+        }
+    }
+
+    /// An outlet with its merchant; none when either is not known.
+    #[must_use]
+    pub fn outlet(&self, outlet_id: &str) -> Option<OutletEntry> {
+        let fact = self.outlets.get(outlet_id)?;
+        let merchant = self.merchants.get(&*fact.value.merchant_nif)?;
+        Some(OutletEntry {
+            fact: Arc::clone(fact),
+            profile: self.outlet_profiles.get(outlet_id).cloned(),
+            merchant: Arc::clone(merchant),
+        })
+    }
+
+    /// The outlet whose fiscal numbers begin with `{prefix}-{code}`.
+    #[must_use]
+    pub fn outlet_of_series(&self, series: &str) -> Option<OutletEntry> {
+        self.outlet(self.numbers.get(series)?)
+    }
+
+    /// The manifest in force at a time.
+    #[must_use]
+    pub fn manifest_at(&self, time: UnixMs) -> Option<Arc<Manifest>> {
+        let end = (time.get().saturating_add(1), String::new());
+        self.manifests.range(..end).next_back().map(|(_, manifest)| Arc::clone(manifest))
+    }
+
+    /// A manifest by its version.
+    #[must_use]
+    pub fn manifest(&self, version: &str) -> Option<Arc<Manifest>> {
+        self.manifests.values().find(|manifest| manifest.version() == version).cloned()
+    }
+}
+
+fn fact(kind: FactKind, document: &Document) -> Option<Fact> {
+    let read = Fact::decode(kind, &document.bytes);
+    read.inspect_err(|error| unreadable(document, &error.to_string())).ok()
+}
+
+fn put_json<T: DeserializeOwned>(table: &mut Table<T>, document: &Document) {
+    match serde_json::from_slice(&document.bytes) {
+        Ok(value) => put(table, &document.id, document.version, value),
+        Err(error) => unreadable(document, &error.to_string()),
+    }
+}
+
+fn put<T>(table: &mut Table<T>, id: &str, version: u64, value: T) {
+    if table.get(id).is_none_or(|known| known.version <= version) {
+        table.insert(id.to_owned(), Arc::new(Versioned { version, value }));
+    }
+}
+
+/// As from a newer gateway. What was known stays.
+fn unreadable(document: &Document, error: &str) {
+    tracing::error!(kind = document.kind, id = document.id, error, "a document cannot be read");
+}

@@ -1,0 +1,95 @@
+//! The `Idempotency-Key` of a request: what makes a repetition safe.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use fiscus_ledger::hash::Hash32;
+
+use crate::http::problem::Problem;
+
+/// The header.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const BYTES_MAX: usize = 255;
+
+/// A client's key, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Checks a key, as of a batch's item.
+    pub fn new(text: &str) -> Result<Self, Problem> {
+        let printable = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte) || byte == b' ');
+        if (1..=BYTES_MAX).contains(&text.len()) && printable {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Problem::at(
+            StatusCode::BAD_REQUEST,
+            "IDEMPOTENCY_KEY_INVALID",
+            "Idempotency-Key",
+            "an Idempotency-Key has 1 to 255 printable ASCII characters; a UUID is a good one",
+        ))
+    }
+
+    /// The key as the client wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the ledger compares.
+    #[must_use]
+    pub fn hash(&self) -> Hash32 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"fiscus/idempotency/v1").update(self.0.as_bytes());
+        hasher.finalize().into()
+    }
+
+    /// What a submission carries: the first 16 bytes of the hash.
+    #[must_use]
+    pub fn submission_key(&self) -> [u8; 16] {
+        let hash = self.hash();
+        std::array::from_fn(|at| hash[at])
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Self::new(value.to_str().unwrap_or("")),
+            (Some(_), Some(_)) => Self::new(""),
+            (None, _) => Err(Problem::at(
+                StatusCode::BAD_REQUEST,
+                "IDEMPOTENCY_KEY_REQUIRED",
+                "Idempotency-Key",
+                "send an Idempotency-Key, a new one for each thing that is to happen once, and the same one when you \
+                 repeat a request",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_printable_and_short() {
+        for good in ["a", "7f2c-1", &"x".repeat(255), "two words"] {
+            assert_eq!(IdempotencyKey::new(good).expect(good).as_str(), good);
+        }
+        for bad in ["", "\u{e9}", "a\nb", &"x".repeat(256)] {
+            let problem = IdempotencyKey::new(bad).expect_err(bad);
+            assert_eq!(problem.code, "IDEMPOTENCY_KEY_INVALID");
+        }
+    }
+
+    #[test]
+    fn the_ledger_sees_the_start_of_the_hash() {
+        let key = IdempotencyKey::new("sale-1").expect("a key");
+        assert_eq!(key.hash()[..16], key.submission_key());
+        assert_ne!(key.hash(), IdempotencyKey::new("sale-2").expect("a key").hash());
+    }
+}

@@ -1,0 +1,107 @@
+//! Lists: a page, where the next one begins, and as of what.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use fiscus_ledger::base64::{decode_url, encode_url};
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::ledger as wire;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::http::problem::Problem;
+
+/// A page has so many items unless asked otherwise,
+pub const LIMIT_DEFAULT: usize = 50;
+/// and at most so many.
+pub const LIMIT_MAX: usize = 500;
+const CURSOR_BYTES_MAX: usize = 8 * 1024;
+
+/// The position that an answer is as of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AsOf {
+    /// The group.
+    pub group: u64,
+    /// The last applied entry of its log.
+    pub applied: u64,
+    /// The group's time.
+    #[schema(example = "2026-11-28T10:15:30.123Z")]
+    pub time: String,
+    /// Records and other leaves of its tree.
+    pub leaves: u64,
+}
+
+impl From<&wire::AsOf> for AsOf {
+    fn from(moment: &wire::AsOf) -> Self {
+        Self {
+            group: moment.group,
+            applied: moment.applied,
+            time: UnixMs::new(moment.time_ms).to_string(),
+            leaves: moment.leaves,
+        }
+    }
+}
+
+impl AsOf {
+    /// The `As-Of` header.
+    #[must_use]
+    pub fn header(&self) -> (HeaderName, HeaderValue) {
+        let text = format!(
+            "group={}; applied={}; leaves={}; time={}",
+            self.group, self.applied, self.leaves, self.time
+        );
+        let value = HeaderValue::from_str(&text).expect("numbers and a time are a header's value");
+        (HeaderName::from_static("as-of"), value)
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items.
+    pub data: Vec<T>,
+    /// Send it as `cursor` for the next page; `null` at the end.
+    pub next_cursor: Option<String>,
+    /// One moment for each group that was read.
+    pub as_of: Vec<AsOf>,
+}
+
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let header = self.as_of.first().map(AsOf::header);
+        let mut response = Json(self).into_response();
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// How many items a page has.
+pub fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(LIMIT_DEFAULT),
+        Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+        Some(_) => {
+            let detail = format!("limit must be 1 to {LIMIT_MAX}");
+            Err(Problem::at(StatusCode::BAD_REQUEST, "PARAMETER_INVALID", "limit", detail))
+        }
+    }
+}
+
+/// Where a list goes on, as the client carries it. It says what is asked, not what may be seen: every page is
+/// checked anew.
+#[must_use]
+pub fn write_cursor<T: Serialize>(place: &T) -> String {
+    encode_url(&serde_json::to_vec(place).expect("a place is JSON"))
+}
+
+/// Reads a cursor that was given out.
+pub fn read_cursor<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let read = (text.len() <= CURSOR_BYTES_MAX).then(|| decode_url(text)).flatten();
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
+        let detail = "the cursor is not one that this list gave out; start without it";
+        Problem::at(StatusCode::BAD_REQUEST, "CURSOR_INVALID", "cursor", detail)
+    })
+}

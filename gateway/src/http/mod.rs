@@ -1,0 +1,16 @@
+//! The conventions that every answer keeps: request ids, problems, bodies, parameters, lists.
+
+pub mod body;
+pub mod context;
+pub mod idempotency;
+pub mod list;
+pub mod parameters;
+pub mod problem;
+pub mod problems;
+
+pub use body::Body;
+pub use context::RequestContext;
+pub use idempotency::IdempotencyKey;
+pub use parameters::Parameters;
+pub use problem::{FieldError, Problem};
+pub use problems::Problems;

@@ -1,0 +1,62 @@
+//! Query parameters: known ones only, each once, each with a clear refusal.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use fiscus_proto::ledger::Consistency as Wire;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+use crate::http::problem::Problem;
+
+/// The query of a request. The type denies unknown fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(wrong(&error.body_text())),
+        }
+    }
+}
+
+/// What is wrong, with the parameter's name where serde tells it.
+fn wrong(told: &str) -> Problem {
+    let detail = told.trim_start_matches("Failed to deserialize query string: ").to_owned();
+    let (code, name) = match detail.strip_prefix("unknown field `") {
+        Some(rest) => ("PARAMETER_UNKNOWN", rest.split('`').next().unwrap_or("").to_owned()),
+        None => ("PARAMETER_INVALID", detail.split(':').next().unwrap_or("").to_owned()),
+    };
+    Problem::at(StatusCode::BAD_REQUEST, code, name, detail)
+}
+
+/// A parameter that is wrong by more than its form.
+#[must_use]
+pub fn invalid(name: &str, detail: impl Into<String>) -> Problem {
+    Problem::at(StatusCode::BAD_REQUEST, "PARAMETER_INVALID", name, detail)
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Everything that was answered anywhere before the request is seen.
+    #[default]
+    Linearizable,
+    /// What the nearest replica has; the answer says as of what.
+    Local,
+}
+
+impl From<Consistency> for Wire {
+    fn from(wanted: Consistency) -> Self {
+        match wanted {
+            Consistency::Linearizable => Self::Linearizable,
+            Consistency::Local => Self::Local,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Errors as `application/problem+json` (RFC 9457), with a stable code each.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fiscus_ledger::problem as invoice;
+use fiscus_proto::client::{ReadError, SubmitError};
+use fiscus_proto::command::Refusal;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// After so long a client that was turned away may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// A JSON pointer (RFC 6901) into the body, or the name of a parameter or header.
+    #[schema(example = "/totals/total")]
+    pub pointer: String,
+    /// Stable.
+    #[schema(example = "TOTALS_MISMATCH")]
+    pub code: Cow<'static, str>,
+    /// What is wrong there, and what to do.
+    pub detail: String,
+    /// The figures that the ledger computes, where the body's own are wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<serde_json::Value>,
+}
+
+/// An answer that is not the one hoped for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Stable; it has a page of its own.
+    pub code: Cow<'static, str>,
+    /// What happened, and what to do.
+    pub detail: String,
+    /// The places in the request.
+    pub errors: Vec<FieldError>,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
+}
+
+/// The form in which a problem is sent.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem, title = "Problem")]
+pub struct ProblemBody {
+    /// The page that explains the code.
+    #[serde(rename = "type")]
+    #[schema(example = "/docs/errors/TOTALS_MISMATCH")]
+    pub kind: String,
+    /// The status in words.
+    #[schema(example = "Unprocessable Entity")]
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What happened, and what to do.
+    pub detail: String,
+    /// The request's path.
+    pub instance: String,
+    /// Stable.
+    #[schema(example = "TOTALS_MISMATCH")]
+    pub code: String,
+    /// The places in the request that are wrong; empty when the problem is not about one.
+    pub errors: Vec<FieldError>,
+    /// The request, as the operator's log names it.
+    pub request_id: String,
+}
+
+impl Problem {
+    /// A problem that is about no place in particular.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let (code, detail) = (code.into(), detail.into());
+        Self { status, code, detail, errors: Vec::new(), retry_after: None }
+    }
+
+    /// A problem with one place: a pointer into the body, or the name of a parameter or header.
+    #[must_use]
+    pub fn at(
+        status: StatusCode,
+        code: &'static str,
+        pointer: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let detail = detail.into();
+        let error = FieldError {
+            pointer: pointer.into(),
+            code: code.into(),
+            detail: detail.clone(),
+            expected: None,
+        };
+        Self { errors: vec![error], ..Self::new(status, code, detail) }
+    }
+
+    /// What is not there, or not for this caller: told alike.
+    #[must_use]
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// The key is right, but may not do this.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "SCOPE_MISSING", detail)
+    }
+
+    /// Something in the cluster or here that should not be.
+    #[must_use]
+    pub fn internal(detail: &str) -> Self {
+        tracing::error!(detail, "a request could not be served");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            "the gateway could not serve this; tell the operator the request id",
+        )
+    }
+
+    /// The same with a time to come back.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// What the ledger's rules refused. The code says which status it is.
+    #[must_use]
+    pub fn of_refusal(refusal: &Refusal) -> Self {
+        let status = refusal_status(&refusal.code);
+        let code = refusal.code.clone();
+        let mut problem = Self::new(status, code, refusal.detail.clone());
+        let expected = expected_figures(&refusal.expected_tax_groups, &refusal.expected_totals);
+        if !refusal.pointer.is_empty() || expected.is_some() {
+            problem.errors.push(FieldError {
+                pointer: refusal.pointer.clone(),
+                code: problem.code.clone(),
+                detail: problem.detail.clone(),
+                expected,
+            });
+        }
+        problem
+    }
+
+    /// The form in which it is sent.
+    #[must_use]
+    pub fn body(&self, instance: &str, request_id: &str) -> ProblemBody {
+        ProblemBody {
+            kind: format!("/docs/errors/{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            instance: instance.to_owned(),
+            code: self.code.clone().into_owned(),
+            errors: self.errors.clone(),
+            request_id: request_id.to_owned(),
+        }
+    }
+}
+
+fn expected_figures(tax_groups: &str, totals: &str) -> Option<serde_json::Value> {
+    if tax_groups.is_empty() && totals.is_empty() {
+        return None;
+    }
+    let read = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+    Some(serde_json::json!({ "tax_groups": read(tax_groups), "totals": read(totals) }))
+}
+
+/// Refusals that are about the state of something are conflicts; what is not there is not found; what a
+/// repetition may heal says so; all others are about what the request says.
+fn refusal_status(code: &str) -> StatusCode {
+    match code {
+        "OUTLET_UNKNOWN" | "INVOICE_UNKNOWN" | "DEVICE_UNKNOWN" | "CREDENTIAL_UNKNOWN" => {
+            StatusCode::NOT_FOUND
+        }
+        "IDEMPOTENCY_CONFLICT"
+        | "VERSION_CONFLICT"
+        | "OUTLET_EXISTS"
+        | "NUMBER_SPACE_TAKEN"
+        | "DEVICE_EXISTS"
+        | "CREDENTIAL_EXISTS"
+        | "SHIFT_OPEN"
+        | "SHIFT_NOT_OPEN"
+        | "OUTLET_INACTIVE"
+        | "OUTLET_HELD"
+        | "OUTLET_NOT_HELD"
+        | "TERMINAL_BLOCKED"
+        | "PAYMENT_TRANSITION"
+        | "PAYMENT_MISMATCH"
+        | "SIGNING_MODE_DEF"
+        | "MANIFEST_CONFLICT"
+        | "MANIFEST_STALE"
+        | "BLOCK_CLOSED"
+        | "DEVICE_REVOKED"
+        | "DEVICE_NOT_ACTIVE"
+        | "DEVICE_TRANSITION"
+        | "SERIES_EXHAUSTED"
+        | "CURRENCY_LIMIT"
+        | "NO_MANIFEST"
+        | "NO_AUTHORITY" => StatusCode::CONFLICT,
+        "BODY_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
+        "UTF8_INVALID" | "JSON_INVALID" | "JSON_DUPLICATE_KEY" => StatusCode::BAD_REQUEST,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+impl From<&invoice::Problem> for Problem {
+    fn from(found: &invoice::Problem) -> Self {
+        let expected = found.expected.as_ref();
+        let expected = expected.and_then(|e| expected_figures(&e.tax_groups, &e.totals));
+        let code = found.code.as_str();
+        let mut problem = Self::at(refusal_status(code), code, &*found.pointer, &*found.detail);
+        problem.errors[0].expected = expected;
+        problem
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let unavailable = |code, detail| {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER)
+        };
+        match error {
+            SubmitError::Unknown { detail } => {
+                tracing::warn!(detail, "outcome unknown");
+                unavailable(
+                    "OUTCOME_UNKNOWN",
+                    "it is not known whether this was done; send the same request with the same Idempotency-Key \
+                     until there is an answer",
+                )
+            }
+            SubmitError::Unavailable { detail } => {
+                tracing::warn!(detail, "the cluster is not available");
+                unavailable(
+                    "CLUSTER_UNAVAILABLE",
+                    "the ledger cannot be reached now; nothing was done; send the request again",
+                )
+            }
+            SubmitError::Busy { retry_after, code, detail } => {
+                tracing::info!(code, detail, "the cluster is busy");
+                unavailable(
+                    "CLUSTER_BUSY",
+                    "the ledger has too much to do now; nothing was done; send the request again",
+                )
+                .retry_after(retry_after.max(RETRY_AFTER))
+            }
+            SubmitError::Malformed { detail } => Self::internal(&detail),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable { detail } => {
+                tracing::warn!(detail, "a read has no answer");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "CLUSTER_UNAVAILABLE",
+                    "the ledger cannot be reached now; send the request again",
+                )
+                .retry_after(RETRY_AFTER)
+            }
+            ReadError::Rejected { status, detail } => {
+                Self::internal(&format!("{status:?}: {detail}"))
+            }
+        }
+    }
+}
+
+/// The problem waits in the answer's extensions for the layer that knows the request.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_millis().div_ceil(1_000).max(1).to_string();
+            let value = HeaderValue::from_str(&seconds).expect("a number is a header's value");
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,25 @@
+//! The gateway: the fiscal REST API in front of a cluster.
+//!
+//! ```text
+//! listener ─► http (request id, limits, problems) ─► access (who, what, how often) ─► api (one file a resource)
+//!                                                                                     │
+//!                               directory (documents, followed) ◄── cluster ◄─────────┘ typed client
+//! ```
+//!
+//! Invariants: a gateway keeps nothing that another gateway would miss; a handler reaches data only through the
+//! caller that it serves; an unknown outcome is told as unknown; every queue, body and wait has a bound.
+//!
+//! Non-goals: fiscal rules, which are the ledger's and checked again by every replica.
+
+pub mod access;
+mod admin;
+pub mod api;
+pub mod config;
+pub mod directory;
+pub mod http;
+mod listener;
+mod metrics;
+mod run;
+
+pub use access::App;
+pub use run::{Gateway, RunError};
