@@ -21,6 +21,10 @@ command -v "$python" >/dev/null || packages+=(python3)
 command -v faketime >/dev/null || packages+=(faketime)
 # A PKCS#11 token in software, for the signer's tests.
 command -v softhsm2-util >/dev/null || packages+=(softhsm2)
+# Readers of PDF files and of QR codes, for the tests of receipts.
+command -v qpdf >/dev/null || packages+=(qpdf)
+command -v pdftotext >/dev/null || packages+=(poppler-utils)
+command -v zbarimg >/dev/null || packages+=(zbar-tools)
 # Debian ships Python without ensurepip; a venv cannot be made then.
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 

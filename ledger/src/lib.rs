@@ -49,6 +49,7 @@ pub mod payload;
 pub mod problem;
 pub mod qr;
 pub mod record;
+pub mod reference;
 pub mod reports;
 pub mod seal;
 pub mod state;

@@ -327,7 +327,7 @@ async fn serve_rpc(
         what: "the RPC listener",
         detail: error.to_string(),
     };
-    let ledger = LedgerService { context: context.clone(), groups: groups.clone() };
+    let ledger = LedgerService::new(context.clone(), groups.clone());
     let peer = PeerService { context: context.clone(), groups: groups.clone() };
     let admin = AdminService { context, groups, ledger: ledger.clone() };
     let mut server = Server::builder()

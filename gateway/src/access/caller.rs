@@ -170,6 +170,12 @@ impl Caller {
         })
     }
 
+    /// A tax manifest by its version, in force or not.
+    #[must_use]
+    pub fn manifest_of(&self, version: &str) -> Option<Arc<Manifest>> {
+        self.app.directory().read().manifest(version)
+    }
+
     /// This machine's time, for what the client leaves open.
     #[must_use]
     pub fn now(&self) -> fiscus_ledger::time::UnixMs {
@@ -213,7 +219,7 @@ impl Caller {
     }
 }
 
-pub(super) fn invoice_unknown(fiscal_number: &str) -> Problem {
+pub(crate) fn invoice_unknown(fiscal_number: &str) -> Problem {
     let detail = format!("there is no invoice {fiscal_number:?}");
     Problem::not_found("INVOICE_UNKNOWN", detail)
 }

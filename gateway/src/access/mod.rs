@@ -15,5 +15,6 @@ pub mod scopes;
 
 pub use app::App;
 pub use caller::Caller;
+pub(crate) use caller::invoice_unknown;
 pub use outlet::Outlet;
 pub use scopes::{Role, Scope};

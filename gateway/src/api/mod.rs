@@ -5,6 +5,9 @@
 
 mod docs;
 pub mod invoices;
+mod payments;
+mod shifts;
+mod tax;
 
 use axum::http::StatusCode;
 use axum::middleware;
@@ -32,7 +35,12 @@ struct Document;
 
 /// The routes with their description.
 fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(invoices::routes()).merge(docs::routes())
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(invoices::routes())
+        .merge(payments::routes())
+        .merge(shifts::routes())
+        .merge(tax::routes())
+        .merge(docs::routes())
 }
 
 /// The OpenAPI document as every gateway of this version serves it.

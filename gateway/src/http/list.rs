@@ -19,7 +19,7 @@ pub const LIMIT_MAX: usize = 500;
 const CURSOR_BYTES_MAX: usize = 8 * 1024;
 
 /// The position that an answer is as of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AsOf {
     /// The group.
     pub group: u64,
@@ -100,8 +100,13 @@ pub fn write_cursor<T: Serialize>(place: &T) -> String {
 /// Reads a cursor that was given out.
 pub fn read_cursor<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let read = (text.len() <= CURSOR_BYTES_MAX).then(|| decode_url(text)).flatten();
-    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
-        let detail = "the cursor is not one that this list gave out; start without it";
-        Problem::at(StatusCode::BAD_REQUEST, "CURSOR_INVALID", "cursor", detail)
-    })
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(cursor_invalid)
+}
+
+/// A cursor that is none, or one of another list.
+#[must_use]
+pub fn cursor_invalid() -> Problem {
+    let detail =
+        "the cursor is not one that this list gave out with these filters; start without it";
+    Problem::at(StatusCode::BAD_REQUEST, "CURSOR_INVALID", "cursor", detail)
 }

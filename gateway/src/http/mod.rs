@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod context;
+pub mod decimal;
 pub mod idempotency;
 pub mod list;
 pub mod parameters;
@@ -10,7 +11,8 @@ pub mod problems;
 
 pub use body::Body;
 pub use context::RequestContext;
+pub use decimal::Decimal;
 pub use idempotency::IdempotencyKey;
-pub use parameters::Parameters;
+pub use parameters::{Parameters, PathOf};
 pub use problem::{FieldError, Problem};
 pub use problems::Problems;

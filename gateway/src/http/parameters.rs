@@ -1,6 +1,6 @@
 //! Query parameters: known ones only, each once, each with a clear refusal.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use fiscus_proto::ledger::Consistency as Wire;
@@ -57,6 +57,21 @@ impl From<Consistency> for Wire {
         match wanted {
             Consistency::Linearizable => Self::Linearizable,
             Consistency::Local => Self::Local,
+        }
+    }
+}
+
+/// The variable parts of a path.
+#[derive(Debug, Clone, Copy)]
+pub struct PathOf<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(error) => Err(invalid("path", error.body_text())),
         }
     }
 }

@@ -10,9 +10,9 @@ mod totals;
 mod x;
 mod z;
 
-pub use articles::{ArticleLine, article_lines};
+pub use articles::{ArticleLine, ArticleRange, ArticleReport, article_lines};
 pub use audit::{AUDIT_CHUNK_RECORDS_MAX, AuditChunk, AuditChunkFull};
 pub use fold::{Fold, FoldError, ZFigures, invoice_of};
-pub use totals::report_digest;
+pub use totals::{digest_of, report_digest};
 pub use x::{XContext, XScope, shift_close, x_report};
 pub use z::{ZContext, z_report};

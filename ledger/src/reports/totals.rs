@@ -14,6 +14,16 @@ pub fn report_digest(canonical_without_digest: &str) -> Hash32 {
     Tagged::new("fiscus/report/v1").str(canonical_without_digest).finish()
 }
 
+/// The digest that a report carries, if it is the one of its text.
+#[must_use]
+pub fn digest_of(report: &str) -> Option<Hash32> {
+    const MEMBER: &str = ",\"digest\":\"";
+    let (open, rest) = report.rsplit_once(MEMBER)?;
+    let carried = crate::hash::from_hex::<32>(rest.strip_suffix("\"}")?)?;
+    let text = if open == "{" { "{}".to_owned() } else { format!("{open}}}") };
+    (report_digest(&text) == carried).then_some(carried)
+}
+
 /// Closes a report with its digest.
 pub(super) fn with_digest(report: Object) -> String {
     let text = report.finish();

@@ -14,7 +14,7 @@ use fiscus_proto::tls::Role;
 use fiscus_raft::consensus::{Lane, ReadIndexError};
 use fiscus_raft::store::{AsOf, FoundRecord, Progress, Reading};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,9 +29,11 @@ const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
 /// A device proxy stands in a shop: it sells, and of the directory it may only activate a device.
 const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 /// A read waits for its index at most so long.
-const READ_WAIT: Duration = Duration::from_secs(3);
+pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
 /// Between two questions for a leader that is waited for.
 const LEADER_RETRY: Duration = Duration::from_millis(100);
+/// Searches, reports and proofs at once: each has a thread of its own.
+const SEARCHES_MAX: usize = 8;
 /// Answers of a submit stream that wait for the network.
 const ANSWERS_MAX: usize = 1_024;
 /// Records of a stream read at once, and their bytes, though one is read whatever its length.
@@ -43,6 +45,8 @@ const PAGE_BYTES: usize = 4 << 20;
 pub(crate) struct LedgerService {
     pub(crate) context: Arc<NodeContext>,
     pub(crate) groups: Arc<Groups>,
+    /// Those that may take long, at once.
+    pub(super) searches: Arc<Semaphore>,
 }
 
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -61,6 +65,10 @@ pub(super) fn failed(error: &dyn std::error::Error) -> Status {
 }
 
 impl LedgerService {
+    pub(crate) fn new(context: Arc<NodeContext>, groups: Arc<Groups>) -> Self {
+        Self { context, groups, searches: Arc::new(Semaphore::new(SEARCHES_MAX)) }
+    }
+
     pub(super) fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
         let hosted = self.groups.get(group);
         hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
@@ -216,7 +224,7 @@ impl Ledger for LedgerService {
         let mut requests = request.into_inner();
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let service = self.clone();
-        let room = Arc::new(tokio::sync::Semaphore::new(self.context.config.limits.calls_max));
+        let room = Arc::new(Semaphore::new(self.context.config.limits.calls_max));
         tokio::spawn(async move {
             let mut working = tokio::task::JoinSet::new();
             while let Ok(Some(request)) = requests.message().await {
@@ -430,7 +438,7 @@ impl Ledger for LedgerService {
         request: Request<wire::ReadInvoiceRequest>,
     ) -> Result<Response<wire::ReadInvoiceResponse>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.invoice_of(request.into_inner()).await.map(Response::new)
     }
 
     async fn find_records(
@@ -438,7 +446,7 @@ impl Ledger for LedgerService {
         request: Request<wire::FindRecordsRequest>,
     ) -> Result<Response<wire::FindRecordsResponse>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.records_of(request.into_inner()).await.map(Response::new)
     }
 
     async fn find_numbers(
@@ -446,7 +454,7 @@ impl Ledger for LedgerService {
         request: Request<wire::FindNumbersRequest>,
     ) -> Result<Response<wire::FindNumbersResponse>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.numbers_of(request.into_inner()).await.map(Response::new)
     }
 
     async fn x_report(
@@ -454,7 +462,7 @@ impl Ledger for LedgerService {
         request: Request<wire::XReportRequest>,
     ) -> Result<Response<wire::SignedReport>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.x_of(request.into_inner()).await.map(Response::new)
     }
 
     type AReportStream = Answers<wire::ReportPart>;
@@ -464,7 +472,8 @@ impl Ledger for LedgerService {
         request: Request<wire::AReportRequest>,
     ) -> Result<Response<Self::AReportStream>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        let parts = self.a_of(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn prove_inclusion(
@@ -472,7 +481,7 @@ impl Ledger for LedgerService {
         request: Request<wire::ProveInclusionRequest>,
     ) -> Result<Response<wire::ProveInclusionResponse>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.inclusion(request.into_inner()).await.map(Response::new)
     }
 
     async fn prove_consistency(
@@ -480,7 +489,7 @@ impl Ledger for LedgerService {
         request: Request<wire::ProveConsistencyRequest>,
     ) -> Result<Response<wire::ProveConsistencyResponse>, Status> {
         require(&self.context, &request, &READERS)?;
-        Err(Status::unimplemented("this node does not answer it yet"))
+        self.consistency(request.into_inner()).await.map(Response::new)
     }
 }
 

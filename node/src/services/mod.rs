@@ -8,6 +8,9 @@ pub(crate) mod ledger;
 mod members;
 mod outlets;
 pub(crate) mod peer;
+mod proofs;
+mod reports;
+mod search;
 mod submit;
 mod watch;
 

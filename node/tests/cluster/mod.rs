@@ -109,6 +109,16 @@ impl Cluster {
     pub(crate) async fn start_with(nodes: u64, configure: fn(&mut NodeConfig)) -> Self {
         let mut cluster = Self::unfounded(nodes, configure).await;
         cluster.init(1, &cluster.addresses(), 1).await.expect("the cluster begins");
+        cluster.authorities(1, &["kin"]).await;
+        cluster.found().await;
+        cluster
+    }
+
+    /// The same with more data groups, and with an authority for trials.
+    pub(crate) async fn start_sized(nodes: u64, data_groups: u64) -> Self {
+        let mut cluster = Self::unfounded(nodes, |_| {}).await;
+        cluster.init(1, &cluster.addresses(), data_groups).await.expect("the cluster begins");
+        cluster.authorities(data_groups, &["kin", "kin-trial"]).await;
         cluster.found().await;
         cluster
     }
@@ -125,6 +135,7 @@ impl Cluster {
         }
         let keys = vec![
             KeyToStore::generate_authority("kin", Environment::Live, None).expect("a key"),
+            KeyToStore::generate_authority("kin-trial", Environment::Sandbox, None).expect("a key"),
             KeyToStore::generate_log("log", None).expect("a key"),
         ];
         KeyFile::create(&dir.path().join("keys"), &Passphrase::new(SECRET), keys).expect("a file");
@@ -308,11 +319,11 @@ impl Cluster {
         tokio::time::timeout(LIMIT, trying).await.expect("the command is taken");
     }
 
-    /// Authority, manifest, outlet, shift.
-    async fn found(&mut self) {
+    /// Prepares and activates keys in every group.
+    async fn authorities(&self, data_groups: u64, names: &[&str]) {
         let keys = self.admin(1).keys(KeysRequest {}).await.expect("keys").into_inner().keys;
-        let key = keys.into_iter().find(|key| key.purpose == "authority").expect("an authority");
-        for group in 0..=1 {
+        let keys = keys.iter().filter(|key| names.contains(&key.name.as_str()));
+        for (key, group) in keys.flat_map(|key| (0..=data_groups).map(move |group| (key, group))) {
             let mut proofs = Vec::new();
             for member in &self.members {
                 let request = ProveAuthorityRequest {
@@ -327,7 +338,7 @@ impl Cluster {
             let prepare = proto::PrepareAuthority {
                 name: key.name.clone(),
                 public_key: key.public_key.clone(),
-                environment: proto::Environment::Live.into(),
+                environment: key.environment,
                 proofs,
             };
             self.execute(group, command::Command::PrepareAuthority(prepare)).await;
@@ -335,6 +346,10 @@ impl Cluster {
             let activate = proto::ActivateAuthority { authority_id };
             self.execute(group, command::Command::ActivateAuthority(activate)).await;
         }
+    }
+
+    /// Manifest, outlet, shift.
+    async fn found(&mut self) {
         let json = Manifest::builtin().to_json();
         let publish = proto::PublishManifest { json };
         self.execute(0, command::Command::PublishManifest(publish)).await;

@@ -35,9 +35,9 @@ use crate::store::journal::{
     FRAME_BYTES, LEAF_BYTES, LeafEntry, NODE_BYTES, SIGNATURE_BYTES, TREE_HEIGHTS, TREE_NAMES,
     open_frame, open_numbered, run_identity,
 };
-use crate::store::replica::{
-    APPLIED_KEY, OPEN_BLOCK_TABLE, POSITION_TABLE, open_block_key, position_key,
-};
+use crate::store::open_blocks::{OPEN_BLOCK_TABLE, open_block_key};
+use crate::store::references::{REFERENCE_TABLE, reference_key};
+use crate::store::replica::{APPLIED_KEY, POSITION_TABLE, position_key};
 use crate::store::series::{HEADER_BYTES, header_of};
 use crate::store::snapshot::rows::RowFiles;
 use crate::store::snapshot::{SnapshotDir, SnapshotError};
@@ -72,6 +72,7 @@ struct Rows {
     heads: Vec<(Id, HeadEntry)>,
     registered: Vec<OutletFact>,
     positions: Sum,
+    references: Sum,
     open_blocks: Sum,
     /// Those that are named as open.
     named_open: Sum,
@@ -85,6 +86,12 @@ struct Sum {
 }
 
 impl Sum {
+    fn take(&mut self, key: &[u8], row: &[u8]) -> Result<(), String> {
+        let leaf = row.try_into().map_err(|_| "it leads nowhere".to_owned())?;
+        self.add(key, u64::from_le_bytes(leaf));
+        Ok(())
+    }
+
     fn add(&mut self, key: &[u8], leaf: u64) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(key).update(&leaf.to_le_bytes());
@@ -185,6 +192,7 @@ impl SnapshotDir {
             heads: Vec::new(),
             registered: Vec::new(),
             positions: Sum::default(),
+            references: Sum::default(),
             open_blocks: Sum::default(),
             named_open: Sum::default(),
         };
@@ -252,11 +260,8 @@ impl Rows {
             Some(Document::TABLE) => self.take_document(key, value),
             Some(NumberSpace::TABLE) => sound::<NumberSpace>(value),
             Some(Activation::TABLE) => sound::<Activation>(value),
-            Some(POSITION_TABLE) => {
-                let leaf = value.try_into().map_err(|_| "a position leads nowhere".to_owned())?;
-                self.positions.add(key, u64::from_le_bytes(leaf));
-                Ok(())
-            }
+            Some(POSITION_TABLE) => self.positions.take(key, value),
+            Some(REFERENCE_TABLE) => self.references.take(key, value),
             Some(OPEN_BLOCK_TABLE) => {
                 self.named_open.add(key, 0);
                 Ok(())
@@ -397,6 +402,7 @@ struct Walk<'a> {
     tree: CompactRange,
     chains: BTreeMap<Id, (u64, Hash32)>,
     positions: Sum,
+    references: Sum,
     signed: u64,
 }
 
@@ -419,6 +425,7 @@ impl<'a> Walk<'a> {
             tree: CompactRange::new(),
             chains: BTreeMap::new(),
             positions: Sum::default(),
+            references: Sum::default(),
             signed: 0,
         }
     }
@@ -475,6 +482,9 @@ impl<'a> Walk<'a> {
         }
         *chain = (record.position, record.entry_hash);
         self.positions.add(&position_key(who, record.position), leaf);
+        if let Some(key) = reference_key(&record) {
+            self.references.add(&key, leaf);
+        }
         let key = self.keys.as_ref().map(|keys| {
             let key = keys.get(record.authority_id);
             key.ok_or_else(|| wrong(format!("{} is unknown", record.authority_id)))
@@ -527,6 +537,10 @@ impl<'a> Walk<'a> {
         }
         if self.positions != rows.positions {
             return Err(self.snapshot.wrong("positions do not lead to their records".to_owned()));
+        }
+        if self.references != rows.references {
+            let what = "invoices do not lead to their credit notes and payments";
+            return Err(self.snapshot.wrong(what.to_owned()));
         }
         let own = (group.chain_id(), &group.chain);
         let chains = rows.chains.iter().map(|(id, chain)| (id.clone(), chain)).chain([own]);

@@ -109,7 +109,12 @@ impl Reading {
         Ok(found)
     }
 
-    fn range_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+    pub(crate) fn range_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
         self.noting(self.view().range_back(from, Some(to), limit).map_err(StoreError::from))
     }
 

@@ -11,6 +11,7 @@
 //! is handed out, so that a flipped bit is an error with a place, never an answer. The checksum of a node
 //! or a signature covers its number, too.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -208,6 +209,27 @@ impl Journal {
         }
     }
 
+    /// What neighbouring leaves hold, in one read.
+    pub(crate) fn leaf_hashes(&self, first: u64, count: u64) -> Result<Vec<Hash32>, SeriesError> {
+        let what = format!("one of {count} leaves from {first} on");
+        let decode = |_, entry: &[u8]| LeafEntry::decode(entry).map(|entry| entry.hash);
+        neighbours(&self.leaves, LEAF_BYTES, first..first + count, decode, &what)
+    }
+
+    /// Neighbouring nodes of a kept height, in one read.
+    pub(crate) fn tree_nodes(
+        &self,
+        height: u32,
+        first: u64,
+        count: u64,
+    ) -> Result<Vec<Hash32>, SeriesError> {
+        let at = TREE_HEIGHTS.iter().position(|kept| *kept == height);
+        let series = &self.tree[at.expect("only kept heights are asked for")];
+        let what = format!("one of {count} nodes of height {height} from {first} on");
+        let decode = |number, entry: &[u8]| open_numbered::<32>(entry, number);
+        neighbours(series, NODE_BYTES, first..first + count, decode, &what)
+    }
+
     /// A record in its stored form, checked; `None` for a leaf that is not a record, or behind the end.
     pub fn record(&self, leaf: u64) -> Result<Option<Vec<u8>>, SeriesError> {
         let Some(entry) = self.leaf(leaf)?.filter(LeafEntry::is_record) else { return Ok(None) };
@@ -362,6 +384,24 @@ fn numbered<const BYTES: usize>(
         Some(body) => Ok(Some(body)),
         None => Err(damaged(series, offset, what)),
     }
+}
+
+/// Reads neighbouring entries of a fixed length at once; all of them are there.
+fn neighbours(
+    series: &Series,
+    entry_bytes: u64,
+    numbers: Range<u64>,
+    decode: impl Fn(u64, &[u8]) -> Option<Hash32>,
+    what: &str,
+) -> Result<Vec<Hash32>, SeriesError> {
+    let offset = numbers.start * entry_bytes;
+    let bytes = usize::try_from((numbers.end - numbers.start) * entry_bytes);
+    let entries = series.read(offset, bytes.expect("neighbours are few"))?;
+    let entries = entries.ok_or_else(|| damaged(series, offset, what))?;
+    let each = usize::try_from(entry_bytes).expect("an entry is small");
+    let decoded = numbers.zip(entries.chunks_exact(each));
+    let decoded: Option<_> = decoded.map(|(number, entry)| decode(number, entry)).collect();
+    decoded.ok_or_else(|| damaged(series, offset, what))
 }
 
 /// What an entry of a fixed length holds, when its checksum is right.

@@ -7,7 +7,6 @@ use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::registry::Document;
 use fiscus_ledger::state::rows::{SealedInvoice, Submission, SubmissionKey};
 use fiscus_ledger::state::table::Row;
-use fiscus_ledger::time::UnixMs;
 use fiscus_proto::stored;
 use prost::Message;
 use std::sync::Arc;
@@ -15,11 +14,12 @@ use std::sync::Arc;
 use crate::index::{Index, Row as Pair, View};
 use crate::store::harm::Harm;
 use crate::store::journal::LeafEntry;
-use crate::store::replica::{
-    APPLIED_KEY, OPEN_BLOCK_TABLE, Replica, StoreError, open_block_key, position_key, to_log_id,
-};
+use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_log_id};
 use crate::store::series::SeriesError;
 use crate::store::state::OpenState;
+
+/// No outlet has a longer id, whatever somebody asks for.
+const OUTLET_ID_BYTES_MAX: usize = 255;
 
 /// The moment that an answer is as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,16 +179,13 @@ impl Reading {
         outlets.collect()
     }
 
-    /// Credentials whose blocks are open although the grace has ended at the group's time, the oldest
-    /// first, at most `limit`.
-    pub fn lapsed_blocks(&self, limit: usize) -> Result<Vec<Id>, StoreError> {
-        let now = open_block_key(UnixMs::new(self.as_of.time_ms), "");
-        let rows = self.range(&[OPEN_BLOCK_TABLE], Some(&now), limit)?;
-        let names = rows.iter().map(|(key, _)| {
-            let id = key.get(now.len()..).and_then(|id| std::str::from_utf8(id).ok());
-            id.map(Id::from).ok_or_else(|| self.unreadable("open block key", "it is not text"))
-        });
-        names.collect()
+    /// The stored row of an invoice.
+    pub fn invoice_row(
+        &self,
+        outlet_id: &str,
+        fiscal_number: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(&SealedInvoice::stored_key(&(Id::from(outlet_id), Id::from(fiscal_number))))
     }
 
     /// Where a submission went.
@@ -212,13 +209,19 @@ impl Reading {
         outlet_id: &str,
         position: u64,
     ) -> Result<Option<u64>, StoreError> {
+        if outlet_id.len() > OUTLET_ID_BYTES_MAX {
+            return Ok(None);
+        }
         let Some(row) = self.get(&position_key(outlet_id, position))? else {
             return Ok(None);
         };
-        match row.as_slice().try_into() {
-            Ok(leaf) => Ok(Some(u64::from_le_bytes(leaf))),
-            Err(_) => Err(self.unreadable("position row", "it is not 8 bytes long")),
-        }
+        self.leaf_in(&row).map(Some)
+    }
+
+    /// The leaf that a row leads to.
+    pub(crate) fn leaf_in(&self, row: &[u8]) -> Result<u64, StoreError> {
+        let leaf = row.try_into().map(u64::from_le_bytes);
+        leaf.map_err(|_| self.unreadable("position row", "it is not 8 bytes long"))
     }
 
     /// The leaves of positions `from..=to`, at most `limit`, in order.
@@ -229,15 +232,13 @@ impl Reading {
         to: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
+        if outlet_id.len() > OUTLET_ID_BYTES_MAX {
+            return Ok(Vec::new());
+        }
         let mut end = position_key(outlet_id, to);
         end.push(0);
         let rows = self.range(&position_key(outlet_id, from), Some(&end), limit)?;
-        let leaves = rows.iter().map(|(_, row)| {
-            let leaf = row.as_slice().try_into();
-            leaf.map(u64::from_le_bytes)
-                .map_err(|_| self.unreadable("position row", "it is not 8 bytes long"))
-        });
-        leaves.collect()
+        rows.iter().map(|(_, row)| self.leaf_in(row)).collect()
     }
 
     /// A record by its leaf; `None` behind the end, and for a leaf that is not a record.

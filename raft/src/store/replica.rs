@@ -12,12 +12,10 @@ use fiscus_ledger::commands::Command;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::outcome::{Event, Outcome};
 use fiscus_ledger::record::Record;
-use fiscus_ledger::state::block::Block;
 use fiscus_ledger::state::group::{CheckpointTuple, Group};
 use fiscus_ledger::state::registry::Document;
 use fiscus_ledger::state::table::Row;
 use fiscus_ledger::state::working::WorkingSet;
-use fiscus_ledger::time::UnixMs;
 use fiscus_proto::{peer, stored};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
@@ -29,7 +27,9 @@ pub use crate::store::error::StoreError;
 use crate::store::harm::Harm;
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
 use crate::store::members;
+use crate::store::open_blocks::note_open_blocks;
 use crate::store::recovery::{Recovery, Step};
+use crate::store::references::reference_key;
 use crate::store::snapshot::{Pins, SnapshotDir};
 use crate::store::state::{
     OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
@@ -66,8 +66,6 @@ const DIVERGED: &str = "its state differs from the one that a majority agreed on
                         scrub --repair`, which takes it anew from its peers";
 /// First byte of the rows that lead from an outlet's positions to leaves.
 pub(crate) const POSITION_TABLE: u8 = 0xC0;
-/// First byte of the rows that name the open blocks by the end of their grace.
-pub(crate) const OPEN_BLOCK_TABLE: u8 = 0xC1;
 
 /// What a replica is told.
 #[derive(Debug, Clone)]
@@ -217,15 +215,6 @@ pub(crate) fn position_key(outlet_id: &str, position: u64) -> Vec<u8> {
     key.extend_from_slice(&bytes.to_be_bytes());
     key.extend_from_slice(outlet_id.as_bytes());
     key.extend_from_slice(&position.to_be_bytes());
-    key
-}
-
-/// The key of the row that says until when a block stays open.
-pub(crate) fn open_block_key(until: UnixMs, credential_id: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(credential_id.len() + 9);
-    key.push(OPEN_BLOCK_TABLE);
-    key.extend_from_slice(&until.get().to_be_bytes());
-    key.extend_from_slice(credential_id.as_bytes());
     key
 }
 
@@ -632,34 +621,20 @@ fn effects_batch(effects: &Effects, applied: &stored::AppliedState) -> Batch {
             None => batch.delete(key),
         };
     }
-    for (key, row) in effects.rows.iter().filter(|(key, _)| key[0] == Block::TABLE) {
-        // A block's row stays when the block is closed.
-        if let Some(row) = row {
-            note_open_block(&mut batch, key, row);
-        }
-    }
+    note_open_blocks(&mut batch, effects);
     for (leaf, index) in effects.leaves.iter().zip(effects.first_leaf..) {
         if let Some((from, to)) = leaf.record {
             let record = Record::decode(&effects.records[from..to])
                 .expect("apply encoded the record just now");
             batch.put(position_key(record.outlet_id, record.position), index.to_le_bytes());
+            if let Some(key) = reference_key(&record) {
+                batch.put(key, index.to_le_bytes());
+            }
         }
     }
     batch.put(Group::stored_key(), effects.group_row.as_slice());
     batch.put(APPLIED_KEY, applied.encode_to_vec());
     batch
-}
-
-/// Keeps the list of open blocks beside the blocks.
-fn note_open_block(batch: &mut Batch, key: &[u8], row: &[u8]) {
-    let encoded = "apply encoded the block just now";
-    let credential_id = Reader::new(&key[1..]).str("credential").expect(encoded).to_owned();
-    let block = Block::from_stored(row).expect(encoded);
-    let open_key = open_block_key(block.grace_end(), &credential_id);
-    match block.closed {
-        None => batch.put(open_key, []),
-        Some(_) => batch.delete(open_key),
-    };
 }
 
 pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

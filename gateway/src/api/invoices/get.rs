@@ -1,27 +1,29 @@
 //! `GET /api/v1/invoices/{fiscal_number}`.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::view::SealedInvoice;
-use crate::access::{Caller, Scope};
+use super::full::FullInvoice;
+use crate::access::{Caller, Scope, invoice_unknown};
 use crate::http::parameters::Consistency;
-use crate::http::{Parameters, Problem, Problems};
+use crate::http::{Parameters, PathOf, Problem, Problems};
 
 /// How fresh the answer must be.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// `linearizable` unless asked otherwise.
     #[serde(default)]
     #[param(inline)]
-    consistency: Consistency,
+    pub(crate) consistency: Consistency,
 }
 
-/// Read a sealed invoice.
+/// Read a sealed invoice
+///
+/// The seal as it was answered, the canonical document, and what came after it: payments and credit notes.
 #[utoipa::path(
     get,
     path = "/api/v1/invoices/{fiscal_number}",
@@ -29,21 +31,20 @@ pub(super) struct Wanted {
     security(("api_key" = ["invoices:read"])),
     params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
     responses(
-        (status = 200, description = "The invoice", body = SealedInvoice),
+        (status = 200, description = "The invoice", body = FullInvoice, headers(("As-Of" = String, description = "The position that this is as of"))),
         Problems,
     ),
     extensions(("x-codes" = json!(["INVOICE_UNKNOWN"])))
 )]
 pub(super) async fn get(
     caller: Caller,
-    Path(fiscal_number): Path<String>,
+    PathOf(fiscal_number): PathOf<String>,
     Parameters(wanted): Parameters<Wanted>,
-) -> Result<Json<SealedInvoice>, Problem> {
+) -> Result<Response, Problem> {
     caller.may(Scope::InvoicesRead)?;
     let outlet = caller.outlet_of_number(&fiscal_number)?;
     let found = outlet.invoice(&fiscal_number, wanted.consistency.into()).await?;
-    let record = found.record.ok_or_else(|| {
-        Problem::not_found("INVOICE_UNKNOWN", format!("there is no invoice {fiscal_number:?}"))
-    })?;
-    SealedInvoice::of(&outlet, &record).map(Json)
+    let record = found.record.as_ref().ok_or_else(|| invoice_unknown(&fiscal_number))?;
+    let full = FullInvoice::of(&outlet, record, &found)?;
+    Ok(([full.as_of.header()], Json(full)).into_response())
 }

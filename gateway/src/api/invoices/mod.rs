@@ -1,8 +1,14 @@
 //! Invoices: sealing them and reading them.
 
+mod full;
 mod get;
+pub(crate) mod request;
 mod seal;
+mod sealing;
 pub mod view;
+
+pub(crate) use get::Wanted;
+pub(crate) use sealing::check_merchant;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

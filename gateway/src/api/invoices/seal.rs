@@ -1,32 +1,32 @@
 //! `POST /api/v1/invoices`: the path of one receipt begins here.
 
-use axum::Json;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use fiscus_ledger::invoice::{Parsed, parse_lenient};
-use fiscus_proto::client::Answer;
-use fiscus_proto::command as proto;
+use axum::response::Response;
 
+use super::request::InvoiceRequest;
+use super::sealing::seal_body;
 use super::view::SealedInvoice;
 use crate::access::{Caller, Scope};
 use crate::http::body::JsonBytes;
 use crate::http::{IdempotencyKey, Problem, Problems};
 
-/// Seal an invoice.
+/// Seal an invoice
 ///
 /// Gives it its five security elements and appends it to the outlet's journal, once for each Idempotency-Key.
+/// Without `tax_groups` and `totals` they are computed; with them, they must be right to the cent. A request that
+/// was answered with `OUTCOME_UNKNOWN`, or not at all, is repeated with the same key.
 #[utoipa::path(
     post,
     path = "/api/v1/invoices",
     tag = "invoices",
     security(("api_key" = ["invoices:seal"])),
-    params(("Idempotency-Key" = String, Header, description = "A new one for each sale; the same one when it is repeated")),
-    request_body(content_type = "application/json", content = serde_json::Value, description = "The invoice"),
+    params(("Idempotency-Key" = String, Header, description = "A new one for each sale; the same one when it is repeated", min_length = 1, max_length = 255, pattern = "^[ -~]+$", example = "7f9c2ba4-e88f-41d3-9c2b-2f0f6a1c5a01")),
+    request_body(content_type = "application/json", content = InvoiceRequest, description = "The invoice"),
     responses(
-        (status = 201, description = "Sealed now", body = SealedInvoice),
-        (status = 200, description = "Sealed before, under this key: the same seal", body = SealedInvoice),
+        (status = 201, description = "Sealed now", body = SealedInvoice, headers(("Location" = String, description = "Where it is read"))),
+        (status = 200, description = "Sealed before, under this key: the same seal", body = SealedInvoice, headers(("Location" = String, description = "Where it is read"))),
         Problems,
-    )
+    ),
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "IDENTITY_MISMATCH", "TOTALS_MISMATCH", "TAX_GROUPS_MISMATCH", "MANIFEST_STALE", "LIMIT_EXCEEDED", "ITEMS_EMPTY", "REFERENCE_MISSING", "GROUP_NOT_ALLOWED", "EXPORT_GROUP", "EXEMPT_MIXED", "EMBASSY_NOT_EXEMPT", "FX_REQUIRED", "ORIGINAL_NOT_FOUND", "ORIGINAL_MISMATCH", "CREDIT_EXCEEDS_ORIGINAL", "TERMINAL_BLOCKED", "OUTLET_INACTIVE", "OUTLET_HELD", "SIGNING_MODE_DEF", "NO_AUTHORITY"])))
 )]
 pub(super) async fn seal(
     caller: Caller,
@@ -34,30 +34,5 @@ pub(super) async fn seal(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     caller.may(Scope::InvoicesSeal)?;
-    let manifest = caller.manifest()?;
-    let parsed =
-        parse_lenient(&body, &manifest, caller.now()).map_err(|found| Problem::from(&found))?;
-    let outlet = caller.outlet(parsed.invoice.outlet_id())?;
-    let answer = outlet.submit(proto::command::Command::Seal(command(&parsed, &key))).await?;
-    let (status, record) = match answer {
-        Answer::Recorded(record) => (StatusCode::CREATED, record),
-        Answer::AlreadyRecorded(record) => (StatusCode::OK, record),
-        Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a seal was answered with {other:?}"))),
-    };
-    Ok((status, Json(SealedInvoice::of(&outlet, &record)?)).into_response())
-}
-
-/// What is submitted for an invoice.
-fn command(parsed: &Parsed<'_>, key: &IdempotencyKey) -> proto::Seal {
-    proto::Seal {
-        submitted: Some(proto::Submitted {
-            outlet_id: parsed.invoice.outlet_id().to_owned(),
-            key: key.submission_key().to_vec().into(),
-            fingerprint: parsed.fingerprint.to_vec().into(),
-        }),
-        terminal_id: parsed.invoice.pos_terminal_id().to_owned(),
-        device_id: None,
-        payload: parsed.invoice.canonical_bytes().to_vec().into(),
-    }
+    seal_body(&caller, |id| caller.outlet(id), &key, &body).await?.response()
 }

@@ -1,0 +1,53 @@
+//! Stating a payment: the provider and its reference make it happen once, without another key.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use fiscus_ledger::facts::is_identifier;
+use fiscus_ledger::invoice::Currency;
+use fiscus_proto::client::Answer;
+use fiscus_proto::command::{self as proto, command::Command};
+
+use super::view::{PaymentRecord, Status};
+use crate::access::Outlet;
+use crate::http::{Decimal, Problem};
+
+/// What a provider says.
+pub(super) struct Said<'b> {
+    pub(super) provider: &'b str,
+    pub(super) reference: &'b str,
+    pub(super) status: Status,
+    pub(super) amount: &'b Decimal,
+    pub(super) currency: Option<&'b str>,
+    pub(super) fiscal_number: Option<&'b str>,
+}
+
+pub(super) async fn state(outlet: &Outlet, said: Said<'_>) -> Result<Response, Problem> {
+    let invalid = |pointer: &str, detail: &str| {
+        Problem::at(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_INVALID", pointer, detail)
+    };
+    for (pointer, text) in [("/provider", said.provider), ("/reference", said.reference)] {
+        if !is_identifier(text) {
+            return Err(invalid(pointer, "has 1 to 64 bytes, none of them a control character"));
+        }
+    }
+    let currency = said.currency.unwrap_or("CDF");
+    let currency = Currency::parse(currency)
+        .ok_or_else(|| invalid("/currency", "is a currency of three capital letters"))?;
+    let command = proto::RecordPayment {
+        outlet_id: outlet.id().to_owned(),
+        provider: said.provider.to_owned(),
+        reference: said.reference.to_owned(),
+        status: proto::PaymentStatus::from(said.status).into(),
+        amount_minor: said.amount.amount("/amount")?.minor(),
+        currency: currency.as_str().to_owned(),
+        fiscal_number: said.fiscal_number.map(str::to_owned),
+    };
+    let (status, record) = match outlet.submit(Command::RecordPayment(command)).await? {
+        Answer::Recorded(record) => (StatusCode::CREATED, record),
+        Answer::AlreadyRecorded(record) => (StatusCode::OK, record),
+        Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
+        other => return Err(Problem::internal(&format!("a payment was answered with {other:?}"))),
+    };
+    Ok((status, Json(PaymentRecord::of(&record)?)).into_response())
+}
