@@ -30,8 +30,8 @@ use tonic::transport::Channel;
 
 pub(crate) const CLUSTER: &str = "harness";
 pub(crate) const OUTLET: &str = "outlet-gombe";
-const NIF: &str = "A1234567B";
-const TERMINAL: &str = "till-1";
+pub(crate) const NIF: &str = "A1234567B";
+pub(crate) const TERMINAL: &str = "till-1";
 const SECRET: &[u8] = b"a long enough secret";
 /// Whatever a test waits for happens within this time.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -505,7 +505,7 @@ async fn end(runtime: Runtime) {
     ended.await.expect("no panic");
 }
 
-fn submitted(key: &str, fingerprint: Vec<u8>) -> proto::Submitted {
+pub(crate) fn submitted(key: &str, fingerprint: Vec<u8>) -> proto::Submitted {
     let key = payload_hash(key.as_bytes())[..16].to_vec().into();
     let fingerprint = fingerprint.into();
     proto::Submitted { outlet_id: OUTLET.to_owned(), key, fingerprint }

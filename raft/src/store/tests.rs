@@ -3,6 +3,7 @@
 mod blocks;
 mod crash;
 mod damage;
+mod find;
 mod golden;
 mod harm;
 mod install;
