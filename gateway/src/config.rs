@@ -100,6 +100,10 @@ pub struct LimitsSection {
     pub body_bytes_max: usize,
     /// Bytes of a batch.
     pub batch_bytes_max: usize,
+    /// Batches that are served at once; each may hold its bytes in memory.
+    pub batches_max: usize,
+    /// A batch is answered within this time; what is not sealed by then is told so.
+    pub batch_timeout_ms: u64,
     /// How long a stopping gateway lets requests come to their end.
     pub drain_ms: u64,
 }
@@ -114,6 +118,8 @@ impl Default for LimitsSection {
             request_timeout_ms: 10_000,
             body_bytes_max: 1 << 20,
             batch_bytes_max: 64 << 20,
+            batches_max: 8,
+            batch_timeout_ms: 120_000,
             drain_ms: 15_000,
         }
     }
@@ -131,6 +137,8 @@ pub struct RatesSection {
     pub enterprise: Tier,
     /// Public verifications, an address.
     pub public_per_minute: u32,
+    /// Requests with keys that are none, an address; valid keys are served all the same.
+    pub failures_per_minute: u32,
 }
 
 /// One tier; 0 means no limit.
@@ -151,6 +159,7 @@ impl Default for RatesSection {
             professional: Tier { per_minute: 300, per_day: 100_000 },
             enterprise: Tier { per_minute: 1_000, per_day: 0 },
             public_per_minute: 30,
+            failures_per_minute: 600,
         }
     }
 }
@@ -276,6 +285,12 @@ impl GatewayConfig {
             "limits.request_timeout_ms",
             "must be 100 to 600,000",
         )?;
+        rule(
+            time.contains(&limits.batch_timeout_ms),
+            "limits.batch_timeout_ms",
+            "must be 100 to 600,000",
+        )?;
+        rule(limits.batches_max >= 1, "limits.batches_max", "must be at least 1")?;
         rule(limits.drain_ms <= 600_000, "limits.drain_ms", "must be at most 600,000")?;
         rule(
             (1_024..=1 << 20).contains(&limits.body_bytes_max),

@@ -382,7 +382,7 @@ fn reports_are_csv_of_one_width_with_every_figure() {
         &[
             "report,z_number,Numéro Z,12",
             "report,operator,Opérateur,'=cmd|' /C calc'!A0",
-            "series,,Numéros de la série,",
+            "series,,Série,",
             "1000–1005, 1042",
             "currencies,TG14,\"Taxe spécifique, services numériques\",,CDF,",
             "currencies,TG07,\"Exportation, taux zéro\",,CDF,",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Cluster, LIMIT, NIF, OUTLET, TERMINAL, submitted};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use fiscus_ledger::hash::{Hash32, Tagged, payload_hash};
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
@@ -262,10 +262,47 @@ async fn reports_are_signed_by_the_outlets_authority_over_what_they_say() {
         );
         is_signed(&known, &report.authority_id, &report.digest, &report.signature);
     }
+    // A device and a block of numbers are found by the records that tell of them.
+    let register = proto::RegisterDevice {
+        device_id: "device-1".to_owned(),
+        outlet_id: OUTLET.to_owned(),
+        activation_hash: vec![7; 32].into(),
+    };
+    cluster.execute(0, command::Command::RegisterDevice(register)).await;
+    let grant = proto::GrantBlock {
+        submitted: Some(submitted("block", vec![1; 32])),
+        credential_id: "credential-1".to_owned(),
+        terminal_id: terminal_id.clone(),
+        terminal_key: SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes().to_vec().into(),
+        numbers: 40,
+        validity_ms: 3_600_000,
+    };
+    record(&client, command::Command::GrantBlock(grant)).await;
+    let told = async {
+        loop {
+            let report = client.x_report(request(Scope::Outlet(OutletScope {})), LIMIT).await;
+            let json = report.expect("a report").json;
+            if !json.contains(r#""devices":[]"#) {
+                return json;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let json = tokio::time::timeout(LIMIT, told).await.expect("the group hears of the device");
+    let device = r#""devices":[{"device_id":"device-1","state":"registered"}],"uploads_queued":0,"#;
+    assert!(json.contains(device), "{json}");
+    assert!(json.contains("only 40 numbers are left"), "{json}");
     let wrong = Scope::Shift(ShiftScope { shift_id: "shift-2".to_owned(), ..shift });
     let refused = client.x_report(request(wrong), LIMIT).await;
     assert!(matches!(refused, Err(ReadError::Rejected { status: Code::NotFound, .. })));
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_article_report_is_signed_as_a_whole() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.sell(8).await;
+    let client = cluster.client().await;
+    let known = group(&client).await;
     let articles =
         AReportRequest { group: GROUP, outlet_id: OUTLET.to_owned(), ..Default::default() };
     let parts = client.a_report(articles.clone(), LIMIT).try_collect::<Vec<_>>().await;

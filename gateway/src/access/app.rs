@@ -9,7 +9,9 @@ use fiscus_proto::client::ClusterClient;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::places::{Place, Places};
 use super::rates::Rates;
+use super::strangers::Strangers;
 use crate::config::GatewayConfig;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -28,12 +30,17 @@ struct Shared {
     rates: Rates,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    organisations: Arc<Places>,
+    strangers: Strangers,
+    batches: Arc<Semaphore>,
     random: SystemRandom,
 }
 
 impl App {
     pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
+        let organisations = Places::new(config.limits.requests_per_organisation_max);
+        let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
         let shared = Shared {
             config,
@@ -42,6 +49,9 @@ impl App {
             rates,
             metrics: Metrics::default(),
             places,
+            organisations,
+            strangers: Strangers::new(),
+            batches,
             random: SystemRandom::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -90,6 +100,21 @@ impl App {
     #[must_use]
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.shared.places).try_acquire_owned().ok()
+    }
+
+    /// A place for a request of an organisation; none when it has as many as it may.
+    pub(in crate::access) fn admit_organisation(&self, organisation: &str) -> Option<Place> {
+        self.shared.organisations.take(organisation)
+    }
+
+    /// Keys that are not known.
+    pub(in crate::access) fn strangers(&self) -> &Strangers {
+        &self.shared.strangers
+    }
+
+    /// A place for a batch; none when all are taken.
+    pub(in crate::access) fn admit_batch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.batches).try_acquire_owned().ok()
     }
 
     /// This machine's time: for what a client leaves open and for rates, never for what is sealed.

@@ -1,22 +1,26 @@
 //! Whoever holds a key, for one request.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 
 use super::app::App;
 use super::keys::{KeyText, matches};
 use super::outlet::Outlet;
-use super::rates::Counted;
+use super::places::Place;
+use super::rates::{Counted, Told};
 use super::scopes::{Role, Scope};
-use crate::directory::documents::{ApiKey, kind};
+use super::strangers::Look;
+use crate::directory::documents::{ApiKey, KeySecret, kind};
 use crate::directory::{OutletEntry, Versioned};
+use crate::http::list::AsOf;
 use crate::http::{Problem, RequestContext};
 
 /// A key that is not known here yet is asked for within this time.
@@ -29,6 +33,9 @@ pub struct Caller {
     key: Arc<Versioned<ApiKey>>,
     scopes: BTreeSet<Scope>,
     context: RequestContext,
+    told: Told,
+    /// Given back when the request has been served.
+    _place: Arc<Place>,
 }
 
 impl FromRequestParts<App> for Caller {
@@ -37,31 +44,64 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let context = RequestContext::from_request_parts(parts, app).await;
         let context = context.unwrap_or_else(|never| match never {});
-        let text = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let text = text.and_then(|value| value.split_once(' '));
-        let text = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let key =
-            text.and_then(|(_, key)| KeyText::parse(key.trim())).ok_or_else(unauthenticated)?;
-        let document = find(app, key.id).await?;
-        let now = app.now().get();
-        let hash = key.secret_hash();
-        let holds = |from: u64| from == 0 || now < from;
-        let known = document.as_ref().filter(|document| {
-            let key = &document.value;
-            let secret = key.secrets.iter().find(|secret| matches(&secret.hash, &hash));
-            key.revoked_ms == 0
-                && holds(key.expires_ms)
-                && secret.is_some_and(|s| s.revoked_ms == 0 && holds(s.expires_ms))
-        });
-        let key = Arc::clone(known.ok_or_else(unauthenticated)?);
+        let key = authenticate(parts, app).await?;
+        let place = app.admit_organisation(&key.value.organisation).ok_or_else(overloaded)?;
         let scopes = scopes(&key.value);
-        let caller = Self { app: app.clone(), key, scopes, context };
+        let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
+        let _place = Arc::new(place);
+        let caller = Self { app: app.clone(), key, scopes, context, told, _place };
         caller.count(1)?;
         Ok(caller)
     }
 }
 
-/// A wrong, an unknown, an expired and a revoked key are told alike.
+/// The key that a request carries. A wrong, an unknown, an expired and a revoked one are told alike.
+async fn authenticate(parts: &Parts, app: &App) -> Result<Arc<Versioned<ApiKey>>, Problem> {
+    let key = key_text(&parts.headers).ok_or_else(unauthenticated)?;
+    let hash = key.secret_hash();
+    let known = app.directory().read().api_keys.get(key.id).cloned();
+    let is_new_here = known.is_none();
+    if let Some(known) = known.filter(|known| opens(&known.value, &hash, app.now().get())) {
+        return Ok(known);
+    }
+    // Only keys that fail are counted: whoever shares an address with somebody who guesses is served on.
+    count_failure(parts, app)?;
+    if !is_new_here {
+        return Err(unauthenticated());
+    }
+    let found = ask_for(app, key.id).await?;
+    found.filter(|key| opens(&key.value, &hash, app.now().get())).ok_or_else(unauthenticated)
+}
+
+/// The key of the one `Authorization` header that there may be.
+fn key_text(headers: &HeaderMap) -> Option<KeyText<'_>> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+    KeyText::parse(key.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
+}
+
+/// Whether a secret's hash is one of the key's that are in force. Takes as long for a wrong one.
+fn opens(key: &ApiKey, hash: &blake3::Hash, now: u64) -> bool {
+    let holds = |until: u64| until == 0 || now < until;
+    let in_force = |secret: &KeySecret| secret.revoked_ms == 0 && holds(secret.expires_ms);
+    let fits = key.secrets.iter().filter(|secret| matches(&secret.hash, hash));
+    let fits = fits.filter(|secret| in_force(secret)).count() > 0;
+    fits && key.revoked_ms == 0 && holds(key.expires_ms)
+}
+
+fn count_failure(parts: &Parts, app: &App) -> Result<(), Problem> {
+    let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
+        return Ok(());
+    };
+    let counted = app.rates().take(&Counted::Failures(peer.ip()), app.rates().failures_tier(), 1);
+    counted.map(|_| ()).map_err(|(_, wait)| {
+        let detail =
+            "this address has sent too many wrong keys; check the key and wait as Retry-After says";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail).retry_after(wait)
+    })
+}
+
 fn unauthenticated() -> Problem {
     Problem::at(
         StatusCode::UNAUTHORIZED,
@@ -71,28 +111,43 @@ fn unauthenticated() -> Problem {
     )
 }
 
-/// A key's document: as it is known here, or asked for when it may be newer than what is known.
-async fn find(app: &App, id: &str) -> Result<Option<Arc<Versioned<ApiKey>>>, Problem> {
-    let known = app.directory().read().api_keys.get(id).cloned();
-    if known.is_some() {
-        return Ok(known);
+fn overloaded() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "OVERLOADED",
+        "this gateway serves as many requests of your organisation as it may; nothing was done; send the request \
+         again",
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+/// A key that is not known here: it may be newer than what this gateway has heard.
+async fn ask_for(app: &App, id: &str) -> Result<Option<Arc<Versioned<ApiKey>>>, Problem> {
+    match app.strangers().look(id) {
+        Look::Ask => {}
+        Look::Unknown => return Ok(None),
+        Look::Later => {
+            let detail = "too many unknown keys are being sent; send the request again";
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail);
+            return Err(problem.retry_after(Duration::from_secs(1)));
+        }
     }
     let request = ReadDocumentRequest {
         kind: kind::API_KEY.to_owned(),
         id: id.to_owned(),
         consistency: Consistency::Linearizable.into(),
     };
-    match app.cluster().read_document(request, KEY_WAIT).await {
-        Ok(answer) => {
-            let Some(document) = answer.document else { return Ok(None) };
-            app.directory().note(&document);
-            Ok(app.directory().read().api_keys.get(id).cloned())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let answer = app.cluster().read_document(request, KEY_WAIT).await?;
+    let Some(document) = answer.document else {
+        app.strangers().remember(id);
+        return Ok(None);
+    };
+    app.directory().note(&document);
+    Ok(app.directory().read().api_keys.get(id).cloned())
 }
 
-fn scopes(key: &ApiKey) -> BTreeSet<Scope> {
+/// What a key may do: its role's, or less.
+pub(super) fn scopes(key: &ApiKey) -> BTreeSet<Scope> {
     let Some(role) = Role::parse(&key.role) else { return BTreeSet::new() };
     let most = role.scopes().iter().copied();
     if key.scopes.is_empty() && role != Role::Integrator {
@@ -108,6 +163,47 @@ impl Caller {
             return Ok(());
         }
         Err(Problem::forbidden(format!("this key lacks the scope {scope}; ask its owner for it")))
+    }
+
+    /// Refuses what concerns the whole organisation to a key that is limited to a part of it.
+    pub fn may_all(&self, scope: Scope) -> Result<(), Problem> {
+        self.may(scope)?;
+        if !self.is_limited() {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "KEY_LIMITED",
+            "this key is limited to outlets or regions, and this concerns the whole organisation",
+        ))
+    }
+
+    /// Whether the key is limited to some outlets or regions.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.key().outlets.is_empty() || !self.key().regions.is_empty()
+    }
+
+    /// Who uses the key; none when this gateway does not know the role, which then may nothing.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        Role::parse(&self.key().role)
+    }
+
+    /// What the key may do.
+    #[must_use]
+    pub fn scopes(&self) -> &BTreeSet<Scope> {
+        &self.scopes
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The position that the directory is known up to here.
+    #[must_use]
+    pub fn directory_as_of(&self) -> AsOf {
+        AsOf::from(&self.app.directory().as_of())
     }
 
     /// The request.
@@ -130,12 +226,18 @@ impl Caller {
 
     /// An outlet of the caller's; another tenant's is answered as one that does not exist.
     pub fn outlet(&self, outlet_id: &str) -> Result<Outlet, Problem> {
+        let outlet = self.reach_outlet(outlet_id)?;
+        self.count_outlet(outlet.id())?;
+        Ok(outlet)
+    }
+
+    /// The same within a request that has been counted.
+    pub(super) fn reach_outlet(&self, outlet_id: &str) -> Result<Outlet, Problem> {
         let found = self.app.directory().read().outlet(outlet_id);
         let own = found.filter(|entry| self.reaches(entry));
         let entry = own.ok_or_else(|| {
             Problem::not_found("OUTLET_UNKNOWN", format!("there is no outlet {outlet_id:?}"))
         })?;
-        self.count_outlet(entry.id())?;
         Ok(Outlet::new(self.app.clone(), entry, self.context.clone()))
     }
 
@@ -156,6 +258,13 @@ impl Caller {
         let known = tables.outlets.keys().filter_map(|id| tables.outlet(id));
         let own = known.filter(|entry| self.reaches(entry));
         own.map(|entry| Outlet::new(self.app.clone(), entry, self.context.clone())).collect()
+    }
+
+    /// The ids of every outlet that the caller reaches.
+    pub(super) fn outlet_ids(&self) -> BTreeSet<String> {
+        let tables = self.app.directory().read();
+        let known = tables.outlets.keys().filter_map(|id| tables.outlet(id));
+        known.filter(|entry| self.reaches(entry)).map(|entry| entry.id().to_owned()).collect()
     }
 
     /// The tax manifest in force now; none before the first one is published.
@@ -195,22 +304,24 @@ impl Caller {
 
     fn take(&self, who: &Counted, cost: u32) -> Result<(), Problem> {
         let tier = self.app.rates().tier(&self.key.value.tier);
-        match self.app.rates().take(who, tier, cost) {
-            Ok(_) => Ok(()),
-            Err((standing, wait)) => Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "RATE_LIMITED",
-                format!(
-                    "this key may ask {} times a window and has; wait as Retry-After says",
-                    standing.limit
-                ),
-            )
-            .retry_after(wait)),
-        }
+        let (standing, wait) = match self.app.rates().take(who, tier, cost) {
+            Ok(standing) => {
+                standing.into_iter().for_each(|standing| self.told.note(standing));
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
+        self.told.note(standing);
+        let detail = format!(
+            "this key may ask {} times a window and has; wait as Retry-After says",
+            standing.limit
+        );
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail);
+        Err(problem.retry_after(wait))
     }
 
     /// The tenant's, and within what the key is limited to.
-    fn reaches(&self, entry: &OutletEntry) -> bool {
+    pub(super) fn reaches(&self, entry: &OutletEntry) -> bool {
         let key = &self.key.value;
         let tenant = entry.merchant.value.organisation == key.organisation;
         let listed =

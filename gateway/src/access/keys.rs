@@ -6,7 +6,7 @@
 use fiscus_ledger::hash::hex;
 
 /// What every key begins with, so that scanners find one that was published by mistake.
-const PREFIX: &str = "fsk_";
+pub const PREFIX: &str = "fsk_";
 /// Random bytes of an id.
 pub const ID_BYTES: usize = 9;
 /// Random bytes of a secret.

@@ -172,6 +172,10 @@ impl Outlet {
         Ok(answer.record)
     }
 
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
     /// What is left of the request's time.
     #[must_use]
     pub fn time_left(&self) -> Duration {

@@ -3,11 +3,20 @@
 
 #![allow(unused_qualifications, reason = "the macros that describe the API write names out")]
 
+pub mod actions;
+pub mod api_keys;
+pub mod cashiers;
 mod docs;
 pub mod invoices;
+pub mod merchants;
+pub mod organizations;
+pub mod outlets;
 mod payments;
+pub mod regions;
 mod shifts;
 mod tax;
+pub mod terminals;
+mod time;
 
 use axum::http::StatusCode;
 use axum::middleware;
@@ -37,6 +46,14 @@ struct Document;
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(invoices::routes())
+        .merge(organizations::routes())
+        .merge(regions::routes())
+        .merge(merchants::routes())
+        .merge(outlets::routes())
+        .merge(terminals::routes())
+        .merge(cashiers::routes())
+        .merge(api_keys::routes())
+        .merge(actions::routes())
         .merge(payments::routes())
         .merge(shifts::routes())
         .merge(tax::routes())

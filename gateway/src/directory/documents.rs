@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub mod kind {
     /// An organisation: a tenant.
     pub const ORGANISATION: &str = "organisation";
+    /// A region of an organisation, by `{organisation}/{region}`.
+    pub const REGION: &str = "region";
     /// A merchant, by its tax number.
     pub const MERCHANT: &str = "merchant";
     /// An outlet's fiscal part, which is the ledger's own.
@@ -35,8 +37,9 @@ pub mod kind {
     pub const EXPORT: &str = "export";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 9] = [
+    pub const FOLLOWED: [&str; 10] = [
         ORGANISATION,
+        REGION,
         MERCHANT,
         OUTLET,
         OUTLET_PROFILE,
@@ -58,6 +61,20 @@ pub struct Organisation {
     pub created_ms: u64,
 }
 
+/// A part of an organisation that keys can be limited to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// Its tenant.
+    pub organisation: String,
+    /// Its id, unique in the tenant.
+    pub region_id: String,
+    /// What it is called.
+    pub name: String,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
 /// A legal entity with a tax number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merchant {
@@ -73,7 +90,7 @@ pub struct Merchant {
     /// Where it is.
     #[serde(default)]
     pub address: String,
-    /// Whether the public verification may show more than totals.
+    /// Since when it is known.
     #[serde(default)]
     pub created_ms: u64,
 }

@@ -16,13 +16,14 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use fiscus_proto::client::ClusterClient;
+use fiscus_proto::ledger::AsOf;
 use fiscus_proto::ledger::document_event::Event;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use documents::kind;
-pub use tables::{OutletEntry, Tables, Versioned};
+pub use tables::{OutletEntry, Stored, Table, Tables, Versioned};
 
 /// Before the directory is asked again when it ended.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -35,8 +36,8 @@ pub struct Directory {
     began: Instant,
     /// Milliseconds from `began` to when it was last heard of fresh.
     heard_ms: AtomicU64,
-    /// The last entry that is known of in full; whoever has changed something waits for it.
-    applied: watch::Sender<u64>,
+    /// The position up to which everything is known. Whoever has changed something waits for a change of it.
+    as_of: watch::Sender<AsOf>,
 }
 
 impl Default for Directory {
@@ -46,7 +47,7 @@ impl Default for Directory {
             loaded: AtomicBool::new(false),
             began: Instant::now(),
             heard_ms: AtomicU64::new(0),
-            applied: watch::Sender::new(0),
+            as_of: watch::Sender::new(AsOf::default()),
         }
     }
 }
@@ -70,9 +71,15 @@ impl Directory {
         self.began.elapsed().saturating_sub(heard)
     }
 
+    /// The position up to which everything is known.
+    #[must_use]
+    pub fn as_of(&self) -> AsOf {
+        *self.as_of.borrow()
+    }
+
     /// Waits until a predicate holds on what is known, for a bounded time; whether it came to hold.
     pub async fn wait_until(&self, limit: Duration, holds: impl Fn(&Tables) -> bool) -> bool {
-        let mut changes = self.applied.subscribe();
+        let mut changes = self.as_of.subscribe();
         let deadline = Instant::now() + limit;
         loop {
             changes.borrow_and_update();
@@ -95,9 +102,9 @@ impl Directory {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        let applied = event.as_of.as_ref().map_or(0, |as_of| as_of.applied);
+                        let as_of = event.as_of.unwrap_or_default();
                         if let Some(event) = event.event {
-                            self.take(event, applied, &mut fresh_tables);
+                            self.take(event, as_of, &mut fresh_tables);
                         }
                     }
                     Err(error) => {
@@ -110,26 +117,30 @@ impl Directory {
         }
     }
 
-    fn take(&self, event: Event, applied: u64, renewed: &mut Option<Tables>) {
+    fn take(&self, event: Event, as_of: AsOf, renewed: &mut Option<Tables>) {
         match event {
             Event::Reset(_) => *renewed = Some(Tables::default()),
             Event::Document(document) => match renewed {
                 Some(tables) => tables.put(&document),
                 None => {
-                    let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-                    tables.put(&document);
+                    self.note(&document);
+                    // Whoever waits for this document need not wait for the ones after it.
+                    self.as_of.send_modify(|_| {});
                 }
             },
             Event::Current(current) => {
-                if let Some(tables) = renewed.take() {
-                    *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+                if let Some(mut tables) = renewed.take() {
+                    let mut known = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+                    tables.keep_newer(&known);
+                    *known = tables;
+                    drop(known);
                     self.loaded.store(true, Ordering::Release);
                 }
                 if current.fresh {
                     let since = u64::try_from(self.began.elapsed().as_millis());
                     self.heard_ms.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
-                self.applied.send_replace(applied);
+                self.as_of.send_replace(as_of);
             }
         }
     }

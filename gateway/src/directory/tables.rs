@@ -7,10 +7,11 @@ use fiscus_ledger::facts::{Fact, FactKind, OutletFact, TerminalFact};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::ledger::Document;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::{
-    ApiKey, Cashier, Merchant, Organisation, OutletProfile, TerminalProfile, kind,
+    ApiKey, Cashier, Merchant, Organisation, OutletProfile, Region, TerminalProfile, kind,
 };
 
 /// A document with the version that a change must name.
@@ -23,13 +24,15 @@ pub struct Versioned<T> {
 }
 
 /// Documents of a kind by id.
-type Table<T> = BTreeMap<String, Arc<Versioned<T>>>;
+pub type Table<T> = BTreeMap<String, Arc<Versioned<T>>>;
 
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub struct Tables {
     /// Tenants.
     pub organisations: Table<Organisation>,
+    /// Regions by `{organisation}/{region}`.
+    pub regions: Table<Region>,
     /// Merchants by tax number.
     pub merchants: Table<Merchant>,
     /// Outlets' fiscal parts.
@@ -87,6 +90,7 @@ impl Tables {
         let (id, version) = (&document.id, document.version);
         match document.kind.as_str() {
             kind::ORGANISATION => put_json(&mut self.organisations, document),
+            kind::REGION => put_json(&mut self.regions, document),
             kind::MERCHANT => put_json(&mut self.merchants, document),
             kind::OUTLET_PROFILE => put_json(&mut self.outlet_profiles, document),
             kind::TERMINAL_PROFILE => put_json(&mut self.terminal_profiles, document),
@@ -111,6 +115,46 @@ impl Tables {
                 }
             }
             other => tracing::debug!(other, "a document of a kind that was not asked for"),
+        }
+    }
+
+    /// Keeps what was known and is newer. Documents are never taken away, and a node that lags is not to bring a
+    /// revoked key back.
+    pub fn keep_newer(&mut self, known: &Self) {
+        keep(&mut self.organisations, &known.organisations);
+        keep(&mut self.regions, &known.regions);
+        keep(&mut self.merchants, &known.merchants);
+        keep(&mut self.outlets, &known.outlets);
+        keep(&mut self.outlet_profiles, &known.outlet_profiles);
+        keep(&mut self.terminals, &known.terminals);
+        keep(&mut self.terminal_profiles, &known.terminal_profiles);
+        keep(&mut self.cashiers, &known.cashiers);
+        keep(&mut self.api_keys, &known.api_keys);
+        for (key, manifest) in &known.manifests {
+            self.manifests.entry(key.clone()).or_insert_with(|| Arc::clone(manifest));
+        }
+        for (series, outlet) in &known.numbers {
+            self.numbers.entry(series.clone()).or_insert_with(|| outlet.clone());
+        }
+    }
+
+    /// The version of a document that is known here; 0 when there is none.
+    #[must_use]
+    pub fn version(&self, kind: &str, id: &str) -> u64 {
+        fn of<T>(table: &Table<T>, id: &str) -> u64 {
+            table.get(id).map_or(0, |known| known.version)
+        }
+        match kind {
+            kind::ORGANISATION => of(&self.organisations, id),
+            kind::REGION => of(&self.regions, id),
+            kind::MERCHANT => of(&self.merchants, id),
+            kind::OUTLET => of(&self.outlets, id),
+            kind::OUTLET_PROFILE => of(&self.outlet_profiles, id),
+            kind::TERMINAL => of(&self.terminals, id),
+            kind::TERMINAL_PROFILE => of(&self.terminal_profiles, id),
+            kind::CASHIER => of(&self.cashiers, id),
+            kind::API_KEY => of(&self.api_keys, id),
+            _ => 0,
         }
     }
 
@@ -164,7 +208,60 @@ fn put<T>(table: &mut Table<T>, id: &str, version: u64, value: T) {
     }
 }
 
+fn keep<T>(table: &mut Table<T>, known: &Table<T>) {
+    for (id, known) in known {
+        if table.get(id).is_none_or(|told| told.version < known.version) {
+            table.insert(id.clone(), Arc::clone(known));
+        }
+    }
+}
+
 /// As from a newer gateway. What was known stays.
 fn unreadable(document: &Document, error: &str) {
     tracing::error!(kind = document.kind, id = document.id, error, "a document cannot be read");
+}
+
+/// What is kept as a JSON document and followed.
+pub trait Stored: Serialize + DeserializeOwned + Clone {
+    /// The kind of document.
+    const KIND: &'static str;
+}
+
+macro_rules! stored {
+    ($($type:ty => $kind:expr,)+) => { $(impl Stored for $type { const KIND: &'static str = $kind; })+ };
+}
+
+stored! {
+    Organisation => kind::ORGANISATION,
+    Region => kind::REGION,
+    Merchant => kind::MERCHANT,
+    OutletProfile => kind::OUTLET_PROFILE,
+    TerminalProfile => kind::TERMINAL_PROFILE,
+    Cashier => kind::CASHIER,
+    ApiKey => kind::API_KEY,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(version: u64, revoked_ms: u64) -> Document {
+        let bytes = serde_json::json!({
+            "id": "k", "name": "k", "organisation": "o", "role": "owner", "tier": "growth", "secrets": [],
+            "revoked_ms": revoked_ms,
+        });
+        let bytes = bytes.to_string().into_bytes().into();
+        Document { kind: kind::API_KEY.to_owned(), id: "k".to_owned(), version, bytes }
+    }
+
+    #[test]
+    fn a_node_that_lags_brings_no_revoked_key_back() {
+        let (mut known, mut told) = (Tables::default(), Tables::default());
+        known.put(&key(2, 7));
+        told.put(&key(1, 0));
+        told.keep_newer(&known);
+        assert_eq!(told.api_keys["k"].value.revoked_ms, 7);
+        told.put(&key(1, 0));
+        assert_eq!(told.version(kind::API_KEY, "k"), 2, "nor does an old change");
+    }
 }

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fiscus_ledger::hash::hex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::App;
+use crate::access::rates::{Standing, Told};
+use crate::config::LimitsSection;
 use crate::http::problem::Problem;
+use crate::http::redact::redact;
 
 /// The header of the request's id, in and out.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The one route that takes longer.
+pub const BATCH: &str = "/api/v1/invoices/batch";
 const TRACEPARENT: &str = "traceparent";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -53,15 +58,23 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
     let began = Instant::now();
     let limits = &app.config().limits;
     // The client hears from us even when a handler waits to its very end.
-    let deadline = began + Duration::from_millis(limits.request_timeout_ms);
+    let timeout_ms = timeout_ms(limits, request.uri().path());
+    let deadline = began + Duration::from_millis(timeout_ms);
     let context = RequestContext {
         request_id: request_id(request.headers(), &app),
         traceparent: traceparent(request.headers(), &app),
-        deadline: deadline - Duration::from_millis(limits.request_timeout_ms / 20),
+        deadline: deadline - Duration::from_millis(timeout_ms / 20),
     };
-    let path = request.uri().path().to_owned();
+    // Nobody logs or answers a key, wherever it was put.
+    let path = redact(request.uri().path()).into_owned();
     let method = request.method().clone();
+    for value in request.headers_mut().iter_mut().filter(|(name, _)| *name == header::AUTHORIZATION)
+    {
+        value.1.set_sensitive(true);
+    }
+    let told = Told::default();
     request.extensions_mut().insert(context.clone());
+    request.extensions_mut().insert(told.clone());
     let permit = app.admit();
     let response = match permit {
         None => overloaded(),
@@ -70,7 +83,10 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
             Err(_elapsed) => too_late(&method),
         },
     };
-    let response = finish(response, &path, &context);
+    let mut response = finish(response, &path, &context);
+    if let Some(standing) = told.get() {
+        tell_limits(response.headers_mut(), standing);
+    }
     let took = began.elapsed();
     app.metrics().request(response.status().as_u16(), took);
     tracing::debug!(
@@ -83,6 +99,14 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
         "answered"
     );
     response
+}
+
+/// A batch has the time of many requests; everything else has that of one.
+fn timeout_ms(limits: &LimitsSection, path: &str) -> u64 {
+    match path {
+        BATCH => limits.batch_timeout_ms,
+        _ => limits.request_timeout_ms,
+    }
 }
 
 fn overloaded() -> Response {
@@ -115,7 +139,8 @@ fn too_late(method: &axum::http::Method) -> Response {
 fn finish(mut response: Response, path: &str, context: &RequestContext) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let body = problem.body(path, &context.request_id);
-        let body = serde_json::to_vec(&body).expect("a problem is JSON");
+        let body = serde_json::to_string(&body).expect("a problem is JSON");
+        let body = redact(&body).into_owned();
         let (mut parts, _) = response.into_parts();
         let value = HeaderValue::from_static("application/problem+json");
         parts.headers.insert(header::CONTENT_TYPE, value);
@@ -130,11 +155,25 @@ fn finish(mut response: Response, path: &str, context: &RequestContext) -> Respo
     response
 }
 
+/// How much more may be asked, as of the tightest limit that the request met.
+fn tell_limits(headers: &mut HeaderMap, standing: Standing) {
+    let reset = u32::try_from(standing.reset.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+    let told = [
+        ("ratelimit-limit", standing.limit),
+        ("ratelimit-remaining", standing.remaining),
+        ("ratelimit-reset", reset),
+    ];
+    for (name, number) in told {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(number));
+    }
+}
+
 fn request_id(headers: &HeaderMap, app: &App) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let usable = |text: &&str| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+            && redact(text) == *text
     };
     match given.filter(usable) {
         Some(id) => Arc::from(id),

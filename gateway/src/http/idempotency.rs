@@ -1,8 +1,8 @@
 //! The `Idempotency-Key` of a request: what makes a repetition safe.
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use fiscus_ledger::hash::Hash32;
 
 use crate::http::problem::Problem;
@@ -28,6 +28,25 @@ impl IdempotencyKey {
             "Idempotency-Key",
             "an Idempotency-Key has 1 to 255 printable ASCII characters; a UUID is a good one",
         ))
+    }
+
+    /// The key that a request carries, if it does.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => Self::new(value.to_str().unwrap_or("")).map(Some),
+            (Some(_), Some(_)) => Self::new("").map(Some),
+        }
+    }
+
+    /// The key of an item of a request that has this one: the same whenever it is asked for.
+    #[must_use]
+    pub fn of_item(&self, index: usize) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"fiscus/idempotency-item/v1").update(&(index as u64).to_le_bytes());
+        hasher.update(self.0.as_bytes());
+        Self(format!("item-{}", hasher.finalize().to_hex()))
     }
 
     /// The key as the client wrote it.
@@ -56,18 +75,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => Self::new(value.to_str().unwrap_or("")),
-            (Some(_), Some(_)) => Self::new(""),
-            (None, _) => Err(Problem::at(
+        Self::of(&parts.headers)?.ok_or_else(|| {
+            Problem::at(
                 StatusCode::BAD_REQUEST,
                 "IDEMPOTENCY_KEY_REQUIRED",
                 "Idempotency-Key",
                 "send an Idempotency-Key, a new one for each thing that is to happen once, and the same one when you \
                  repeat a request",
-            )),
-        }
+            )
+        })
     }
 }
 

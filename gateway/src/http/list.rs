@@ -8,7 +8,7 @@ use fiscus_ledger::time::UnixMs;
 use fiscus_proto::ledger as wire;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::problem::Problem;
 
@@ -109,4 +109,44 @@ pub fn cursor_invalid() -> Problem {
     let detail =
         "the cursor is not one that this list gave out with these filters; start without it";
     Problem::at(StatusCode::BAD_REQUEST, "CURSOR_INVALID", "cursor", detail)
+}
+
+/// Which page of a list that is sorted by ids.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// How many items; 50 unless asked otherwise.
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct After {
+    after: String,
+}
+
+impl PageQuery {
+    /// The page of items that are sorted by their ids. An id never changes, so a cursor means the same for ever.
+    pub fn page<K, T>(
+        &self,
+        items: Vec<(String, K)>,
+        as_of: AsOf,
+        view: impl Fn(K) -> T,
+    ) -> Result<Page<T>, Problem> {
+        let limit = limit(self.limit)?;
+        let after = self.cursor.as_deref().map(read_cursor::<After>).transpose()?;
+        let rest = items.into_iter().skip_while(|(id, _)| {
+            after.as_ref().is_some_and(|place| id.as_str() <= place.after.as_str())
+        });
+        let mut items: Vec<(String, K)> = rest.take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().map(|(id, _)| After { after: id.clone() });
+        let next_cursor = last.filter(|_| more).map(|place| write_cursor(&place));
+        let data = items.into_iter().map(|(_, item)| view(item)).collect();
+        Ok(Page { data, next_cursor, as_of: vec![as_of] })
+    }
 }

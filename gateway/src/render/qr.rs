@@ -5,9 +5,8 @@
 
 use std::fmt::Write as _;
 
+use fast_qr::{ECL, QRBuilder, QRCode};
 use fiscus_ledger::qr::QrPayload;
-use qrcode::bits::encode_auto;
-use qrcode::{EcLevel, QrCode};
 
 use super::Paper;
 
@@ -30,7 +29,7 @@ pub(super) struct Symbol {
     /// Dots of a module on its paper.
     pub(super) module_dots: usize,
     #[cfg(test)]
-    level: EcLevel,
+    level: ECL,
 }
 
 impl Symbol {
@@ -40,24 +39,21 @@ impl Symbol {
             Paper::Roll(roll) => roll.dots(),
         };
         let url = payload.to_url();
-        let comfortable = [EcLevel::H, EcLevel::Q].into_iter().find_map(|level| {
-            let bits = encode_auto(url.as_bytes(), level).ok()?;
-            let modules = usize::try_from(bits.version().width()).ok()? + 2 * QUIET_MODULES;
-            (modules * MODULE_DOTS_MIN <= dots)
-                .then(|| QrCode::with_bits(bits, level).ok())
-                .flatten()
+        let code = [ECL::H, ECL::Q].into_iter().find_map(|level| {
+            let code = encode(&url, level)?;
+            ((code.size + 2 * QUIET_MODULES) * MODULE_DOTS_MIN <= dots).then_some(code)
         });
-        let code = comfortable.unwrap_or_else(|| {
-            QrCode::with_error_correction_level(url.as_bytes(), EcLevel::M)
-                .expect("the longest parts of a payload make 2,000 bytes, and a symbol holds 2,331")
-        });
-        let modules = code.width();
+        let code = code.or_else(|| encode(&url, ECL::M));
+        let code =
+            code.expect("the longest parts of a payload make 2,000 bytes, and M holds 2,331");
+        let modules = code.size;
+        let dark = code.data[..modules * modules].iter().map(|module| module.value()).collect();
         Self {
             modules,
+            dark,
             module_dots: (dots / (modules + 2 * QUIET_MODULES)).clamp(1, MODULE_DOTS_MAX),
             #[cfg(test)]
-            level: code.error_correction_level(),
-            dark: code.into_colors().iter().map(|color| *color == qrcode::Color::Dark).collect(),
+            level: code.ecl.expect("the level was asked for"),
         }
     }
 
@@ -108,6 +104,11 @@ impl Symbol {
         }
         Raster { width, row_bytes, height: drawn, bits }
     }
+}
+
+/// `None` when the text is too long for the level.
+fn encode(text: &str, level: ECL) -> Option<QRCode> {
+    QRBuilder::new(text).ecl(level).build().ok()
 }
 
 /// A picture of one bit a pixel.
@@ -235,13 +236,10 @@ mod tests {
     fn the_level_is_the_highest_whose_modules_are_wide_enough() {
         for paper in PAPERS {
             let everyday = Symbol::new(&payload(false), paper);
-            assert_eq!(
-                (everyday.level, everyday.module_dots >= MODULE_DOTS_MIN),
-                (EcLevel::H, true)
-            );
+            assert!(matches!(everyday.level, ECL::H) && everyday.module_dots >= MODULE_DOTS_MIN);
         }
         let levels = PAPERS.map(|paper| Symbol::new(&payload(true), paper).level);
-        assert_eq!(levels, [EcLevel::M, EcLevel::Q, EcLevel::M]);
+        assert!(matches!(levels, [ECL::M, ECL::Q, ECL::M]));
     }
 
     #[test]

@@ -32,8 +32,13 @@ pub(super) fn require_kinds<'a, T>(
     request: &Request<T>,
     kinds: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), Status> {
+    require(context, request, readers(kinds))
+}
+
+/// Who may read documents of all these kinds.
+fn readers<'a>(kinds: impl IntoIterator<Item = &'a str>) -> &'static [Role] {
     let confidential = kinds.into_iter().any(|kind| CONFIDENTIAL.contains(&kind));
-    require(context, request, if confidential { &CONFIDANTS } else { &READERS })
+    if confidential { &CONFIDANTS } else { &READERS }
 }
 
 pub(super) fn message(kind: &str, id: &Id, document: Document) -> wire::Document {
@@ -113,4 +118,18 @@ fn page(
     };
     let found = reading.find_documents(query, PAGE.min(left)).map_err(|error| failed(&error))?;
     Ok(found.into_iter().map(|(id, document)| message(&request.kind, &id, document)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_in_a_shop_reads_no_hash_of_a_secret() {
+        assert!(readers(["merchant", "terminal"]).contains(&Role::Proxy));
+        for kinds in [&["api_key"][..], &["idempotency"], &["merchant", "api_key"]] {
+            let readers = readers(kinds.iter().copied());
+            assert_eq!(readers, [Role::Gateway, Role::Admin], "{kinds:?}");
+        }
+    }
 }

@@ -87,9 +87,8 @@ impl ClusterClient {
         request: ProveConsistencyRequest,
         timeout: Duration,
     ) -> Result<ProveConsistencyResponse, ReadError> {
-        self.read(request.group, timeout, |mut node| {
-            let request = request.clone();
-            async move { node.prove_consistency(request).await }
+        self.read(request.group, timeout, |mut node| async move {
+            node.prove_consistency(request).await
         })
         .await
     }

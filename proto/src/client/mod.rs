@@ -97,6 +97,12 @@ impl ClusterClient {
         }
     }
 
+    /// The groups that hold outlets, each with the region that it is led from when it can be.
+    #[must_use]
+    pub fn data_groups(&self) -> Vec<(u64, String)> {
+        self.routes().data_groups()
+    }
+
     /// Learns the topology again, unless somebody has since `seen`.
     async fn refresh(&self, seen: u64, deadline: Instant) -> Result<(), String> {
         let Ok(_one) = timeout_at(deadline, self.shared.refreshing.lock()).await else {

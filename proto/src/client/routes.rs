@@ -20,6 +20,7 @@ struct Group {
     members: Vec<u64>,
     voters: usize,
     term: u64,
+    preferred_region: String,
     /// How far whoever named the members had applied the group: they are replaced by no older answer.
     applied: u64,
 }
@@ -46,6 +47,7 @@ impl Group {
         }
         if told.applied >= self.applied && !told.voters.is_empty() {
             self.applied = told.applied;
+            self.preferred_region = told.preferred_region;
             self.voters = told.voters.len();
             self.members = told.voters;
             self.members.extend(told.learners);
@@ -121,6 +123,12 @@ impl Routes {
 
     pub(super) fn answered(&mut self, node: u64) {
         self.last_good = Some(node);
+    }
+
+    /// The groups that hold outlets, each with the region that it is led from when it can be.
+    pub(super) fn data_groups(&self) -> Vec<(u64, String)> {
+        let data = self.groups.iter().filter(|(id, _)| **id != DIRECTORY);
+        data.map(|(id, group)| (*id, group.preferred_region.clone())).collect()
     }
 
     pub(super) fn knows_leader(&self, group: u64) -> bool {

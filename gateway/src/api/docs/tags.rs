@@ -1,7 +1,7 @@
 //! The chapters of the description, in the order in which they are shown.
 
 /// A chapter's name and what it is about. One that no operation names is not shown.
-pub(super) const TAGS: [(&str, &str); 19] = [
+pub(super) const TAGS: [(&str, &str); 20] = [
     (
         "invoices",
         "Seal invoices, read them, credit them. A sealed invoice never changes; a correction is a credit note.",
@@ -28,6 +28,7 @@ pub(super) const TAGS: [(&str, &str); 19] = [
     ("checkpoints", "The signed size and root of each group's log."),
     ("verification", "For whoever holds a receipt: is it genuine? No key is needed."),
     ("organizations", "Tenants of the platform."),
+    ("regions", "Parts of an organisation that keys can be limited to."),
     ("merchants", "Legal entities with a tax number."),
     ("outlets", "Places that sell, each with a journal and numbers of its own."),
     ("terminals", "Points of sale of an outlet."),

@@ -1,7 +1,10 @@
 //! Invoices: sealing them and reading them.
 
+mod batch;
+mod credit;
 mod full;
 mod get;
+mod list;
 pub(crate) mod request;
 mod seal;
 mod sealing;
@@ -16,5 +19,10 @@ use utoipa_axum::routes;
 use crate::access::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(seal::seal)).routes(routes!(get::get))
+    OpenApiRouter::new()
+        .routes(routes!(seal::seal, list::handler::list))
+        .routes(routes!(batch::handler::seal_many))
+        .routes(routes!(get::get))
+        .routes(routes!(credit::void::void))
+        .routes(routes!(credit::refund::refund))
 }

@@ -65,6 +65,12 @@ struct Named<'b> {
     tax_manifest_version: Option<Cow<'b, str>>,
 }
 
+/// The outlet that a body names, as far as can be told.
+pub(super) fn outlet_named(body: &[u8]) -> Option<String> {
+    let named: Named<'_> = serde_json::from_slice(body).ok()?;
+    named.outlet_id.map(Cow::into_owned)
+}
+
 /// Seals the invoice in a body under a key. `find` is how the caller reaches an outlet.
 pub(super) async fn seal_body(
     caller: &Caller,

@@ -17,10 +17,11 @@ const TEXT: f32 = 8.5;
 const SMALL: f32 = 7.0;
 const LINE: f32 = 11.0;
 const PADDING: f32 = 3.0;
-/// A figure that is too wide is written smaller before it is broken.
+/// What is too wide is written smaller before it is broken; a figure, much smaller.
 const SHRINK_MIN: f32 = 0.7;
-/// A row that is taller may be broken between pages.
-const ROW_KEPT_TOGETHER: f32 = 120.0;
+const SHRINK_FIGURE_MIN: f32 = 0.4;
+/// A row of more lines may be broken between pages.
+const ROW_KEPT_LINES: usize = 11;
 
 /// A column of a table.
 #[derive(Debug, Clone)]
@@ -141,7 +142,7 @@ impl Sheet {
     }
 
     fn section_at(&mut self, x: f32, width: f32, heading: &str) {
-        self.y += 12.0;
+        self.y += 16.0;
         let style = (Face::Bold, TEXT, Ink::Gray);
         self.document.text((MARGIN + x, self.y), style, &heading.to_uppercase());
         self.y += 4.0;
@@ -284,9 +285,7 @@ impl Sheet {
             .map(|((cell, width), column)| written(cell, width - 2.0 * PADDING, column.right))
             .collect();
         let lines = cells.iter().map(Vec::len).max().unwrap_or_default();
-        let heights = lines.min(64);
-        let height = (0..heights).map(|_| LINE).sum::<f32>();
-        if height <= ROW_KEPT_TOGETHER && self.y + height > BOTTOM {
+        if lines <= ROW_KEPT_LINES && (0..lines).fold(self.y, |y, _| y + LINE) > BOTTOM {
             self.open_page();
             self.table_head(columns, widths);
         }
@@ -357,7 +356,8 @@ fn written(cell: &Cell, width: f32, right: bool) -> Vec<Written> {
     let natural = face.width(&cell.text, TEXT);
     let fit = if natural > width { width / natural } else { 1.0 };
     let shrunk = right && fit < 1.0;
-    let size = if shrunk { TEXT * fit.max(SHRINK_MIN) } else { TEXT };
+    let least = if cell.text.contains(' ') { SHRINK_MIN } else { SHRINK_FIGURE_MIN };
+    let size = if shrunk { TEXT * fit.max(least) } else { TEXT };
     // Rounding must not break a figure that was made to fit.
     let room = (width + 0.01) / size;
     let main = wrap(&cell.text, room, |c| face.advance(c)).into_iter();

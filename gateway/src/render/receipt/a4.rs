@@ -7,7 +7,7 @@ use crate::render::view::ReceiptView;
 
 /// The widest code, and the widest module on a sheet.
 const CODE_SIDE_MAX: f32 = mm(60.0);
-const MODULE_MAX: f32 = mm(0.45);
+const MODULE_MAX: f32 = mm(0.5);
 /// More payments than this take the whole width, so that they can go on on the next page.
 const PAYMENTS_BESIDE_MAX: usize = 10;
 const GAP: f32 = 24.0;
@@ -21,10 +21,9 @@ pub(super) fn pdf(view: &ReceiptView) -> Vec<u8> {
     lines(&mut sheet, view);
     groups(&mut sheet, view);
     sums(&mut sheet, view);
-    security(&mut sheet, view);
-    sheet.skip(8.0);
     let style = (Face::Regular, 7.5, Ink::Gray);
     sheet.paragraph((0.0, Sheet::width()), style, &view.notes.join(" · "));
+    security(&mut sheet, view);
     let title = format!("{} {}", view.invoice_type, view.number);
     let mut foot = format!("{} {}", words.fiscal_number, view.number);
     for banner in &view.banners {
@@ -175,7 +174,7 @@ fn security(sheet: &mut Sheet, view: &ReceiptView) {
     let symbol = Symbol::new(&view.payload, Paper::A4);
     let modules = u16::try_from(symbol.side()).map_or(f32::from(u16::MAX), f32::from);
     let side = (modules * MODULE_MAX).min(CODE_SIDE_MAX);
-    let height = side.max(150.0) + 8.0;
+    let height = side.max(132.0) + 8.0;
     sheet.need(height + 12.0);
     sheet.skip(6.0);
     let top = sheet.y();

@@ -28,6 +28,7 @@ dt{color:#454d57}dd{margin:0;overflow-wrap:anywhere}\
 caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}\
 th{font-size:.8rem;color:#454d57;text-align:left;border-bottom:2px solid #16191d;padding:.35rem .5rem}\
 td{padding:.4rem .5rem;border-bottom:1px solid #e3e6ea;vertical-align:top;overflow-wrap:anywhere}\
+thead th:nth-child(2){min-width:10rem}\
 th.n,td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
 tbody th{border-bottom:1px solid #e3e6ea;color:inherit;font-weight:400;font-size:inherit;\
 vertical-align:top;overflow-wrap:anywhere}\
@@ -42,6 +43,8 @@ border-radius:6px;padding:1rem}.security figure{margin:0;width:15rem;flex:none}\
 .security dl{grid-template-columns:1fr;gap:0}.security dd{font-weight:600;margin-bottom:.5rem;\
 font-variant-numeric:tabular-nums}.security div{flex:1 1 16rem}\
 .notes{color:#454d57;font-size:.85rem;margin:1.25rem 0 0}\
+@media (max-width:40rem){main{margin:0;padding:1.25rem;border:0}.kind{text-align:left}\
+.security figure{margin:0 auto}}\
 @media print{body{background:#fff;font-size:12px}main{border:0;margin:0;padding:0;max-width:none}\
 .security,tr{break-inside:avoid}thead{display:table-header-group}}";
 

@@ -72,19 +72,17 @@ impl Content {
         let value = Value::parse(report.json)?;
         let Value::Object(members) = &value else { return Err(RenderError::NotAReport) };
         let words = &language.words().report;
-        let title = match value.member("report") {
-            Some(Value::String(kind)) => match &**kind {
-                "z" => words.z,
-                "x" => words.x,
-                "a" => words.a,
-                "shift" => words.shift,
-                _ => return Err(RenderError::NotAReport),
-            },
+        let kind = value.member("report").map(text).unwrap_or_default();
+        let title = match kind.as_str() {
+            "z" => words.z,
+            "x" => words.x,
+            "a" => words.a,
+            "shift" => words.shift,
             _ => return Err(RenderError::NotAReport),
         };
         let mut content = Self {
             title,
-            is_articles: std::ptr::eq(title, words.a),
+            is_articles: kind == "a",
             is_sandbox: value.member("environment").map(text) == Some("sandbox".to_owned()),
             is_empty: matches!(value.member("empty"), Some(Value::Bool(true))),
             head: head(report, language),

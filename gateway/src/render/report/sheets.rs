@@ -1,6 +1,8 @@
 //! Reports on sheets of A4.
 
 use super::content::{Content, Fact, Section, Table, Totals, is_amount, is_decimal};
+use fiscus_ledger::invoice::InvoiceType;
+
 use crate::render::Language;
 use crate::render::pdf::{Cell, Column, Face, Ink, Sheet};
 use crate::render::words::ReportWords;
@@ -8,15 +10,15 @@ use crate::render::words::ReportWords;
 const GAP: f32 = 24.0;
 /// The columns of an A report's table; what else a line holds stands below its description.
 const ARTICLE_COLUMNS: [(&str, f32); 9] = [
-    ("fiscal_number", 92.0),
+    ("fiscal_number", 100.0),
     ("line", 26.0),
-    ("description", 128.0),
+    ("description", 124.0),
     ("tax_group", 36.0),
     ("quantity", 42.0),
     ("unit_price", 56.0),
     ("base", 58.0),
     ("tax", 48.0),
-    ("currency", 34.0),
+    ("currency", 36.0),
 ];
 const BELOW_NUMBER: [&str; 2] = ["timestamp", "kind"];
 
@@ -140,6 +142,13 @@ fn totals(sheet: &mut Sheet, totals: &Totals, words: &ReportWords, language: Lan
     sheet.set_y(sheet.y().max(end));
 }
 
+/// The type of an invoice, wherever it was sealed.
+fn kind_shown(kind: &str, language: Language) -> String {
+    let plain = kind.strip_prefix("offline_").unwrap_or(kind);
+    let at = InvoiceType::ALL.iter().position(|known| known.as_str() == plain);
+    at.map_or_else(|| kind.to_owned(), |at| language.words().invoice_types[at].to_owned())
+}
+
 /// The lines of invoices, as a ledger shows them.
 fn articles(sheet: &mut Sheet, lines: &Table, words: &ReportWords, language: Language) {
     let at = |name: &str| lines.columns.iter().position(|known| known == name);
@@ -153,19 +162,24 @@ fn articles(sheet: &mut Sheet, lines: &Table, words: &ReportWords, language: Lan
     let known = |name: &str| {
         ARTICLE_COLUMNS.iter().any(|(column, _)| *column == name) || BELOW_NUMBER.contains(&name)
     };
+    let figure = |text: &str| {
+        if is_amount(text) { language.figure(text) } else { text.to_owned() }
+    };
     let row = |row: &Vec<String>| {
         let value = |name: &str| at(name).map_or("", |at| row[at].as_str());
         let cell = |(name, _): &(&str, f32)| {
-            let text = value(name);
-            let text = if is_amount(text) { language.figure(text) } else { text.to_owned() };
+            let text = figure(value(name));
             let details = match *name {
                 "fiscal_number" => {
-                    BELOW_NUMBER.iter().map(|name| words.name(value(name)).to_owned()).collect()
+                    vec![value("timestamp").to_owned(), kind_shown(value("kind"), language)]
                 }
                 "description" => {
                     let rest = lines.columns.iter().zip(row);
                     let rest = rest.filter(|(name, value)| !known(name) && !value.is_empty());
-                    rest.map(|(name, value)| language.labelled(words.name(name), value)).collect()
+                    let rest: Vec<String> = rest
+                        .map(|(name, value)| language.labelled(words.name(name), &figure(value)))
+                        .collect();
+                    vec![rest.join(" · ")]
                 }
                 _ => Vec::new(),
             };

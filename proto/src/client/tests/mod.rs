@@ -470,3 +470,33 @@ async fn what_cannot_be_connected_is_named() {
     let config = ClientConfig::new(vec!["192.0.2.1:7000".into()], Some(tls));
     assert_eq!(ClusterClient::connect(config).await.unwrap_err().code(), "CLIENT_TLS_INVALID");
 }
+
+#[tokio::test]
+async fn a_watch_begins_again_elsewhere_until_it_is_rejected() {
+    use crate::ledger::document_event::Event;
+    let nodes = cluster(2, 1);
+    let client = client(&nodes).await;
+    for fake in &nodes {
+        fake.script.lock().unwrap().items = 3;
+    }
+    // A node that opens the directory anew has none for a moment; the next one breaks off.
+    let reads = [
+        [ReadAct::Fail(tonic::Code::NotFound), ReadAct::Part(2)],
+        [ReadAct::Part(2), ReadAct::Fail(tonic::Code::PermissionDenied)],
+    ];
+    for (fake, reads) in nodes.iter().zip(reads) {
+        fake.script.lock().unwrap().reads.extend(reads);
+    }
+    let events = client.watch_documents(vec!["merchant".into()]);
+    let told: Vec<_> = events.collect().await;
+    let told: Vec<String> = told
+        .into_iter()
+        .map(|event| match event.map(|event| event.event) {
+            Ok(Some(Event::Reset(_))) => "reset".to_owned(),
+            Ok(Some(Event::Document(document))) => document.id,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => error.code().to_owned(),
+        })
+        .collect();
+    assert_eq!(told, ["reset", "1", "reset", "1", "READ_REJECTED"]);
+}
