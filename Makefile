@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests python-tests fuzz-short fuzz demo bench fmt
+.PHONY: help setup lint check test rust-tests python-tests web-tests fuzz-short fuzz demo bench fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -33,9 +33,9 @@ lint: ## Formatting, lints (warnings are errors) and the repository rules
 	cargo xtask check
 
 # The fast tests of `make check` are among all the Rust tests and do not run twice.
-test: setup lint rust-tests python-tests fuzz-short ## Everything, as CI runs it; installs what it needs
+test: setup lint rust-tests python-tests web-tests fuzz-short ## Everything, as CI runs it; installs what it needs
 
-setup: ## Install what the tests need: system packages if missing, the Python environment
+setup: ## Install what the tests need: system packages if missing, Python, the browser's driver
 	tests/setup.sh
 
 rust-tests: ## All Rust tests
@@ -44,6 +44,10 @@ rust-tests: ## All Rust tests
 python-tests: setup ## The checks written in another language than the product
 	cargo build --locked --quiet --profile test --package fiscus-tools
 	FISCUS="$$CARGO_TARGET_DIR/debug/fiscus" tests/run-python.sh
+
+web-tests: setup ## The pages in a real browser, with axe
+	cargo build --locked --quiet --profile test --package fiscus-tools
+	FISCUS="$$CARGO_TARGET_DIR/debug/fiscus" tests/run-web.sh
 
 fuzz-short: ## A few seconds of each fuzz target
 	FUZZ_SECONDS=$(FUZZ_SECONDS_SHORT) tests/fuzz.sh

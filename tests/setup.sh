@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: Debian packages, and a Python environment outside
-# of the clone. Does nothing when all is there. Another Python than the first in PATH: FISCUS_PYTHON.
+# Installs what the tests need and the machine lacks: Debian packages, and, outside of the clone, a Python
+# environment and what drives the browser. Does nothing when all is there. Another Python than the first in
+# PATH: FISCUS_PYTHON.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,6 +26,10 @@ command -v softhsm2-util >/dev/null || packages+=(softhsm2)
 command -v qpdf >/dev/null || packages+=(qpdf)
 command -v pdftotext >/dev/null || packages+=(poppler-utils)
 command -v zbarimg >/dev/null || packages+=(zbar-tools)
+# A browser for the pages, and what drives it.
+command -v chromium >/dev/null || packages+=(chromium)
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
 # Debian ships Python without ensurepip; a venv cannot be made then.
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
@@ -53,4 +58,16 @@ if [[ "$(cat "$venv/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
   "$python" -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
   printf '%s\n' "$stamp" >"$venv/stamp"
+fi
+
+stamp="$(node --version)
+$(cat tests/web/package-lock.json)"
+web=$cache/web
+if [[ "$(cat "$web/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
+  echo "setup: making $web" >&2
+  rm -rf "$web"
+  mkdir -p "$web"
+  cp tests/web/package.json tests/web/package-lock.json "$web"
+  (cd "$web" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+  printf '%s\n' "$stamp" >"$web/stamp"
 fi

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use fiscus_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
+use crate::network::Network;
+
 /// Everything about a gateway. Every limit has its unit in its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,12 @@ pub struct GatewayConfig {
     pub admin_listen: SocketAddr,
     /// How receipts' QR codes name the host of the public verification, as in `verify.example.cd`.
     pub verify_host: String,
+    /// Hosts that older receipts name; they are verified like the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify_hosts_former: Vec<String>,
+    /// Proxies that are believed when they name the address of whoever asks, in `X-Forwarded-For`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Network>,
     /// The certificate for clients; without it only a loopback address is served, or with `insecure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -214,6 +222,8 @@ impl GatewayConfig {
             listen: free,
             admin_listen: free,
             verify_host: "verify.example.cd".to_owned(),
+            verify_hosts_former: Vec::new(),
+            trusted_proxies: Vec::new(),
             tls: None,
             insecure: false,
             cluster: ClusterSection { nodes, ca: None, cert: None, key: None, region: None },
@@ -242,13 +252,13 @@ impl GatewayConfig {
             "admin_listen",
             "must be a loopback address: it is plain HTTP",
         )?;
-        let host = &self.verify_host;
-        rule(
+        let is_host = |host: &String| {
             (1..=253).contains(&host.len())
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)),
-            "verify_host",
-            "must be a host name, with a port if need be",
-        )?;
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b))
+        };
+        let host = "must be a host name, with a port if need be";
+        rule(is_host(&self.verify_host), "verify_host", host)?;
+        rule(self.verify_hosts_former.iter().all(is_host), "verify_hosts_former", host)?;
         let cluster = &self.cluster;
         rule(
             !cluster.nodes.is_empty(),
@@ -315,18 +325,29 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_back() {
-        let config = GatewayConfig::minimal(vec!["127.0.0.1:17400".to_owned()]);
+        let mut config = GatewayConfig::minimal(vec!["127.0.0.1:17400".to_owned()]);
+        config.trusted_proxies.push("10.0.0.0/8".parse().expect("a network"));
         let read: GatewayConfig = toml::from_str(&config.to_toml()).expect("it reads");
         assert_eq!(read, config);
         config.check().expect("the defaults are sound");
     }
 
     #[test]
+    fn a_proxy_that_is_no_network_is_refused_with_its_line() {
+        let config = GatewayConfig::minimal(vec!["127.0.0.1:17400".to_owned()]);
+        let text = format!("trusted_proxies = [\"10.0.0.1/8\"]\n{}", config.to_toml());
+        let error = toml::from_str::<GatewayConfig>(&text).expect_err("bits behind the length");
+        assert!(error.to_string().contains("write 10.0.0.0/8"), "{error}");
+    }
+
+    #[test]
     fn each_wrong_value_is_named() {
-        let change: [(&str, fn(&mut GatewayConfig)); 7] = [
+        type Change = fn(&mut GatewayConfig);
+        let change: [(&str, Change); 8] = [
             ("tls", |c| c.listen = SocketAddr::from(([0, 0, 0, 0], 80))),
             ("admin_listen", |c| c.admin_listen = SocketAddr::from(([0, 0, 0, 0], 80))),
             ("verify_host", |c| c.verify_host = "a b".to_owned()),
+            ("verify_hosts_former", |c| c.verify_hosts_former.push(String::new())),
             ("cluster.nodes", |c| c.cluster.nodes.clear()),
             ("cluster", |c| c.cluster.ca = Some("ca.pem".into())),
             ("limits.requests_max", |c| c.limits.requests_max = 0),

@@ -19,6 +19,7 @@ pub mod directory;
 pub mod http;
 mod listener;
 mod metrics;
+pub mod network;
 pub mod render;
 mod run;
 

@@ -146,6 +146,12 @@ impl Environment {
         }
     }
 
+    /// Reads a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Live, Self::Sandbox].into_iter().find(|known| known.as_str() == name)
+    }
+
     pub(crate) fn encode(self, out: &mut Writer) {
         out.u8(match self {
             Self::Live => 0,

@@ -16,6 +16,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::base64;
 use crate::credential::is_authority_id;
+use crate::facts::Environment;
 use crate::json::{JsonError, Value, write_string};
 use crate::seal::authority_id;
 use crate::time::UnixMs;
@@ -83,6 +84,8 @@ pub struct AuthorityKey {
     pub valid_until: Option<UnixMs>,
     /// Where it is in its life.
     pub status: KeyStatus,
+    /// Whether what it signs is real.
+    pub environment: Environment,
 }
 
 impl AuthorityKey {
@@ -118,6 +121,9 @@ pub enum UnusableKey {
     /// A status that may mean anything.
     #[error("its status is {0:?}, which is none of prepared, active, retired, compromised")]
     Status(String),
+    /// An environment that may mean anything.
+    #[error("its environment is {0:?}, which is neither live nor sandbox")]
+    Environment(String),
 }
 
 /// One entry of the list.
@@ -245,7 +251,12 @@ fn push_key(text: &mut String, key: &AuthorityKey) {
         }
         None => text.push_str("null"),
     }
-    let _ = write!(text, ",\"status\":\"{}\"}}", key.status);
+    let _ = write!(text, ",\"status\":\"{}\"", key.status);
+    // A key without the member is live.
+    if key.environment == Environment::Sandbox {
+        text.push_str(",\"environment\":\"sandbox\"");
+    }
+    text.push('}');
 }
 
 /// Reads one entry of the list.
@@ -273,18 +284,18 @@ impl KeyReader<'_> {
             None => None,
         };
         let status = self.optional_text("status")?.unwrap_or("active");
-        let key = match KeyStatus::parse(status) {
-            Some(status) => {
-                let id = id.to_owned();
-                ListedKey::Usable(Box::new(AuthorityKey {
-                    id,
-                    public_key,
-                    valid_from,
-                    valid_until,
-                    status,
-                }))
-            }
-            None => ListedKey::Unusable(UnusableKey::Status(status.to_owned())),
+        let environment = self.optional_text("environment")?.unwrap_or("live");
+        let key = match (KeyStatus::parse(status), Environment::parse(environment)) {
+            (Some(status), Some(environment)) => ListedKey::Usable(Box::new(AuthorityKey {
+                id: id.to_owned(),
+                public_key,
+                valid_from,
+                valid_until,
+                status,
+                environment,
+            })),
+            (None, _) => ListedKey::Unusable(UnusableKey::Status(status.to_owned())),
+            (_, None) => ListedKey::Unusable(UnusableKey::Environment(environment.to_owned())),
         };
         Ok((id.to_owned(), key))
     }
@@ -355,6 +366,7 @@ mod tests {
             valid_from: UnixMs::new(1_000),
             valid_until: None,
             status: KeyStatus::Active,
+            environment: Environment::Live,
         }
     }
 
@@ -394,6 +406,7 @@ mod tests {
         {
             key.status = status;
         }
+        keys[1].environment = Environment::Sandbox;
         let set = KeySet::new(keys).unwrap();
         assert_eq!(KeySet::parse(&set.to_json()), Ok(set));
         assert_eq!(KeySet::parse(&KeySet::default().to_json()), Ok(KeySet::default()));
@@ -404,6 +417,7 @@ mod tests {
         let ListedKey::Usable(plain) = only_key(&list(&minimal())) else { panic!() };
         assert_eq!(plain.status, KeyStatus::Active);
         assert_eq!(plain.valid_until, None);
+        assert_eq!(plain.environment, Environment::Live);
         let text = minimal();
         let reversed: Vec<&str> = text.rsplit(',').collect();
         for members in [
@@ -428,6 +442,9 @@ mod tests {
         let odd = format!("{},\"status\":\"asleep\"", minimal());
         let status = UnusableKey::Status("asleep".to_owned());
         assert_eq!(only_key(&list(&odd)), ListedKey::Unusable(status));
+        let odd = format!("{},\"environment\":\"moon\"", minimal());
+        let environment = UnusableKey::Environment("moon".to_owned());
+        assert_eq!(only_key(&list(&odd)), ListedKey::Unusable(environment));
     }
 
     #[test]
@@ -475,12 +492,10 @@ mod tests {
                 other => panic!("{from} → {to}: {other}"),
             }
         }
-        for (member, expected) in
-            [("valid_until", "valid_until"), ("spki", "spki"), ("status", "status")]
-        {
+        for member in ["valid_until", "spki", "status", "environment"] {
             let text = list(&format!("{},\"{member}\":7", minimal()));
             let refusal = KeySet::parse(&text).unwrap_err();
-            assert!(matches!(refusal, KeysError::Field { field, .. } if field == expected));
+            assert!(matches!(refusal, KeysError::Field { field, .. } if field == member));
         }
     }
 

@@ -6,6 +6,7 @@ mod vectors;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fiscus_ledger::credential::{Credential, CredentialTerms};
+use fiscus_ledger::facts::Environment;
 use fiscus_ledger::hash::{Hash32, ZERO_HASH, hex, payload_hash};
 use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
 use fiscus_ledger::qr::{QrFields, QrPayload, verify};
@@ -143,6 +144,7 @@ fn keys(authority: &SigningKey) -> KeySet {
         valid_from: time(FIRST_TIME_MS - 123),
         valid_until: None,
         status: KeyStatus::Active,
+        environment: Environment::Live,
     }])
     .unwrap()
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use fiscus_ledger::facts::Environment;
 use fiscus_ledger::hash::hex;
 use fiscus_ledger::keys::{KEYS_BYTES_MAX, KeySet};
 use fiscus_ledger::payload::Object;
@@ -140,6 +141,7 @@ fn success_json(payload: &QrPayload, verified: &Verified) -> String {
         ("auth_code", verified.auth_code.to_string()),
         ("hidden_hash", hex(&fields.hidden_hash)),
         ("entry_hash", hex(&verified.entry_hash)),
+        ("environment", verified.environment.as_str().to_owned()),
     ];
     let line = members
         .iter()
@@ -149,8 +151,12 @@ fn success_json(payload: &QrPayload, verified: &Verified) -> String {
 
 fn success_text(payload: &QrPayload, verified: &Verified) -> String {
     let fields = payload.fields();
+    let head = match verified.environment {
+        Environment::Live => "",
+        Environment::Sandbox => "TEST / SPÉCIMEN: a trial, no sale was made\n",
+    };
     let mut text = format!(
-        "genuine: the signature matches everything below\n\
+        "{head}genuine: the signature matches everything below\n\
          number       {}\n\
          time         {}\n\
          type         {}\n\

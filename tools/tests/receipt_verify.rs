@@ -92,7 +92,8 @@ fn genuine_receipts_are_told_in_full() {
          \"kind\":\"sale\",\"total\":\"1160.00\",\"currency\":\"CDF\",\
          \"fiscal_authority_id\":\"demo.10ba682c8ad13513\",\"auth_code\":\"BC62-H9RV-VQPR-CRKE\",\
          \"hidden_hash\":\"b29530e2582dfa68d536c5520a4ae62dab305d7b69779bec0348c7e42769c39f\",\
-         \"entry_hash\":\"ad20d32aef15eef4d56a8e2900ac64e305bf29810794641250ed84a4a5166fdc\"}\n"
+         \"entry_hash\":\"ad20d32aef15eef4d56a8e2900ac64e305bf29810794641250ed84a4a5166fdc\",\
+         \"environment\":\"live\"}\n"
     );
     let text = verify(&online(), &keys, false);
     assert_eq!(text.status.code(), Some(0));

@@ -9,9 +9,11 @@ use fiscus_proto::client::ClusterClient;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::authorities::Authorities;
 use super::places::{Place, Places};
 use super::rates::Rates;
 use super::strangers::Strangers;
+use super::visitors::Visitors;
 use crate::config::GatewayConfig;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -28,6 +30,8 @@ struct Shared {
     cluster: ClusterClient,
     directory: Directory,
     rates: Rates,
+    visitors: Visitors,
+    authorities: Authorities,
     metrics: Metrics,
     places: Arc<Semaphore>,
     organisations: Arc<Places>,
@@ -42,11 +46,14 @@ impl App {
         let organisations = Places::new(config.limits.requests_per_organisation_max);
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
+        let visitors = Visitors::new(config.rates.public_per_minute);
         let shared = Shared {
             config,
             cluster,
             directory,
             rates,
+            visitors,
+            authorities: Authorities::default(),
             metrics: Metrics::default(),
             places,
             organisations,
@@ -88,6 +95,16 @@ impl App {
     #[must_use]
     pub fn rates(&self) -> &Rates {
         &self.shared.rates
+    }
+
+    /// How often addresses came without a key.
+    pub(in crate::access) fn visitors(&self) -> &Visitors {
+        &self.shared.visitors
+    }
+
+    /// The authorities' keys as they were last heard of.
+    pub(in crate::access) fn authorities(&self) -> &Authorities {
+        &self.shared.authorities
     }
 
     /// Figures of this process.

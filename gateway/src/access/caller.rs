@@ -18,6 +18,7 @@ use super::places::Place;
 use super::rates::{Counted, Told};
 use super::scopes::{Role, Scope};
 use super::strangers::Look;
+use super::visitors::visitor;
 use crate::directory::documents::{ApiKey, KeySecret, kind};
 use crate::directory::{OutletEntry, Versioned};
 use crate::http::list::AsOf;
@@ -94,7 +95,8 @@ fn count_failure(parts: &Parts, app: &App) -> Result<(), Problem> {
     let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
         return Ok(());
     };
-    let counted = app.rates().take(&Counted::Failures(peer.ip()), app.rates().failures_tier(), 1);
+    let address = visitor(peer.ip(), &parts.headers, &app.config().trusted_proxies);
+    let counted = app.rates().take(&Counted::Failures(address), app.rates().failures_tier(), 1);
     counted.map(|_| ()).map_err(|(_, wait)| {
         let detail =
             "this address has sent too many wrong keys; check the key and wait as Retry-After says";

@@ -2,34 +2,54 @@
 //!
 //! ```text
 //! Authorization ─► keys ─► Caller ─► may(scope) ─► Outlet, Merchant … of this caller ─► cluster
+//! no key ─► visitors ─► Public ─► published keys, and of an invoice what its paper says ─► cluster
 //! ```
 //!
 //! Invariant: what is not the caller's is answered exactly as what does not exist.
 
 mod actions;
 mod app;
+mod authorities;
 mod batch;
 mod caller;
+mod checkpoints;
+mod copies;
+mod exports;
 pub mod key_ring;
 pub mod keys;
 mod outlet;
 mod outlets;
 mod places;
+mod public;
+mod range;
 pub mod rates;
+mod receipt;
 mod registry;
+mod reports;
+mod ring;
 pub mod scopes;
 mod search;
 mod staff;
 mod strangers;
 mod tenants;
+mod visitors;
 
 pub use actions::{ActionPage, ActionQuery};
 pub use app::App;
+pub use authorities::Published;
 pub use caller::Caller;
 pub(crate) use caller::invoice_unknown;
+pub use checkpoints::SignedCheckpoint;
+pub use exports::Export;
+pub(crate) use exports::not_acknowledged;
 pub use outlet::Outlet;
 pub use outlets::{NewOutlet, OutletChange};
+pub use range::{Range, RangeAsked};
+pub use public::{LookUp, Public, PublishedKeys, SoldAt};
+pub use receipt::{Credited, Seal, SealedReceipt};
 pub use registry::{Made, Once};
+pub(crate) use reports::no_answer;
+pub use reports::{KeptContent, KeptReport, KeptText, NewReport};
 pub use scopes::{Role, Scope};
 pub use search::{Part, Search};
 pub use staff::{CashierChange, Terminal, TerminalChange};

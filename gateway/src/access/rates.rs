@@ -1,4 +1,4 @@
-//! How often keys, outlets and addresses may ask: a bucket each, refilled evenly.
+//! How often keys and outlets may ask: a bucket each, refilled evenly.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -53,8 +53,6 @@ pub enum Counted {
     Key(String),
     /// A key at one outlet.
     Outlet(String, String),
-    /// An address that nobody has vouched for.
-    Address(IpAddr),
     /// An address that sends keys which are none.
     Failures(IpAddr),
 }
@@ -63,7 +61,6 @@ impl Counted {
     /// Whoever has one address of a network of IPv6 has all of them.
     fn network(self) -> Self {
         match self {
-            Self::Address(address) => Self::Address(network(address)),
             Self::Failures(address) => Self::Failures(network(address)),
             known => known,
         }
@@ -113,12 +110,6 @@ impl Rates {
             "professional" => self.tiers.professional,
             _ => self.tiers.growth,
         }
-    }
-
-    /// What an address that nobody has vouched for may ask.
-    #[must_use]
-    pub fn public_tier(&self) -> Tier {
-        Tier { per_minute: self.tiers.public_per_minute, per_day: 0 }
     }
 
     /// How many wrong keys an address may send: many, for whole shops share one.
@@ -260,7 +251,7 @@ mod tests {
         let tier = Tier { per_minute: 2, per_day: 0 };
         for at in 0..2 * u32::try_from(BUCKETS_MAX).expect("few") {
             let address = IpAddr::from(at.to_be_bytes());
-            rates.take(&Counted::Address(address), tier, 1).expect("each has its own");
+            rates.take(&Counted::Failures(address), tier, 1).expect("each has its own");
         }
         assert!(rates.buckets.lock().expect("whole").full_at.len() <= BUCKETS_MAX);
         let network =

@@ -5,21 +5,32 @@
 
 pub mod actions;
 pub mod api_keys;
+mod audit;
 pub mod cashiers;
+mod checkpoints;
 mod docs;
 pub mod invoices;
+mod keys;
+mod labels;
 pub mod merchants;
+mod moments;
 pub mod organizations;
 pub mod outlets;
 mod payments;
+mod place_id;
+mod receipts;
 pub mod regions;
+mod reports;
 mod shifts;
 mod tax;
 pub mod terminals;
 mod time;
+mod tongue;
+pub mod verify;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -46,6 +57,11 @@ struct Document;
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(invoices::routes())
+        .merge(receipts::routes())
+        .merge(reports::routes())
+        .merge(audit::routes())
+        .merge(checkpoints::routes())
+        .merge(keys::routes())
         .merge(organizations::routes())
         .merge(regions::routes())
         .merge(merchants::routes())
@@ -57,6 +73,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(payments::routes())
         .merge(shifts::routes())
         .merge(tax::routes())
+        .merge(verify::routes())
         .merge(docs::routes())
 }
 
@@ -77,8 +94,13 @@ pub(crate) fn routes(app: App) -> Router {
         .with_state(app)
 }
 
-async fn no_such_route() -> Problem {
-    Problem::not_found("ROUTE_UNKNOWN", "there is nothing at this path; /docs lists what there is")
+async fn no_such_route(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let reads = method == Method::GET || method == Method::HEAD;
+    if reads && !uri.path().starts_with("/api/") && verify::is_for_a_person(&headers) {
+        return verify::no_such_page(&uri, &headers);
+    }
+    let detail = "there is nothing at this path; /docs lists what there is";
+    Problem::not_found("ROUTE_UNKNOWN", detail).into_response()
 }
 
 async fn no_such_method() -> Problem {

@@ -176,6 +176,14 @@ impl Tables {
         self.outlet(self.numbers.get(series)?)
     }
 
+    /// The fiscal part of the outlet whose fiscal numbers begin with `{prefix}-{code}`, whatever else is known of
+    /// it.
+    #[must_use]
+    pub fn fact_of_series(&self, series: &str) -> Option<&OutletFact> {
+        let fact = self.outlets.get(self.numbers.get(series)?)?;
+        Some(&fact.value)
+    }
+
     /// The manifest in force at a time.
     #[must_use]
     pub fn manifest_at(&self, time: UnixMs) -> Option<Arc<Manifest>> {

@@ -84,12 +84,12 @@ impl PartialSchema for Decimal {
     fn schema() -> RefOr<Schema> {
         let text = ObjectBuilder::new()
             .schema_type(Type::String)
-            .pattern(Some(r"^[0-9]{1,9}(\.[0-9]{1,2})?$"))
+            .pattern(Some(r"^-?[0-9]{1,13}(\.[0-9]{1,6})?$"))
             .examples(["1160.00"]);
         let number = ObjectBuilder::new()
             .schema_type(Type::Integer)
             .minimum(Some(0))
-            .maximum(Some(1_000_000_000));
+            .maximum(Some(10_000_000_000_000_isize));
         let either = AnyOfBuilder::new()
             .item(text)
             .item(number)

@@ -41,7 +41,7 @@ impl Language {
     }
 
     /// An amount and its currency.
-    pub(super) fn money(self, canonical: &str, currency: &str) -> String {
+    pub(crate) fn money(self, canonical: &str, currency: &str) -> String {
         format!("{}{NO_BREAK_SPACE}{currency}", self.figure(canonical))
     }
 
@@ -57,7 +57,7 @@ impl Language {
     }
 
     /// A moment to the second, in UTC and saying so.
-    pub(super) fn moment(self, time: UnixMs) -> String {
+    pub(crate) fn moment(self, time: UnixMs) -> String {
         let text = time.to_string();
         let (year, month, day, clock) = (&text[..4], &text[5..7], &text[8..10], &text[11..19]);
         match self {

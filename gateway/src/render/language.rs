@@ -1,5 +1,7 @@
 //! The languages of what is printed.
 
+use fiscus_ledger::invoice::InvoiceType;
+
 use super::words::{ENGLISH, FRENCH, Words};
 
 /// A language.
@@ -29,6 +31,13 @@ impl Language {
             Self::French => "fr",
             Self::English => "en",
         }
+    }
+
+    /// What an invoice is called.
+    #[must_use]
+    pub(crate) fn invoice_type(self, invoice_type: InvoiceType) -> &'static str {
+        let place = InvoiceType::ALL.iter().position(|known| *known == invoice_type);
+        self.words().invoice_types[place.expect("ALL lists every type")]
     }
 
     /// A label and what it is of, in one text.

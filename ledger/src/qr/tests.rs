@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::credential::{CoverError, CredentialTerms};
+use crate::facts::Environment;
 use crate::keys::{AuthorityKey, KeySet, KeyStatus};
 use crate::seal;
 
@@ -91,6 +92,7 @@ fn keys_with(change: impl FnOnce(&mut AuthorityKey)) -> KeySet {
         valid_from: time(SEALED_AT - 10_000),
         valid_until: Some(time(SEALED_AT + 10_000)),
         status: KeyStatus::Active,
+        environment: Environment::Live,
     };
     change(&mut key);
     KeySet::new([key]).unwrap()

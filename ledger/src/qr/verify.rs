@@ -7,6 +7,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::{QrFields, QrPayload};
 use crate::credential::{CoverError, Credential};
+use crate::facts::Environment;
 use crate::hash::Hash32;
 use crate::keys::{AuthorityKey, KeySet, KeyStatus, ListedKey, UnusableKey};
 use crate::seal::AuthCode;
@@ -22,6 +23,8 @@ pub struct Verified {
     pub authority_id: String,
     /// The credential's id, when a terminal sealed offline.
     pub credential_id: Option<String>,
+    /// Whether the sale is real.
+    pub environment: Environment,
 }
 
 /// Why a well-formed receipt is not proved genuine.
@@ -92,6 +95,7 @@ pub fn verify(payload: &QrPayload, keys: &KeySet) -> Result<Verified, VerifyErro
         auth_code: payload.auth_code(),
         authority_id: authority_id.clone(),
         credential_id: fields.credential.as_ref().map(|credential| credential.terms().id.clone()),
+        environment: authority.environment,
     })
 }
 

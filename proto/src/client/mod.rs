@@ -97,6 +97,12 @@ impl ClusterClient {
         }
     }
 
+    /// The groups that are known, that of the directory among them.
+    #[must_use]
+    pub fn groups(&self) -> Vec<u64> {
+        self.routes().groups()
+    }
+
     /// The groups that hold outlets, each with the region that it is led from when it can be.
     #[must_use]
     pub fn data_groups(&self) -> Vec<(u64, String)> {

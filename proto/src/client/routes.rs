@@ -121,6 +121,11 @@ impl Routes {
         }
     }
 
+    /// Every group that has been told of.
+    pub(super) fn groups(&self) -> Vec<u64> {
+        self.groups.keys().copied().collect()
+    }
+
     pub(super) fn answered(&mut self, node: u64) {
         self.last_good = Some(node);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use fiscus_ledger::facts::Environment;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
@@ -214,6 +215,10 @@ async fn published_keys(client: &ClusterClient) -> Result<String> {
             valid_from: UnixMs::new(known.valid_from_ms.unwrap_or(0)),
             valid_until: known.valid_until_ms.map(UnixMs::new),
             status: if retired { KeyStatus::Retired } else { KeyStatus::Active },
+            environment: match known.environment() {
+                proto::Environment::Sandbox => Environment::Sandbox,
+                _ => Environment::Live,
+            },
         })
     });
     Ok(KeySet::new(keys.collect::<Result<Vec<_>>>()?)?.to_json())

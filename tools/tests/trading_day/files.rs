@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fiscus_ledger::facts::Environment;
 use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
 use fiscus_ledger::reports::AuditChunk;
 
@@ -55,6 +56,7 @@ fn keys(day: &Day) -> Result<String> {
         valid_from,
         valid_until: None,
         status: KeyStatus::Active,
+        environment: Environment::Live,
     };
     Ok(KeySet::new([listed])?.to_json())
 }

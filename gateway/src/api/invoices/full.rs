@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::request::InvoiceRequest;
 use super::view::{SealedInvoice, Totals, invoice_bytes};
 use crate::access::Outlet;
 use crate::api::payments::view::PaymentState;
@@ -72,7 +71,7 @@ pub(crate) struct FullInvoice {
     #[serde(flatten)]
     pub(crate) sealed: SealedInvoice,
     /// The canonical invoice: the very bytes that are hashed.
-    #[schema(value_type = InvoiceRequest)]
+    #[schema(value_type = Object, example = json!({ "merchant_nif": "A1234567B", "outlet_id": "outlet-gombe", "invoice_type": "sale" }))]
     pub(crate) invoice: Box<RawValue>,
     /// The latest that is known of each payment that names it.
     pub(crate) payments: Vec<PaymentState>,

@@ -31,30 +31,20 @@ use crate::http::Decimal;
 )]
 pub(crate) struct InvoiceRequest {
     /// The merchant's tax number: the outlet's own.
-    #[schema(example = "A1234567B", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9]+$")]
+    #[schema(example = "A1234567B", min_length = 1, max_length = 64)]
     merchant_nif: String,
     /// The outlet, one of the caller's.
-    #[schema(
-        example = "outlet-gombe",
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9-]+$"
-    )]
+    #[schema(example = "outlet-gombe", min_length = 1, max_length = 64)]
     outlet_id: String,
     /// The terminal that sells.
-    #[schema(example = "till-1", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9-]+$")]
+    #[schema(example = "till-1", min_length = 1, max_length = 64)]
     pos_terminal_id: String,
     /// Who sells; may be empty or absent for programs.
-    #[schema(
-        required = false,
-        example = "cashier-7",
-        max_length = 64,
-        pattern = "^[A-Za-z0-9-]*$"
-    )]
+    #[schema(required = false, example = "cashier-7", max_length = 64)]
     cashier_id: String,
     invoice_type: InvoiceKind,
     /// When the client made it: recorded, never used for order. Now, when it is absent.
-    #[schema(required = false, example = "2026-11-28T10:15:30Z", format = DateTime, pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,3})?Z$")]
+    #[schema(required = false, example = "2026-11-28T10:15:30Z", format = DateTime)]
     timestamp: String,
     /// The invoice that a credit note credits; required for `credit_note` and `export_credit`, and for nothing else.
     #[schema(required = false, example = "KIN-GOMBE-42", min_length = 1, max_length = 64)]
@@ -117,12 +107,12 @@ pub(crate) struct ClientRequest {
     #[schema(
         required = false,
         max_length = 512,
-        pattern = "^[ -~]*$",
+        pattern = "^[ -~À-ÿ]*$",
         example = "Brasserie du Fleuve SARL"
     )]
     name: String,
     /// The tax number; required for `company` and `commercial_individual`.
-    #[schema(required = false, max_length = 64, pattern = "^[A-Za-z0-9]*$", example = "C7654321D")]
+    #[schema(required = false, max_length = 64, example = "C7654321D")]
     nif: String,
     classification: ClassificationRequest,
 }
@@ -146,13 +136,13 @@ pub(crate) enum ClassificationRequest {
 #[expect(dead_code, reason = "the ledger reads invoices itself; this only describes them")]
 pub(crate) struct ItemRequest {
     /// The article's code.
-    #[schema(required = false, max_length = 64, pattern = "^[A-Za-z0-9-]*$", example = "RIZ-25")]
+    #[schema(required = false, max_length = 64, example = "RIZ-25")]
     code: String,
     /// What it is.
     #[schema(
         min_length = 1,
         max_length = 512,
-        pattern = "^[ -~]+$",
+        pattern = "^[ -~À-ÿ]+$",
         example = "Riz, sac de 25 kg"
     )]
     description: String,
@@ -167,7 +157,7 @@ pub(crate) struct ItemRequest {
     #[schema(pattern = "^TG(0[1-9]|1[0-4])$", example = "TG02")]
     tax_group: String,
     /// The unit.
-    #[schema(required = false, max_length = 64, pattern = "^[A-Za-z0-9-]*$", example = "sac")]
+    #[schema(required = false, max_length = 64, example = "sac")]
     taxable_unit: String,
     /// What the tax group asks for, as `export_certificate`.
     #[schema(required = false, example = json!({ "export_certificate": "EXP-2026-114" }))]
@@ -225,12 +215,7 @@ pub(crate) struct PaymentRequest {
     #[schema(required = false, example = "CDF", pattern = "^[A-Z]{3}$")]
     currency: String,
     /// The instrument's reference.
-    #[schema(
-        required = false,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9.-]*$",
-        example = "MP261128.0815.C77"
-    )]
+    #[schema(required = false, max_length = 64, example = "MP261128.0815.C77")]
     instrument_id: String,
     /// Who runs the wallet; only with `mobile_money`.
     #[schema(required = false)]

@@ -14,15 +14,10 @@ use crate::http::{Body, Decimal, PathOf, Problem, Problems};
 #[serde(deny_unknown_fields)]
 pub(super) struct PaymentOfInvoice {
     /// Who runs the wallet, or the method.
-    #[schema(example = "mpesa", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(example = "mpesa", min_length = 1, max_length = 64)]
     provider: String,
     /// The provider's own reference: with the provider it names the payment.
-    #[schema(
-        example = "MP261128.0815.C77",
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9.-]+$"
-    )]
+    #[schema(example = "MP261128.0815.C77", min_length = 1, max_length = 64)]
     reference: String,
     status: Status,
     amount: Decimal,

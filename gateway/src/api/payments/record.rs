@@ -13,6 +13,7 @@ use crate::http::{Body, Decimal, Problem, Problems};
 /// What a provider says of a payment, with or without its invoice.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PaymentNotice)]
 pub(super) struct Payment {
     /// The outlet; may be absent where `fiscal_number` tells it.
     #[serde(default)]
@@ -23,15 +24,10 @@ pub(super) struct Payment {
     #[schema(example = "KIN-GOMBE-42")]
     fiscal_number: Option<String>,
     /// Who runs the wallet, or the method.
-    #[schema(example = "mpesa", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(example = "mpesa", min_length = 1, max_length = 64)]
     provider: String,
     /// The provider's own reference: with the provider it names the payment.
-    #[schema(
-        example = "MP261128.0815.C77",
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9.-]+$"
-    )]
+    #[schema(example = "MP261128.0815.C77", min_length = 1, max_length = 64)]
     reference: String,
     status: Status,
     amount: Decimal,

@@ -24,6 +24,9 @@ impl Share {
     ///
     /// Each small part moves the sum of the roundings by less than a unit, so the sum passes by no unit.
     pub(super) fn split(self, total: i128, wanted: i128, parts_max: usize) -> Option<Vec<i128>> {
+        if self.of(total) == wanted {
+            return Some(vec![total]);
+        }
         let (mut rest, mut left) = (total, wanted);
         let mut parts = Vec::new();
         let more = wanted > self.of(total);
@@ -86,6 +89,7 @@ mod tests {
         assert_eq!(exempt.split(100, 0, 10), Some(vec![100]));
         assert_eq!(exempt.split(100, 1, 10), None, "no part of nothing is something");
         assert_eq!(STANDARD.split(1, 1, 10), None);
+        assert_eq!(STANDARD.split(1, 0, 10), Some(vec![1]));
         assert_eq!(STANDARD.split(12_345, 0, 10), None, "that would take too many parts");
     }
 }

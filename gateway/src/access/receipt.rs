@@ -1,0 +1,120 @@
+//! Of a sealed invoice, what its paper says, and how much of it was taken back since. No line and no buyer.
+
+use fiscus_ledger::hash::{Hash32, from_hex};
+use fiscus_ledger::invoice::InvoiceType;
+use fiscus_ledger::money::Amount;
+use fiscus_ledger::record::{Record, RecordKind};
+use fiscus_ledger::seal::AuthCode;
+use fiscus_ledger::state::rows::SealedInvoice;
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::ledger::JournalRecord;
+use serde::Deserialize;
+
+use super::public::SoldAt;
+use crate::http::Problem;
+
+/// What the paper of a sealed invoice says, as the ledger has it.
+#[derive(Debug, Clone)]
+pub struct SealedReceipt {
+    /// The number.
+    pub fiscal_number: String,
+    /// What it is.
+    pub invoice_type: InvoiceType,
+    /// The time on the paper: a terminal's own when it sealed offline.
+    pub timestamp: UnixMs,
+    /// With tax.
+    pub total: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// Who signed the ledger's record.
+    pub authority_id: String,
+    /// The ledger's own seal.
+    pub seal: Seal,
+    /// The terminal's, when it sealed offline: the one on its paper.
+    pub offline: Option<Seal>,
+    /// Where it was sold.
+    pub place: SoldAt,
+}
+
+/// What identifies a seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// What was signed.
+    pub entry_hash: Hash32,
+    /// The code of the signature.
+    pub auth_code: AuthCode,
+}
+
+/// How much of an invoice was taken back by credit notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credited {
+    /// Nothing.
+    None,
+    /// Some of it.
+    Partly,
+    /// All of it.
+    Fully,
+}
+
+/// What is read of an offline record's payload.
+#[derive(Debug, Deserialize)]
+struct Inner {
+    timestamp: String,
+    entry_hash: String,
+    signature: String,
+}
+
+impl SealedReceipt {
+    pub(super) fn of(place: SoldAt, sealed: &JournalRecord) -> Result<Self, Problem> {
+        let wrong = |what: &str| Problem::internal(&format!("a record: {what}"));
+        let record = Record::decode(&sealed.record).map_err(|error| wrong(&error.to_string()))?;
+        let signature: &[u8; 64] =
+            (&*sealed.signature).try_into().map_err(|_| wrong("its signature"))?;
+        let invoice_type = record.kind.invoice_type().ok_or_else(|| wrong("no invoice"))?;
+        let mut timestamp = record.timestamp;
+        let mut offline = None;
+        if matches!(record.kind, RecordKind::Offline(_)) {
+            let inner: Inner = serde_json::from_slice(record.payload)
+                .map_err(|error| wrong(&format!("its offline seal: {error}")))?;
+            timestamp = UnixMs::parse_canonical(&inner.timestamp).unwrap_or(timestamp);
+            let bytes = from_hex(&inner.signature).zip(from_hex(&inner.entry_hash));
+            let (signature, entry_hash) = bytes.ok_or_else(|| wrong("its offline seal"))?;
+            offline = Some(Seal { entry_hash, auth_code: AuthCode::of_signature(&signature) });
+        }
+        Ok(Self {
+            fiscal_number: record.fiscal_number.to_owned(),
+            invoice_type,
+            timestamp,
+            total: record.total.to_owned(),
+            currency: record.currency.to_owned(),
+            authority_id: record.authority_id.to_owned(),
+            seal: Seal {
+                entry_hash: record.entry_hash,
+                auth_code: AuthCode::of_signature(signature),
+            },
+            offline,
+            place,
+        })
+    }
+
+    /// The seal on the paper.
+    #[must_use]
+    pub fn printed(&self) -> &Seal {
+        self.offline.as_ref().unwrap_or(&self.seal)
+    }
+}
+
+impl Credited {
+    /// What an invoice's row says.
+    pub(super) fn of(row: &SealedInvoice) -> Self {
+        let groups = &row.groups;
+        let zero = Amount::ZERO;
+        if groups.iter().all(|group| group.credited_base == zero && group.credited_tax == zero) {
+            return Self::None;
+        }
+        let whole = groups
+            .iter()
+            .all(|group| group.credited_base == group.base && group.credited_tax == group.tax);
+        if whole { Self::Fully } else { Self::Partly }
+    }
+}
