@@ -5,19 +5,27 @@
 
 pub mod actions;
 pub mod api_keys;
+mod audit;
 pub mod cashiers;
+mod checkpoints;
 mod docs;
 pub mod invoices;
 mod keys;
+mod labels;
 pub mod merchants;
+mod moments;
 pub mod organizations;
 pub mod outlets;
 mod payments;
+mod place_id;
+mod receipts;
 pub mod regions;
+mod reports;
 mod shifts;
 mod tax;
 pub mod terminals;
 mod time;
+mod tongue;
 pub mod verify;
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -49,6 +57,10 @@ struct Document;
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(invoices::routes())
+        .merge(receipts::routes())
+        .merge(reports::routes())
+        .merge(audit::routes())
+        .merge(checkpoints::routes())
         .merge(keys::routes())
         .merge(organizations::routes())
         .merge(regions::routes())

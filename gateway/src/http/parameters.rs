@@ -28,8 +28,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 /// What is wrong, with the parameter's name where serde tells it.
 fn wrong(told: &str) -> Problem {
     let detail = told.trim_start_matches("Failed to deserialize query string: ").to_owned();
-    let (code, name) = match detail.strip_prefix("unknown field `") {
-        Some(rest) => ("PARAMETER_UNKNOWN", rest.split('`').next().unwrap_or("").to_owned()),
+    // The name of the field may stand before it.
+    let (code, name) = match detail.split_once("unknown field `") {
+        Some((_, rest)) => ("PARAMETER_UNKNOWN", rest.split('`').next().unwrap_or("").to_owned()),
         None => ("PARAMETER_INVALID", detail.split(':').next().unwrap_or("").to_owned()),
     };
     Problem::at(StatusCode::BAD_REQUEST, code, name, detail)

@@ -24,6 +24,10 @@ pub struct ArticleRange<'a> {
     pub from: (u64, Hash32),
     /// The last record and its hash.
     pub to: (u64, Hash32),
+    /// The numbers of the first and the last invoice between them, when there are any.
+    pub numbers: Option<(&'a str, &'a str)>,
+    /// The versions of the manifests that were in force between them.
+    pub manifests: &'a [&'a str],
 }
 
 /// An A report in the making: the digest of what was written of it. It grows with nothing.
@@ -48,7 +52,10 @@ impl ArticleReport {
             .bytes("opening_hash", &range.from.1)
             .count("to_position", range.to.0)
             .bytes("closing_hash", &range.to.1)
+            .optional("first_fiscal_number", range.numbers.map(|(first, _)| first))
+            .optional("last_fiscal_number", range.numbers.map(|(_, last)| last))
             .text("generated_at", &range.generated_at.to_string())
+            .texts("tax_manifest_versions", range.manifests.iter().copied())
             .finish();
         let mut report = Self { hasher: blake3::Hasher::new(), lines: 0 };
         report.hash(TAG);

@@ -42,6 +42,8 @@ const BLOCKS_MAX: usize = 256;
 const PARTS_MAX: usize = 256;
 /// Records of a report that are read at once, and their bytes, though one is read whatever its length.
 const PAGE: usize = 64;
+/// Records that are looked at for the first and for the last invoice of a report.
+const EDGE_RECORDS_MAX: u64 = 16_384;
 const PAGE_BYTES: usize = 4 << 20;
 
 type Sender = mpsc::Sender<Result<wire::ReportPart, Status>>;
@@ -217,28 +219,75 @@ fn begin(reading: &Reading, request: &wire::AReportRequest) -> Result<(Writing, 
         let what = format!("the outlet's records are 1 to {last}, not {from} to {to}");
         return Err(Status::out_of_range(what));
     }
-    let hashes = |position| -> Result<(Hash32, Hash32), Status> {
-        let leaf = reading.leaf_of_position(&request.outlet_id, position);
-        let leaf = leaf.map_err(|error| failed(&error))?;
+    let first = Edge::at(reading, &request.outlet_id, from)?;
+    let end = Edge::at(reading, &request.outlet_id, to)?;
+    let numbers = numbers(reading, &request.outlet_id, from, to)?;
+    let manifests = in_force(&group, first.time, end.time);
+    let range = ArticleRange {
+        outlet: &outlet,
+        authority_id: &authority_id,
+        generated_at: UnixMs::new(reading.as_of().time_ms),
+        from: (from, first.prev_hash),
+        to: (to, end.entry_hash),
+        numbers: numbers.as_ref().map(|(first, last)| (first.as_str(), last.as_str())),
+        manifests: &manifests,
+    };
+    let (report, header) = ArticleReport::begin(&range);
+    let manifests = group.manifests.into_iter().map(|known| known.manifest).collect();
+    let outlet_id = request.outlet_id.clone();
+    Ok((Writing { outlet_id, authority_id, manifests, next: from, to, report }, header))
+}
+
+/// A record at an end of a report.
+struct Edge {
+    prev_hash: Hash32,
+    entry_hash: Hash32,
+    time: UnixMs,
+    /// Empty when it is no invoice.
+    number: String,
+}
+
+impl Edge {
+    fn at(reading: &Reading, outlet_id: &str, position: u64) -> Result<Self, Status> {
+        let leaf = reading.leaf_of_position(outlet_id, position).map_err(|error| failed(&error))?;
         let found = leaf.map(|leaf| reading.record(leaf)).transpose();
         let found = found.map_err(|error| failed(&error))?.flatten();
         let record = found.as_ref().and_then(|found| Record::decode(&found.record).ok());
         let record = record.ok_or_else(|| {
             Status::data_loss(format!("record {position} of the outlet is missing"))
         })?;
-        Ok((record.prev_hash, record.entry_hash))
-    };
-    let range = ArticleRange {
-        outlet: &outlet,
-        authority_id: &authority_id,
-        generated_at: UnixMs::new(reading.as_of().time_ms),
-        from: (from, hashes(from)?.0),
-        to: (to, hashes(to)?.1),
-    };
-    let (report, header) = ArticleReport::begin(&range);
-    let manifests = group.manifests.into_iter().map(|known| known.manifest).collect();
-    let outlet_id = request.outlet_id.clone();
-    Ok((Writing { outlet_id, authority_id, manifests, next: from, to, report }, header))
+        Ok(Self {
+            prev_hash: record.prev_hash,
+            entry_hash: record.entry_hash,
+            time: record.timestamp,
+            number: record.fiscal_number.to_owned(),
+        })
+    }
+}
+
+/// The numbers of the first and the last invoice between two positions; nothing when there is none near the ends.
+fn numbers(
+    reading: &Reading,
+    outlet_id: &str,
+    from: u64,
+    to: u64,
+) -> Result<Option<(String, String)>, Status> {
+    let number = |position| Edge::at(reading, outlet_id, position).map(|edge| edge.number);
+    let numbered = |found: &Result<String, Status>| found.as_ref().map_or(true, |n| !n.is_empty());
+    let near = to.min(from.saturating_add(EDGE_RECORDS_MAX));
+    let first = (from..=near).map(number).find(numbered).transpose()?;
+    let near = from.max(to.saturating_sub(EDGE_RECORDS_MAX));
+    let last = (near..=to).rev().map(number).find(numbered).transpose()?;
+    Ok(first.zip(last))
+}
+
+/// The versions of the manifests that were in force at some time between two.
+fn in_force(group: &Group, from: UnixMs, to: UnixMs) -> Vec<&str> {
+    let before = group.manifest_at(from).map(Manifest::version);
+    let since = group.manifests.iter().map(|known| &known.manifest);
+    let since = since
+        .filter(|manifest| (from.get() + 1..=to.get()).contains(&manifest.effective_from().get()));
+    before.into_iter().chain(since.map(Manifest::version)).collect()
 }
 
 /// Sends a report part by part; nothing of the group is held while the caller is waited for.

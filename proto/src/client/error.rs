@@ -116,6 +116,12 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Whether what was asked for is not there, on no node.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Rejected { status: tonic::Code::NotFound, .. })
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

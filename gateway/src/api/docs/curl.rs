@@ -29,7 +29,7 @@ pub(super) fn curl(path: &str, method: &str, operation: &Value, document: &Value
                 headers.push("-H \"Idempotency-Key: $(uuidgen)\"".to_owned());
             }
             (Some("header"), true) => {
-                headers.push(format!("-H {}", quoted(&format!("{name}: {value}"))))
+                headers.push(format!("-H {}", quoted(&format!("{name}: {value}"))));
             }
             _ => {}
         }

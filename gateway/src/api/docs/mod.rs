@@ -32,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::App;
+use crate::http::policy::page_policy;
 use crate::http::problem::ProblemBody;
 use crate::http::{Problem, Problems};
 
@@ -95,9 +96,7 @@ impl Resource {
         headers.insert(header::ETAG, self.tag.clone());
         headers.insert(header::CACHE_CONTROL, CACHE);
         if self.kind.starts_with("text/html") {
-            let policy =
-                HeaderValue::from_str(&page::policy()).expect("a policy is a header's value");
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            headers.insert(header::CONTENT_SECURITY_POLICY, page_policy(page::STYLE));
             headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
         response

@@ -1,10 +1,7 @@
 //! The frame of a page: a head without anything to load, one style, no scripts.
 
-use fiscus_ledger::base64::encode_standard;
-use ring::digest::{SHA256, digest};
-
 /// The style of all pages here.
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Text as it stands in HTML, within an attribute too.
 #[must_use]
@@ -32,14 +29,5 @@ pub(super) fn page(title: &str, body: &str) -> String {
          <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <a class=\"skip\" href=\"#main\">Skip to the content</a>\n{body}\n</body>\n</html>\n",
         escape(title)
-    )
-}
-
-/// What a browser may do with a page: show it in its one style, and nothing else.
-#[must_use]
-pub(super) fn policy() -> String {
-    let hash = encode_standard(digest(&SHA256, STYLE.as_bytes()).as_ref());
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }

@@ -13,6 +13,7 @@ use crate::http::{Body, Decimal, Problem, Problems};
 /// What a provider says of a payment, with or without its invoice.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PaymentNotice)]
 pub(super) struct Payment {
     /// The outlet; may be absent where `fiscal_number` tells it.
     #[serde(default)]

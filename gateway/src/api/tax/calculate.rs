@@ -56,7 +56,7 @@ pub(super) struct LineAmounts {
     post,
     path = "/api/v1/tax/calculate",
     tag = "tax",
-    security(("api_key" = ["invoices:seal"])),
+    security(("api_key" = ["invoices:seal"]), ("api_key" = ["invoices:read"])),
     request_body(content_type = "application/json", content = InvoiceRequest, description = "The invoice, as it would be sealed"),
     responses((status = 200, description = "What it comes to", body = Calculation), Problems),
     extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "IDENTITY_MISMATCH", "TOTALS_MISMATCH", "TAX_GROUPS_MISMATCH", "MANIFEST_STALE", "LIMIT_EXCEEDED", "ITEMS_EMPTY", "REFERENCE_MISSING", "GROUP_NOT_ALLOWED", "EXPORT_GROUP", "EXEMPT_MIXED", "EMBASSY_NOT_EXEMPT", "FX_REQUIRED"])))

@@ -88,7 +88,7 @@ pub(super) struct Suggestion {
     post,
     path = "/api/v1/tax/classify",
     tag = "tax",
-    security(("api_key" = ["invoices:seal"])),
+    security(("api_key" = ["invoices:seal"]), ("api_key" = ["invoices:read"])),
     request_body(content_type = "application/json", content = ClassifyRequest),
     responses((status = 200, description = "A suggestion", body = SuggestedGroup), Problems),
     extensions(("x-codes" = json!(["LIMIT_EXCEEDED", "NO_MANIFEST"])))

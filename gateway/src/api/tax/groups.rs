@@ -62,7 +62,7 @@ pub(super) struct TaxGroup {
     get,
     path = "/api/v1/tax-groups",
     tag = "tax",
-    security(("api_key" = ["registry:read"])),
+    security(("api_key" = ["registry:read"]), ("api_key" = ["invoices:seal"])),
     params(Wanted),
     responses((status = 200, description = "The table", body = TaxTable), Problems),
     extensions(("x-codes" = json!(["NO_MANIFEST", "MANIFEST_UNKNOWN"])))

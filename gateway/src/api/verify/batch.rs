@@ -25,6 +25,7 @@ const AT_ONCE: usize = 16;
 /// Receipts to verify.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = VerifyBatch)]
 pub struct Batch {
     /// 1 to 100 with a key, 1 to 10 without.
     #[schema(min_items = 1, max_items = 100)]
@@ -34,6 +35,7 @@ pub struct Batch {
 /// One receipt: its QR code's text, or its number with its code.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = VerifyItem)]
 pub enum BatchItem {
     /// By the text of the QR code.
     Qr(BatchQr),
@@ -44,6 +46,7 @@ pub enum BatchItem {
 /// A receipt by its QR code.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = VerifyItemQr)]
 pub struct BatchQr {
     /// The whole text.
     qr: String,
@@ -52,6 +55,7 @@ pub struct BatchQr {
 /// A receipt by its number and code.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = VerifyItemNumber)]
 pub struct BatchNumber {
     /// The number on the paper.
     #[schema(example = "KIN-GOMBE-1")]
@@ -63,6 +67,7 @@ pub struct BatchNumber {
 
 /// The answers.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = VerifyBatchAnswer)]
 pub struct BatchAnswer {
     /// One for each item, in its place.
     data: Vec<ItemAnswer>,
@@ -71,6 +76,7 @@ pub struct BatchAnswer {
 /// One answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = VerifyItemAnswer)]
 pub enum ItemAnswer {
     /// As for a single receipt.
     Checked(Verification),

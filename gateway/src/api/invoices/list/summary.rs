@@ -26,6 +26,7 @@ pub(in crate::api::invoices) struct Client {
 
 /// How an invoice was paid.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = InvoicePayment)]
 pub(in crate::api::invoices) struct Payment {
     /// `cash`, `mobile_money`, `card`, `bank_transfer`, `credit`, `voucher`, `other`.
     #[schema(example = "cash")]
