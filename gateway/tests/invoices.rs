@@ -261,3 +261,36 @@ async fn filters_find_what_they_say() {
     let limited = world.get(INVOICES).by("cashier").send().await.expect(200).json();
     assert_eq!(limited["data"].as_array().expect("data").len(), 3, "the cashier's outlet only");
 }
+
+/// Seals new sales until one is refused; how.
+async fn refused_at_last(world: &World, outlet: &str) -> Answer {
+    let waiting = async {
+        for attempt in 0.. {
+            let answer = seal(world, &format!("try-{attempt}"), &sale(outlet, 1)).await;
+            if answer.status != 201 {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        unreachable!("there are enough numbers")
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("it is stopped")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stopped_seals_nothing_new_and_answers_what_it_sealed() {
+    let world = World::start().await;
+    let before = seal(&world, "before", &sale("outlet-gombe", 1)).await.expect(201);
+    let path = "/api/v1/terminals/outlet-gombe/till-1";
+    let block = world.call("PATCH", path).by("manager").json(&json!({ "blocked": true }));
+    block.send().await.expect(200);
+    assert_eq!(
+        refused_at_last(&world, "outlet-gombe").await.expect(409).code(),
+        "TERMINAL_BLOCKED"
+    );
+    let again = seal(&world, "before", &sale("outlet-gombe", 1)).await.expect(200);
+    assert_eq!(again.body, before.body);
+    let path = "/api/v1/outlets/outlet-goma/suspend";
+    world.post(path).by("owner").idempotent("suspend").send().await.expect(200);
+    assert_eq!(refused_at_last(&world, "outlet-goma").await.expect(409).code(), "OUTLET_INACTIVE");
+}

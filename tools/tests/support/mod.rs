@@ -18,6 +18,8 @@ use fiscus_ledger::json::Value;
 use fiscus_proto::client::{ClientConfig, ClusterClient};
 use fiscus_proto::tls::{TlsFiles, TlsMaterial};
 
+const LEADER_WAIT: Duration = Duration::from_secs(60);
+
 pub fn fiscus() -> Command {
     Command::new(env!("CARGO_BIN_EXE_fiscus"))
 }
@@ -202,6 +204,17 @@ pub fn leader(dir: &Path, group: u64) -> Option<u64> {
         Some(Value::Number(id)) => id.parse().ok(),
         _ => None,
     }
+}
+
+/// The leader of a group, as soon as there is one: a busy machine may hold an election at any moment.
+pub async fn leader_of(dir: &Path, group: u64) -> u64 {
+    let mut found = None;
+    until("a group has a leader", LEADER_WAIT, || {
+        found = leader(dir, group);
+        found.is_some()
+    })
+    .await;
+    found.expect("it was waited for")
 }
 
 /// What a node says of itself.
