@@ -38,7 +38,7 @@ def run(demo):
         "--request-timeout", "30", "--workers", "2",
         # What cannot be sent through the client as it was generated is no finding.
         "--suppress-health-check", "all", "--warnings", "off",
-        "--generation-database", "none", "--continue-on-failure", "--no-color",
+        "--continue-on-failure", "--no-color",
     ]  # fmt: skip
     # Its limit bounds the search, not the shrinking of what it found.
     done = subprocess.run(command, capture_output=True, text=True, timeout=int(SECONDS) * 4 + 60)

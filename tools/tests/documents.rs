@@ -46,6 +46,7 @@ fn the_tour_works_and_shows_what_it_promises() {
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("exit code 1"), "{shown}");
     let read = |name: &str| fs::read_to_string(demo.dir.join(name)).unwrap();
+    assert!(read("receipt.html").contains("KIN-GOMBE-"), "the receipt names its number");
     assert!(read("sealed.json").contains("\"fiscal_number\""), "{}", read("sealed.json"));
     for line in blocks(first, "text").lines().chain(blocks(second, "text").lines()) {
         assert!(shown.contains(line), "the README shows, but the tour does not print: {line}");
