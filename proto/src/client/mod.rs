@@ -72,6 +72,19 @@ struct Shared {
 impl ClusterClient {
     /// Learns the topology from the first seed that tells it. Must be called in a Tokio runtime.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let client = Self::new(config)?;
+        let limits = &client.shared.config.limits;
+        let seeds = u32::try_from(client.shared.config.seeds.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + limits.attempt_timeout.saturating_mul(seeds);
+        match client.refresh(0, deadline).await {
+            Ok(()) => Ok(client),
+            Err(detail) => Err(ClientError::Unreachable { detail }),
+        }
+    }
+
+    /// A client that asks nobody yet: the first request learns the topology, and so does a later one
+    /// when no node answers now. Must be called in a Tokio runtime.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
         if config.seeds.is_empty() {
             return Err(ClientError::NoSeeds);
         }
@@ -80,8 +93,6 @@ impl ClusterClient {
             let channel = config.channel(seed, None)?;
             links.insert((seed.clone(), None), Arc::new(Link::new(channel, config.limits)));
         }
-        let seeds = u32::try_from(config.seeds.len()).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + config.limits.attempt_timeout.saturating_mul(seeds);
         let next_seed = AtomicU64::new(config.jitter_seed.unwrap_or_else(retry::process_seed));
         let shared = Shared {
             config,
@@ -90,11 +101,7 @@ impl ClusterClient {
             refreshing: tokio::sync::Mutex::default(),
             next_seed,
         };
-        let client = Self { shared: Arc::new(shared) };
-        match client.refresh(0, deadline).await {
-            Ok(()) => Ok(client),
-            Err(detail) => Err(ClientError::Unreachable { detail }),
-        }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The groups that are known, that of the directory among them.

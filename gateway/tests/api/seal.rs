@@ -1,12 +1,10 @@
 //! Sealing through the gateway: once for each key, whoever asks again.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::json;
-use support::{World, sale};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sale_is_sealed_once() {
+async fn a_sale_is_sealed_once_and_read_by_its_number() {
     let world = World::start().await;
     let seal = |key: &str, price: u32| {
         let call = world.post("/api/v1/invoices").by("cashier").idempotent(key);
@@ -25,6 +23,15 @@ async fn a_sale_is_sealed_once() {
     assert_eq!(other.code(), "IDEMPOTENCY_CONFLICT");
     let second = seal("sale-2", 2_000).await.expect(201).json();
     assert_eq!(second["sequence"], json!(sealed["sequence"].as_u64().expect("a number") + 1));
+
+    let path = format!("/api/v1/invoices/{number}");
+    let read = world.get(&path).by("auditor").send().await.expect(200);
+    let read = read.json();
+    for (name, value) in sealed.as_object().expect("an object") {
+        assert_eq!(read[name], *value, "{name} is what it was when it was sealed");
+    }
+    let foreign = world.get(&path).by("other").send().await.expect(404);
+    assert_eq!(foreign.code(), "INVOICE_UNKNOWN");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,18 @@
 //! Invoices: sealed once whatever changes in between, read whole, listed page by page.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::http::Answer;
+use crate::support::{LIMIT, Setup, World, sale};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_proto::client::Answer as ClusterAnswer;
 use fiscus_proto::command::{Command, PublishManifest, command};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{LIMIT, Setup, World, sale};
 
 const INVOICES: &str = "/api/v1/invoices";
 
 async fn seal(world: &World, key: &str, invoice: &Value) -> Answer {
-    let by = if support::seed::of_lualaba(invoice["outlet_id"].as_str().unwrap_or("")) {
+    let by = if crate::support::seed::of_lualaba(invoice["outlet_id"].as_str().unwrap_or("")) {
         "other"
     } else {
         "owner"
@@ -260,4 +258,37 @@ async fn filters_find_what_they_say() {
     }
     let limited = world.get(INVOICES).by("cashier").send().await.expect(200).json();
     assert_eq!(limited["data"].as_array().expect("data").len(), 3, "the cashier's outlet only");
+}
+
+/// Seals new sales until one is refused; how.
+async fn refused_at_last(world: &World, outlet: &str) -> Answer {
+    let waiting = async {
+        for attempt in 0.. {
+            let answer = seal(world, &format!("try-{attempt}"), &sale(outlet, 1)).await;
+            if answer.status != 201 {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        unreachable!("there are enough numbers")
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("it is stopped")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stopped_seals_nothing_new_and_answers_what_it_sealed() {
+    let world = World::start().await;
+    let before = seal(&world, "before", &sale("outlet-gombe", 1)).await.expect(201);
+    let path = "/api/v1/terminals/outlet-gombe/till-1";
+    let block = world.call("PATCH", path).by("manager").json(&json!({ "blocked": true }));
+    block.send().await.expect(200);
+    assert_eq!(
+        refused_at_last(&world, "outlet-gombe").await.expect(409).code(),
+        "TERMINAL_BLOCKED"
+    );
+    let again = seal(&world, "before", &sale("outlet-gombe", 1)).await.expect(200);
+    assert_eq!(again.body, before.body);
+    let path = "/api/v1/outlets/outlet-goma/suspend";
+    world.post(path).by("owner").idempotent("suspend").send().await.expect(200);
+    assert_eq!(refused_at_last(&world, "outlet-goma").await.expect(409).code(), "OUTLET_INACTIVE");
 }

@@ -1,16 +1,14 @@
 //! Tenants are apart: every route of the description is walked with another tenant's ids in path, query and body,
 //! and answers as if they did not exist. A new route is walked as soon as it is described.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::support::http::Answer;
+use crate::support::{World, sale};
 use fiscus_gateway::access::{Role, Scope};
 use fiscus_gateway::api::openapi_json;
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{World, sale};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
