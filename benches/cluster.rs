@@ -4,26 +4,32 @@
 //! cargo bench -p fiscus-tools --bench cluster -- failover 15
 //! cargo bench -p fiscus-tools --bench cluster -- fill 1000000
 //! cargo bench -p fiscus-tools --bench cluster -- join 1000000
+//! cargo bench -p fiscus-tools --bench cluster -- join-to DIR
 //! ```
+//!
+//! `join` leaves its directory behind, for `join-to`.
 
 #[path = "../tools/tests/support/mod.rs"]
 mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fiscus_ledger::json::Value;
 use fiscus_proto::client::ClusterClient;
 use support::load::{Load, sell};
 use support::operator::{ExtraNode, until};
-use support::{Demo, fresh, number, signal};
+use support::{Demo, fresh, leader_of, number, signal};
 
 /// Terminals that sell while the cluster is measured.
 const TERMINALS: usize = 16;
 /// Terminals that fill it.
 const FILLERS: usize = 256;
 const PAUSE: Duration = Duration::from_millis(2);
+/// A busy machine takes its time to hash a million records.
+const JOIN_WAIT: Duration = Duration::from_secs(900);
 /// Between two kills everything comes back and settles.
 const SETTLE_SALES: u64 = 500;
 
@@ -36,7 +42,11 @@ fn main() {
         None | Some("failover") => runtime.block_on(failover(count(15))),
         Some("fill") => runtime.block_on(fill(count(100_000))),
         Some("join") => runtime.block_on(join(count(100_000))),
-        Some(other) => panic!("{other}: failover COUNT, fill COUNT or join COUNT"),
+        Some("join-to") => {
+            let dir = arguments.get(1).expect("a demonstration's directory");
+            runtime.block_on(join_to(Demo::start(Path::new(dir))));
+        }
+        Some(other) => panic!("{other}: failover COUNT, fill COUNT, join COUNT or join-to DIR"),
     }
 }
 
@@ -70,7 +80,7 @@ async fn failover(kills: u64) {
     for _ in 0..kills {
         load.wait_for(SETTLE_SALES).await;
         all_run(&demo).await;
-        let leader = demo.leader(1).expect("there is a leader");
+        let leader = leader_of(&demo.dir, 1).await;
         demo.kill(leader);
         let killed = Instant::now();
         // Answers that were on their way when it died are not the new leader's.
@@ -139,26 +149,37 @@ async fn fill(records: u64) {
     spread("restart to ready", restarts);
 }
 
-/// Fills the cluster, then takes in an empty node while points of sale go on selling.
+/// Fills the cluster, then takes in an empty node.
 async fn join(records: u64) {
     let demo = Demo::start(&fresh("bench-join"));
     let client = demo.client().await;
     let taken = seal_many(&client, records).await;
     println!("{records} records in {taken:?}");
-    let before = Load::paced(&client, TERMINALS, "before", PAUSE * 50);
+    join_to(demo).await;
+}
+
+/// Takes in an empty node while points of sale go on selling, and lets it go again.
+async fn join_to(demo: Demo) {
+    let client = demo.client().await;
+    let run = std::process::id();
+    let before = Load::paced(&client, TERMINALS, &format!("before-{run}"), PAUSE * 50);
     tokio::time::sleep(Duration::from_secs(10)).await;
     spread("a sale before", lasted(before).await);
-    let load = Load::paced(&client, TERMINALS, "join", PAUSE * 50);
-    let fourth = ExtraNode::start(&demo, 4).await;
+    let load = Load::paced(&client, TERMINALS, &format!("join-{run}"), PAUSE * 50);
+    let id = (1..).find(|id| !demo.path(&format!("n{id}")).exists()).expect("a free id");
+    let empty = ExtraNode::start(&demo, id).await;
     let begun = Instant::now();
-    demo.ok(&format!("nodes add {} --yes", fourth.address)).await;
+    let add = format!("nodes add {} --yes", empty.address);
+    demo.ok_within(JOIN_WAIT, &add).await;
     println!("the node is a voter after {:?}", begun.elapsed());
-    let leader = demo.leader(1).expect("there is a leader");
+    let leader = leader_of(&demo.dir, 1).await;
     let target = demo.replica(leader, 1).await.committed;
-    until("it has caught up", async || demo.replica(4, 1).await.applied >= target).await;
+    until("it has caught up", async || demo.replica(id, 1).await.applied >= target).await;
     println!("it has all that there was then after {:?}", begun.elapsed());
     spread("a sale meanwhile", lasted(load).await);
-    fourth.stop().await;
+    println!("the group has {} leaves", demo.replica(leader, 1).await.leaves);
+    demo.ok_within(JOIN_WAIT, &format!("nodes remove {id} --yes")).await;
+    empty.stop().await;
     demo.stop();
 }
 

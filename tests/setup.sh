@@ -26,6 +26,9 @@ command -v softhsm2-util >/dev/null || packages+=(softhsm2)
 command -v qpdf >/dev/null || packages+=(qpdf)
 command -v pdftotext >/dev/null || packages+=(poppler-utils)
 command -v zbarimg >/dev/null || packages+=(zbar-tools)
+# promtool, which says whether Prometheus would read the metrics.
+command -v promtool >/dev/null || packages+=(prometheus)
+command -v curl >/dev/null || packages+=(curl)
 # A browser for the pages, and what drives it.
 command -v chromium >/dev/null || packages+=(chromium)
 command -v node >/dev/null || packages+=(nodejs)

@@ -112,7 +112,10 @@ pub struct LimitsSection {
     pub batches_max: usize,
     /// A batch is answered within this time; what is not sealed by then is told so.
     pub batch_timeout_ms: u64,
-    /// How long a stopping gateway lets requests come to their end.
+    /// How long a stopping gateway, which is not ready any more, still takes connections, so that balancers hear
+    /// of it first.
+    pub linger_ms: u64,
+    /// How long it then lets requests come to their end.
     pub drain_ms: u64,
 }
 
@@ -126,6 +129,7 @@ impl Default for LimitsSection {
             request_timeout_ms: 10_000,
             body_bytes_max: 1 << 20,
             batch_bytes_max: 64 << 20,
+            linger_ms: 2_000,
             batches_max: 8,
             batch_timeout_ms: 120_000,
             drain_ms: 15_000,
@@ -295,6 +299,7 @@ impl GatewayConfig {
             "limits.request_timeout_ms",
             "must be 100 to 600,000",
         )?;
+        rule(limits.linger_ms <= 600_000, "limits.linger_ms", "must be at most 600,000")?;
         rule(
             time.contains(&limits.batch_timeout_ms),
             "limits.batch_timeout_ms",

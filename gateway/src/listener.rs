@@ -12,13 +12,14 @@ use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -61,6 +62,8 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) routes: Router,
+    /// How long it still takes connections when it is told to stop, until whoever sends them has heard of it.
+    pub(crate) linger: Duration,
     pub(crate) limits: LimitsSection,
 }
 
@@ -69,7 +72,12 @@ impl Listener {
     pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
-        let mut connections = tokio::task::JoinSet::new();
+        let mut connections = JoinSet::new();
+        let mut leaving = std::pin::pin!(async {
+            // A sender that is gone stops as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(self.linger).await;
+        });
         loop {
             // A connection is taken when there is a place for it; until then it waits in the system's queue.
             let accept = async {
@@ -79,22 +87,12 @@ impl Listener {
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = &mut leaving => break,
             };
             while connections.try_join_next().is_some() {}
             match accepted {
-                Ok(((stream, peer), place)) => {
-                    let watcher = graceful.watcher();
-                    let connection = Connection {
-                        tls: self.tls.clone(),
-                        routes: self.routes.clone(),
-                        head_timeout: Duration::from_millis(self.limits.head_timeout_ms),
-                        peer,
-                    };
-                    connections.spawn(async move {
-                        connection.serve(stream, watcher).await;
-                        drop(place);
-                    });
+                Ok((stream, place)) => {
+                    connections.spawn(self.connection(stream, place, graceful.watcher()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -102,12 +100,37 @@ impl Listener {
                 }
             }
         }
+        // Whoever is in the system's queue was told that there is a connection: it is not reset.
+        while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+            && let Ok(Ok(stream)) = timeout(Duration::ZERO, self.socket.accept()).await
+        {
+            connections.spawn(self.connection(stream, place, graceful.watcher()));
+        }
         drop(self.socket);
         let drain = Duration::from_millis(self.limits.drain_ms);
         if timeout(drain, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests that were still under way are cut off");
         }
         connections.shutdown().await;
+    }
+
+    /// Serves one connection to its end.
+    fn connection(
+        &self,
+        (stream, peer): (TcpStream, SocketAddr),
+        place: OwnedSemaphorePermit,
+        watcher: Watcher,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let connection = Connection {
+            tls: self.tls.clone(),
+            routes: self.routes.clone(),
+            head_timeout: Duration::from_millis(self.limits.head_timeout_ms),
+            peer,
+        };
+        async move {
+            connection.serve(stream, watcher).await;
+            drop(place);
+        }
     }
 }
 
@@ -119,7 +142,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+    async fn serve(self, stream: TcpStream, watcher: Watcher) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection is without TCP_NODELAY");
         }
@@ -133,7 +156,7 @@ impl Connection {
         }
     }
 
-    async fn speak<S>(self, stream: S, watcher: hyper_util::server::graceful::Watcher)
+    async fn speak<S>(self, stream: S, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -145,7 +168,9 @@ impl Connection {
             .max_concurrent_streams(256)
             .keep_alive_interval(Some(Duration::from_secs(20)));
         let (routes, peer) = (self.routes, self.peer);
+        let (begin, begun) = watch::channel(false);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            begin.send_replace(true);
             let routes = routes.clone();
             async move {
                 let mut request = request.map(Body::new);
@@ -156,8 +181,18 @@ impl Connection {
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, %peer, "a connection broke");
+        // Until the first bytes have told which HTTP it is, nothing else bounds the wait.
+        let silent = async {
+            tokio::time::sleep(self.head_timeout).await;
+            if *begun.borrow() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            served = watcher.watch(connection) => if let Err(error) = served {
+                tracing::debug!(%error, %peer, "a connection broke");
+            },
+            () = silent => tracing::debug!(%peer, "no request in time"),
         }
     }
 }

@@ -5,12 +5,13 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fiscus_proto::client::{ClientConfig, ClientError, ClusterClient};
 use fiscus_proto::tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::access::App;
 use crate::config::{ConfigError, GatewayConfig};
@@ -43,6 +44,12 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// What never ends by itself did.
+    #[error("a part of the gateway ended by itself: {detail}")]
+    Ended {
+        /// What the runtime says.
+        detail: String,
+    },
 }
 
 /// A running gateway.
@@ -51,43 +58,54 @@ pub struct Gateway {
     app: App,
     address: SocketAddr,
     admin: SocketAddr,
+    /// Nothing new is taken from then on.
     stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    /// What clients see.
+    public: JoinSet<()>,
+    /// What goes on until the last of their requests has come to its end.
+    behind: JoinSet<()>,
+    end: watch::Sender<bool>,
 }
 
 impl Gateway {
-    /// Starts a gateway; it serves when this returns, though it may still be learning the directory.
+    /// Starts a gateway; it serves when this returns, though it may still be learning the directory. A cluster
+    /// that does not answer now may do so later: until then requests are told so.
     pub async fn start(config: GatewayConfig) -> Result<Self, RunError> {
         config.check()?;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let material = config.cluster.files().map(|files| files.load()).transpose()?;
-        let public = listen("the gateway", config.listen).await?;
-        let private = listen("the admin listener", config.admin_listen).await?;
-        let address = local(&public);
-        let admin_address = local(&private);
+        let public_socket = listen("the gateway", config.listen).await?;
+        let private_socket = listen("the admin listener", config.admin_listen).await?;
+        let address = local(&public_socket);
+        let admin_address = local(&private_socket);
         let mut client = ClientConfig::new(config.cluster.nodes.clone(), material);
         client.region.clone_from(&config.cluster.region);
-        let cluster = ClusterClient::connect(client).await?;
+        let cluster = ClusterClient::new(client)?;
         let (stop, stopping) = watch::channel(false);
         let directory = Directory::default();
         let app = App::new(config, cluster, directory);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(follow(app.clone(), stopping.clone()));
+        let (end, ending) = watch::channel(false);
+        let (mut public, mut behind) = (JoinSet::new(), JoinSet::new());
+        behind.spawn(follow(app.clone(), ending.clone()));
+        let limits = app.config().limits.clone();
         let listener = Listener {
-            socket: public,
+            socket: public_socket,
             tls,
             routes: api::routes(app.clone()),
-            limits: app.config().limits.clone(),
+            linger: Duration::from_millis(limits.linger_ms),
+            limits: limits.clone(),
         };
-        tasks.spawn(listener.serve(stopping.clone()));
+        public.spawn(listener.serve(stopping.clone()));
         let listener = Listener {
-            socket: private,
+            socket: private_socket,
             tls: None,
-            routes: admin::routes(app.clone(), stopping.clone()),
-            limits: app.config().limits.clone(),
+            routes: admin::routes(app.clone(), stopping),
+            linger: Duration::ZERO,
+            limits,
         };
-        tasks.spawn(listener.serve(stopping));
-        Ok(Self { app, address, admin: admin_address, stop, tasks })
+        behind.spawn(listener.serve(ending));
+        tracing::info!(%address, admin = %admin_address, "the gateway serves");
+        Ok(Self { app, address, admin: admin_address, stop, public, behind, end })
     }
 
     /// What its handlers share.
@@ -109,22 +127,28 @@ impl Gateway {
     }
 
     /// Serves until `stop` ends, then lets requests come to their end.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        tokio::select! {
-            () = stop => {}
-            // None of them ends by itself; one that does has failed.
-            ended = self.tasks.join_next() => {
-                tracing::error!(?ended, "a part of the gateway ended");
-            }
-        }
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            ended = self.public.join_next() => Err(ended_by_itself(&ended)),
+            ended = self.behind.join_next() => Err(ended_by_itself(&ended)),
+        };
+        tracing::info!("the gateway stops: nothing new is taken, requests come to their end");
         self.stop().await;
+        ended
     }
 
-    /// Stops it: nothing new is taken, requests come to their end.
+    /// Stops it: it is not ready any more, takes nothing new, and lets requests come to their end.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        while self.public.join_next().await.is_some() {}
+        self.end.send_replace(true);
+        while self.behind.join_next().await.is_some() {}
     }
+}
+
+fn ended_by_itself(ended: &Option<Result<(), JoinError>>) -> RunError {
+    RunError::Ended { detail: format!("{ended:?}") }
 }
 
 async fn follow(app: App, mut stop: watch::Receiver<bool>) {

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::batcher::{AgreedCut, Batcher, Submit};
 use crate::context::NodeContext;
-use crate::{facts, recovery, steward};
+use crate::{blocks, facts, recovery, steward};
 
 /// A cluster has at most so many data groups.
 pub const DATA_GROUPS_MAX: u64 = 64;
@@ -334,6 +334,7 @@ impl Groups {
         }
         if hosted.handle.group() > 0 {
             tasks.push(tokio::spawn(facts::run(self.clone(), hosted.clone())));
+            tasks.push(tokio::spawn(blocks::run(hosted.clone())));
         }
         hosted.tasks.lock().expect("no holder panics").extend(tasks);
     }

@@ -9,6 +9,7 @@
 
 mod backup;
 pub mod batcher;
+mod blocks;
 mod checkpoints;
 pub mod clock;
 pub mod config;

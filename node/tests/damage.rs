@@ -7,7 +7,7 @@ use cluster::{Cluster, first_piece, flip};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_sale_gets_its_record_though_the_leaders_copy_is_damaged() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_calm(3).await;
     cluster.sell(10).await;
     cluster.wait_equal(1).await;
     let leader = cluster.leader(1).await;

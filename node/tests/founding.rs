@@ -25,6 +25,24 @@ async fn a_founding_that_was_interrupted_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founding_goes_on_as_soon_as_the_directory_has_a_leader() {
+    // A node is back before the others miss it.
+    let mut cluster = Cluster::unfounded(3, |config| {
+        (config.raft.election_min_ms, config.raft.election_max_ms) = (4_000, 5_000);
+    })
+    .await;
+    let all = cluster.addresses();
+    cluster.init(1, &all, 1).await.expect("two groups are founded");
+    // All nodes answer, and the one that the others take for the leader leads no more.
+    let led = cluster.leader(0).await;
+    let asked = cluster.follower(0).await;
+    cluster.kill_node(led).await;
+    cluster.start_node(led).await;
+    cluster.init(asked, &all, 2).await.expect("the next leader is waited for");
+    cluster.wait(asked, 2, |replica| replica.voters == [1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_made_gets_no_further_groups() {
     let mut cluster = Cluster::start(3).await;
     let all = cluster.addresses();

@@ -9,7 +9,8 @@
 //! Invariants: a server accepts no connection without a client certificate of its CA; a private key
 //! that others on the machine can read is refused; a role is only what the CA wrote into the
 //! certificate, as the DNS name `{role}.fiscus.internal`, and which node a node is stands there as
-//! `{id}.node.fiscus.internal`. A client accepts as a server only what carries the role of a node.
+//! `{id}.node.fiscus.internal`. A client accepts as a server only what carries the role of a node, and
+//! where it knows which node it means, that node's name.
 //! [`TlsMaterial`] never prints its key.
 //!
 //! Non-goals: revocation lists (a CA for a cluster is small and its certificates are short-lived), and
@@ -270,13 +271,19 @@ fn certificate_in(what: TlsFile, path: &Path, pem: &[u8]) -> Result<Vec<u8>, Tls
     Ok(der.to_vec())
 }
 
-/// What a client of a node uses. Tonic's own `Debug` of it shows the private key: never log it.
+/// What a client of any node uses. Tonic's own `Debug` of it shows the private key: never log it.
 #[must_use]
 pub fn client_config(material: &TlsMaterial) -> ClientTlsConfig {
     ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&material.ca_pem))
         .identity(Identity::from_pem(&material.cert_pem, &material.key_pem))
         .domain_name(NODE_NAME)
+}
+
+/// Narrows what a client uses to one node: no other one is taken for it.
+#[must_use]
+pub fn only_node(config: ClientTlsConfig, id: u64) -> ClientTlsConfig {
+    config.domain_name(node_dns_name(id))
 }
 
 /// What a node serves with: clients must show a certificate of the same CA.

@@ -1,16 +1,18 @@
-//! `fiscus demo`: a real cluster of child processes, with sample data, in one directory.
+//! `fiscus demo`: a real cluster and its gateway, each a child process, with sample data, in one directory.
 //!
 //! ```text
 //! DIR/admin.toml      how `fiscus admin --dir DIR` reaches it     DIR/pki/     CA and certificates
 //! DIR/demo.toml       the ports and the number of nodes           DIR/keys     signing keys
 //! DIR/n1, n2, …       a node each: node.toml, log, data           DIR/receipts what was sealed
+//! DIR/gateway         the gateway: gateway.toml, log              DIR/api-key  the owner's key to the API
 //! ```
 //!
-//! Every node is an own process of this program. A node that dies is started again, so that trying to
-//! break the cluster is part of the tour.
+//! Every node and the gateway are processes of this program. One that dies is started again, so that trying
+//! to break the cluster is part of the tour.
 
+mod children;
 mod cluster_files;
-mod nodes;
+mod registry;
 mod samples;
 
 use std::path::{Path, PathBuf};
@@ -27,11 +29,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::cluster::Connection;
 use crate::admin::init::found;
 use crate::output::answer;
+use children::Children;
 use cluster_files::Layout;
-use nodes::Nodes;
+
 use samples::Sold;
 
-/// Start a cluster on this machine, with sample data, and keep it running until interrupted.
+/// Start a cluster and a gateway on this machine, with sample data, and keep them running until interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +43,7 @@ Examples:
   fiscus demo --dir /tmp/congo --regions kinshasa,lubumbashi,goma
 
 It is ready when it prints. Ctrl-C stops everything; a directory that was given stays, and the cluster
-starts from it again with everything that it held.
+starts from it again with everything that it held, at the same ports and with the same API key.
 
 Exit codes:
   0  stopped as asked
@@ -49,7 +52,7 @@ pub(crate) struct Arguments {
     /// Where to keep it; a temporary directory, removed at the end, when absent.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The first of two ports a node; free ones when absent.
+    /// The first of two ports a node, and of two for the gateway after them; free ones when absent.
     #[arg(long, value_name = "PORT")]
     port_base: Option<u16>,
     /// How many nodes; a directory that holds a cluster keeps its own number.
@@ -111,35 +114,38 @@ async fn play(arguments: &Arguments) -> Result<()> {
     let place = place(arguments.dir.as_deref())?;
     let layout =
         Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base, &arguments.regions)?;
-    let mut nodes = Nodes::start(&layout)?;
+    let mut children = Children::start(&layout)?;
     let ended = tokio::select! {
-        shown = show(&layout, &mut nodes, arguments.json) => shown,
+        shown = show(&layout, &mut children, arguments.json) => shown,
         _ = term.recv() => Ok(()),
         _ = int.recv() => Ok(()),
     };
     let ended = match ended {
-        Ok(()) if nodes.are_ready() => tokio::select! {
-            failed = nodes.keep_running() => failed,
+        Ok(()) if children.are_ready() => tokio::select! {
+            failed = children.keep_running() => failed,
             _ = term.recv() => Ok(()),
             _ = int.recv() => Ok(()),
         },
         ended => ended,
     };
-    let stopped = nodes.stop().await;
+    let stopped = children.stop().await;
     ended.and(stopped)
 }
 
 /// Waits until the cluster serves, fills it the first time, and says where everything is.
-async fn show(layout: &Layout, nodes: &mut Nodes, json: bool) -> Result<()> {
+async fn show(layout: &Layout, children: &mut Children, json: bool) -> Result<()> {
     eprintln!("starting {} nodes in {}", layout.nodes(), layout.dir().display());
-    nodes.wait_until_they_serve(layout).await?;
+    children.wait_until_nodes_listen().await?;
     let cluster = Connection::of_dir(layout.dir()).open()?;
     let addresses: Vec<String> = layout.rpc_addresses();
     let manifest = Manifest::builtin().to_json();
     found(&cluster, &addresses, layout.data_groups(), &manifest).await?;
     let sold = samples::fill(&cluster, layout).await?;
-    nodes.set_ready();
-    let text = if json { line(layout, nodes) } else { screen(layout, nodes, &sold)? };
+    // It hears of everything at once, and so serves all of it from its first moment.
+    children.start_gateway(layout)?;
+    children.wait_until_the_gateway_is_ready(layout).await?;
+    children.set_ready();
+    let text = if json { line(layout, children, &sold) } else { screen(layout, children, &sold)? };
     print!("{text}");
     std::io::Write::flush(&mut std::io::stdout()).context("standard output")
 }
@@ -159,8 +165,8 @@ fn place(wanted: Option<&Path>) -> Result<Place> {
     Ok(Place { dir, temporary })
 }
 
-fn line(layout: &Layout, nodes: &Nodes) -> String {
-    let nodes = nodes.list().map(|(id, pid)| {
+fn line(layout: &Layout, children: &Children, sold: &Sold) -> String {
+    let nodes = children.nodes().map(|(id, pid)| {
         Object::new()
             .count("id", id)
             .count("pid", pid.into())
@@ -171,28 +177,38 @@ fn line(layout: &Layout, nodes: &Nodes) -> String {
     let line = Object::new()
         .text("dir", &layout.dir().display().to_string())
         .json("nodes", &array(nodes))
+        .text("gateway", &format!("http://{}", layout.gateway()))
+        .text("gateway_admin", &format!("http://{}", layout.gateway_admin()))
+        .text("api_key", &sold.api_key)
         .finish();
     line + "\n"
 }
 
-fn screen(layout: &Layout, nodes: &Nodes, sold: &Sold) -> Result<String> {
+fn screen(layout: &Layout, children: &Children, sold: &Sold) -> Result<String> {
     let program = std::env::current_exe().context("where this program is")?;
     let program = quoted(&program);
     let dir = quoted(layout.dir());
     let mut lines = String::new();
-    for (id, pid) in nodes.list() {
+    for (id, pid) in children.nodes() {
         let (rpc, admin) = (layout.rpc(id), layout.admin(id));
         lines.push_str(&format!("  node {id}   {rpc:<17}  http://{admin}/metrics   pid {pid}\n"));
     }
-    let (first, pid) = nodes.list().next().context("there is a node")?;
+    let (first, pid) = children.nodes().next().context("there is a node")?;
     Ok(format!(
         "\
 A cluster of {count} nodes, with mutual TLS, {groups} data group and a directory, in {shown}
 
-{lines}
+{lines}  gateway  {url}  http://{gateway_admin}/metrics   pid {gateway_pid}
+  API key  {key}   (also in {key_file})
+
 {organisations} organisations, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
 
 Try it, in another terminal:
+  curl -s {url}/api/v1/invoices -H \"Authorization: Bearer $(cat {key_file})\" \\
+    -H 'Idempotency-Key: sale-1' -H 'Content-Type: application/json' -d @{sale}      # seal an invoice
+  curl -s {url}/api/v1/invoices/{number}/receipt?format=html -H \"Authorization: Bearer $(cat {key_file})\" \\
+    -o receipt.html                                          # open its receipt in a browser
+  curl -s '{url}/api/v1/verify/{number}?auth_code={auth_code}'   # anybody can verify it, without a key
   {program} admin --dir {dir} status
   kill -9 {pid}; {program} admin --dir {dir} status       # node {first} dies, the others go on, it comes back
   {program} receipt verify \"$(cat {receipt})\" --keys {dir}/fiscal-keys.json
@@ -202,6 +218,14 @@ Ctrl-C stops everything.
         count = layout.nodes(),
         groups = layout.data_groups(),
         shown = layout.dir().display(),
+        url = format_args!("http://{}", layout.gateway()),
+        gateway_admin = layout.gateway_admin(),
+        gateway_pid = children.gateway_pid().context("it was started")?,
+        key = sold.api_key,
+        key_file = quoted(&layout.api_key_path()),
+        sale = quoted(&layout.sale_path()),
+        number = sold.number,
+        auth_code = sold.auth_code,
         organisations = sold.organisations,
         merchants = sold.merchants,
         outlets = sold.outlets,

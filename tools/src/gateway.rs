@@ -26,7 +26,7 @@ Exit codes:
   2  wrong usage or configuration; nothing was started")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    process: process::Arguments,
+    process: process::ServiceArguments,
     /// Listen for clients here instead of where the file says.
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,

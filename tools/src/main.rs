@@ -2,10 +2,12 @@
 
 mod admin;
 mod demo;
+mod gateway;
 mod invoice_check;
 mod node;
 mod output;
 mod pki;
+mod process;
 mod receipt_verify;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ struct Cli {
 enum Command {
     Admin(admin::Arguments),
     Demo(demo::Arguments),
+    Gateway(gateway::Arguments),
     Node(node::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),

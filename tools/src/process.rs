@@ -14,7 +14,7 @@ use crate::output::answer;
 
 /// What every such process is told.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ServiceArguments {
     /// The configuration, in TOML.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
@@ -68,7 +68,7 @@ pub(crate) fn misconfigured(name: &str, error: &dyn std::fmt::Display) -> ExitCo
 
 /// Prints the configuration, or serves with a log until it is told to stop. `exit_code` says what an error means.
 pub(crate) fn run(
-    arguments: &Arguments,
+    arguments: &ServiceArguments,
     service: &Service<'_>,
     work: impl AsyncFnOnce(Stop) -> Result<()>,
     exit_code: impl FnOnce(&anyhow::Error) -> u8,

@@ -182,10 +182,8 @@ async fn seal(client: &ClusterClient, outlet: usize, key: &str) -> Answer {
         match client.submit(1, seal.clone(), WAIT).await {
             Ok(answer) => return answer,
             // The key makes it safe to send it again.
-            Err(SubmitError::Unknown { .. } | SubmitError::Busy { .. }) => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => panic!("{id} {key}: {error}"),
+            Err(error @ SubmitError::Malformed { .. }) => panic!("{id} {key}: {error}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }

@@ -9,16 +9,16 @@ use fiscus_proto::admin::admin_client::AdminClient;
 use fiscus_proto::admin::{NodeStatus, ReplicaStatus, StatusRequest};
 use support::load::Load;
 use support::processes::Processes;
-use support::{Demo, admin, client, fresh, history, leader, until};
+use support::{Demo, admin, client, fresh, history, leader, leader_of, until};
 
 const REGIONS: [&str; 3] = ["kinshasa", "lubumbashi", "goma"];
 const GROUP: u64 = 1;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 /// A leader that may move for the region's sake does so within 5 seconds; one that went to and fro would
 /// be seen to do it several times in so long.
-const QUIET_S: u64 = 20;
-/// A machine that is busy may cost an election, after which leadership comes back once.
-const CHANGES_MAX: usize = 2;
+const QUIET_S: u64 = 30;
+/// A machine that is busy may cost elections, after each of which leadership comes back once.
+const CHANGES_MAX: usize = 4;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a node says of itself and of the group.
@@ -57,9 +57,8 @@ async fn leadership_goes_to_its_region_comes_back_to_it_and_stays() {
     }
     nodes.listening().await;
     let client = client(&dir, &nodes.nodes).await;
-    until("somebody leads", LIMIT, || leader(&dir, GROUP).is_some()).await;
     // Where it is not yet.
-    let home = leader(&dir, GROUP).unwrap() % 3 + 1;
+    let home = leader_of(&dir, GROUP).await % 3 + 1;
     let region = REGIONS[usize::try_from(home - 1).unwrap()];
     let load = Load::paced(&client, 2, "regions", Duration::from_millis(50));
     let (written, said) = admin(&dir, &format!("groups prefer {GROUP} --region {region} --yes"));

@@ -8,12 +8,14 @@ use std::time::Duration;
 use fiscus_proto::client::ClusterClient;
 use support::load::{Sale, sell};
 use support::processes::Processes;
-use support::{Demo, client, fresh, history, leader, replica_number, signal, until};
+use support::{Demo, client, fresh, history, leader_of, replica_number, signal, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SALES: usize = 61;
-/// A machine that does other things as well is not to fail this.
+/// A machine that does other things as well is not to fail this: a sale that is slower by as much counts only
+/// when a till would feel it.
 const SLOWER_MAX: f64 = 5.0;
+const FELT: Duration = Duration::from_millis(500);
 /// What a sale may take all the same: less than any time-out on a connection to a peer.
 const LONGEST_MAX: Duration = Duration::from_secs(5);
 
@@ -38,18 +40,14 @@ async fn a_peer_that_stands_still_holds_nobody_up() {
     }
     nodes.listening().await;
     let client = client(&dir, &nodes.nodes).await;
-    let leads = |id| [0, 1].iter().any(|group| leader(&dir, *group) == Some(id));
-    until("both groups have leaders", LIMIT, || {
-        [0, 1].iter().all(|group| leader(&dir, *group).is_some())
-    })
-    .await;
-    let still = nodes.ids().into_iter().find(|id| !leads(*id)).expect("two leaders at the most");
+    let leading = [leader_of(&dir, 0).await, leader_of(&dir, 1).await];
+    let still = nodes.ids().into_iter().find(|id| !leading.contains(id)).expect("a third");
     let mut sales = Vec::new();
     let before = times(&client, "before", &mut sales).await;
 
     signal("STOP", nodes.pid(still));
     let during = times(&client, "during", &mut sales).await;
-    let behind = replica_number(&dir, leader(&dir, 1).unwrap(), 1, "committed");
+    let behind = replica_number(&dir, leader_of(&dir, 1).await, 1, "committed");
     signal("CONT", nodes.pid(still));
 
     let (middle, longest) = (SALES / 2, *during.last().expect("there are some"));
@@ -58,7 +56,7 @@ async fn a_peer_that_stands_still_holds_nobody_up() {
         "median of a sale: {:?} before, {:?} with a peer that stands still ({ratio:.2}x), longest {longest:?}",
         before[middle], during[middle]
     );
-    assert!(ratio < SLOWER_MAX, "the others are slower: {ratio:.2}x");
+    assert!(ratio < SLOWER_MAX || during[middle] < FELT, "the others are slower: {ratio:.2}x");
     assert!(longest < LONGEST_MAX, "one sale took {longest:?}");
     until("it catches up", LIMIT, || replica_number(&dir, still, 1, "applied") >= behind).await;
     history::check(&client, &sales).await;

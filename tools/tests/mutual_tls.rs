@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use fiscus_proto::ledger::TopologyRequest;
 use fiscus_proto::ledger::ledger_client::LedgerClient;
-use fiscus_proto::tls::{Role, TlsFiles, TlsMaterial, client_config, peer_roles, server_config};
+use fiscus_proto::tls::{
+    Role, TlsFiles, TlsMaterial, client_config, only_node, peer_roles, server_config,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -141,6 +143,18 @@ async fn strangers_are_refused() {
         // The same server lets the right one in: it was not simply broken.
         let right = call(port, Some(client_config(&pki.material(Role::Gateway)))).await.unwrap();
         assert_eq!(right.code(), Code::Unimplemented, "{right:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_means_one_node_accepts_no_other() {
+    let pki = Pki::new();
+    let gateway = client_config(&pki.material(Role::Gateway));
+    serving(&pki.material(Role::Node), async |port| {
+        let itself = call(port, Some(only_node(gateway.clone(), 1))).await.unwrap();
+        assert_eq!(itself.code(), Code::Unimplemented, "{itself:?}");
+        assert!(call(port, Some(only_node(gateway, 2))).await.is_none(), "node 1 is not node 2");
     })
     .await;
 }

@@ -9,6 +9,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use fiscus_ledger::manifest::Manifest;
+use fiscus_proto::client::ReadError;
 use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 
 use super::app::App;
@@ -24,7 +25,8 @@ use crate::directory::{OutletEntry, Versioned};
 use crate::http::list::AsOf;
 use crate::http::{Problem, RequestContext};
 
-/// A key that is not known here yet is asked for within this time.
+/// A key that is not known here yet is asked for within this time, and so long a gateway that has just begun is waited
+/// for.
 const KEY_WAIT: Duration = Duration::from_secs(2);
 
 /// An authenticated caller. Everything that a handler may reach, it reaches through this.
@@ -59,6 +61,7 @@ impl FromRequestParts<App> for Caller {
 /// The key that a request carries. A wrong, an unknown, an expired and a revoked one are told alike.
 async fn authenticate(parts: &Parts, app: &App) -> Result<Arc<Versioned<ApiKey>>, Problem> {
     let key = key_text(&parts.headers).ok_or_else(unauthenticated)?;
+    directory_known(app).await?;
     let hash = key.secret_hash();
     let known = app.directory().read().api_keys.get(key.id).cloned();
     let is_new_here = known.is_none();
@@ -72,6 +75,17 @@ async fn authenticate(parts: &Parts, app: &App) -> Result<Arc<Versioned<ApiKey>>
     }
     let found = ask_for(app, key.id).await?;
     found.filter(|key| opens(&key.value, &hash, app.now().get())).ok_or_else(unauthenticated)
+}
+
+/// A gateway that has just begun has not heard of everything: what it does not know may well exist, and nothing may
+/// be refused for it.
+async fn directory_known(app: &App) -> Result<(), Problem> {
+    let directory = app.directory();
+    if directory.is_loaded() || directory.wait_until(KEY_WAIT, |_| directory.is_loaded()).await {
+        return Ok(());
+    }
+    let detail = "the directory is not known yet".to_owned();
+    Err(ReadError::Unavailable { detail }.into())
 }
 
 /// The key of the one `Authorization` header that there may be.

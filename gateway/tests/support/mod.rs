@@ -92,6 +92,7 @@ impl World {
         let mut config = GatewayConfig::minimal(self.cluster.addresses());
         // Tests ask as fast as they can; the key `growth` keeps its limit.
         config.rates.enterprise = Tier { per_minute: 0, per_day: 0 };
+        config.limits.linger_ms = 0;
         (self.configure)(&mut config);
         config
     }

@@ -8,7 +8,7 @@ use crate::outcome::{Event, Outcome, Recorded, RefusalCode};
 use crate::payload::Object;
 use crate::record::RecordKind;
 use crate::state::Id;
-use crate::state::block::{BLOCK_GRACE_MS, CloseReason, Slot};
+use crate::state::block::{CloseReason, Slot};
 use crate::state::ranges::RangeSet;
 use crate::state::working::Reads;
 
@@ -41,9 +41,8 @@ impl CloseBlock {
             let detail = format!("the block of {id} was closed at {at} ({})", reason.as_str());
             return Ok(Outcome::refused(RefusalCode::BlockClosed, detail));
         }
-        let grace_end = block.not_after.get().saturating_add(BLOCK_GRACE_MS);
         let too_early = match self.reason {
-            CloseReason::Expired => cx.state.group.time.get() <= grace_end,
+            CloseReason::Expired => cx.state.group.time <= block.grace_end(),
             CloseReason::UsedUp => true,
             CloseReason::Returned | CloseReason::Revoked => false,
         };

@@ -150,6 +150,12 @@ impl Block {
             .sum()
     }
 
+    /// What was sealed in time may come until then.
+    #[must_use]
+    pub fn grace_end(&self) -> UnixMs {
+        UnixMs::new(self.not_after.get().saturating_add(BLOCK_GRACE_MS))
+    }
+
     /// Whether every number is sealed.
     #[must_use]
     pub fn is_used_up(&self) -> bool {

@@ -30,6 +30,8 @@ const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
 const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 /// A read waits for its index at most so long.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
+/// Between two questions for a leader that is waited for.
+const LEADER_RETRY: Duration = Duration::from_millis(100);
 /// Searches, reports and proofs at once: each has a thread of its own.
 const SEARCHES_MAX: usize = 8;
 /// Answers of a submit stream that wait for the network.
@@ -95,6 +97,24 @@ impl LedgerService {
         let waited = hosted.handle.wait_applied(index, READ_WAIT).await;
         self.context.metrics.read_index.observe(started.elapsed());
         waited.map_err(Status::unavailable)
+    }
+
+    /// The same for a caller that nobody sends to another node: a group without a leader is waited for, as
+    /// one is that was just founded.
+    pub(super) async fn catch_up_within(
+        &self,
+        hosted: &Hosted,
+        limit: Duration,
+    ) -> Result<(), Status> {
+        let until = Instant::now() + limit;
+        loop {
+            let caught_up = self.catch_up(hosted).await;
+            let stopped = hosted.handle.status().stopped.is_some();
+            if caught_up.is_ok() || stopped || Instant::now() >= until {
+                return caught_up;
+            }
+            tokio::time::sleep(LEADER_RETRY).await;
+        }
     }
 
     async fn ask_leader(&self, hosted: &Hosted, leader: Option<u64>) -> Result<u64, Status> {

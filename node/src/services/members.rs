@@ -9,6 +9,7 @@
 //! see to both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fiscus_ledger::facts::FactKind;
@@ -41,6 +42,7 @@ const PROMOTE_LAG_MAX: u64 = 64;
 pub(super) fn changed(error: ClusterChange) -> Status {
     match error {
         ClusterChange::NotLeader { leader } => not_leader(leader),
+        ClusterChange::NotYet(what) => Status::unavailable(what),
         ClusterChange::Refused(what) => Status::failed_precondition(what),
     }
 }
@@ -116,8 +118,7 @@ impl AdminService {
             self.require_unfinished().await?;
         }
         for group in (0..=data_groups).filter(missing) {
-            let opened = self.groups.open(group).await;
-            let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
+            let hosted = self.opened(group).await?;
             hosted.handle.initialize(founding.members.clone()).await.map_err(changed)?;
         }
         for group in 0..=data_groups {
@@ -128,9 +129,12 @@ impl AdminService {
 
     /// The number of data groups is for ever once a cluster is made, which its first manifest ends.
     async fn require_unfinished(&self) -> Result<(), Status> {
-        self.wait_for_leader(DIRECTORY_GROUP).await?;
-        let kind = FactKind::Manifest.as_str();
-        let manifests = self.directory().await?.documents(kind, None, 1);
+        let directory = self.opened(DIRECTORY_GROUP).await?;
+        // To know who leads is not enough: a replica hears of a leader before it hears of the members, and
+        // whom it knows may lead no more.
+        self.ledger.catch_up_within(&directory, ELECTION_WAIT).await?;
+        let reading = directory.handle.replica().read().map_err(|error| failed(&error))?;
+        let manifests = reading.documents(FactKind::Manifest.as_str(), None, 1);
         if manifests.map_err(|error| failed(&error))?.is_empty() {
             return Ok(());
         }
@@ -139,10 +143,14 @@ impl AdminService {
         ))
     }
 
+    async fn opened(&self, group: u64) -> Result<Arc<Hosted>, Status> {
+        let opened = self.groups.open(group).await;
+        opened.map_err(|error| Status::internal(error.to_string()))
+    }
+
     /// Waits until a group lives here and has a leader.
     async fn wait_for_leader(&self, group: u64) -> Result<(), Status> {
-        let opened = self.groups.open(group).await;
-        let hosted = opened.map_err(|error| Status::internal(error.to_string()))?;
+        let hosted = self.opened(group).await?;
         let led = hosted.handle.wait_status(ELECTION_WAIT, |status| status.leader.is_some());
         let led = led.await.map(|_| ());
         led.map_err(|what| Status::unavailable(format!("group {group} has no leader: {what}")))

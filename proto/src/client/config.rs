@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::ClientError;
-use crate::tls::{TlsMaterial, client_config};
+use crate::tls::{TlsMaterial, client_config, only_node};
 
 /// A client's configuration.
 #[derive(Debug, Clone)]
@@ -65,8 +65,9 @@ impl Default for ClientLimits {
 }
 
 impl ClientConfig {
-    /// A channel to a node, which connects when it is first used and again after it broke.
-    pub(super) fn channel(&self, address: &str) -> Result<Channel, ClientError> {
+    /// A channel to a node, or to any that is there when none is named. It connects when it is first used
+    /// and again after it broke.
+    pub(super) fn channel(&self, address: &str, node: Option<u64>) -> Result<Channel, ClientError> {
         let invalid = || ClientError::Address { address: address.to_owned() };
         let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
         if host.is_empty() || port.parse::<u16>().is_err() {
@@ -84,8 +85,13 @@ impl ClientConfig {
             .keep_alive_timeout(self.limits.attempt_timeout)
             .keep_alive_while_idle(true);
         let Some(tls) = &self.tls else { return Ok(endpoint.connect_lazy()) };
+        let any = client_config(tls);
+        let expected = match node {
+            Some(id) => only_node(any, id),
+            None => any,
+        };
         let endpoint = endpoint
-            .tls_config(client_config(tls))
+            .tls_config(expected)
             .map_err(|source| ClientError::Tls { address: address.to_owned(), source })?;
         Ok(endpoint.connect_lazy())
     }

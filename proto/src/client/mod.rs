@@ -8,7 +8,9 @@
 //!
 //! Invariants: an outcome is called unknown whenever any copy of a command may have been taken and
 //! none was answered; it is never called failed. The command is never changed between attempts.
-//! A node that belongs to no cluster, or that lags behind what is known, takes no node away.
+//! A node that belongs to no cluster, or that lags behind what is known, takes no node away. Over TLS,
+//! commands and reads only go to the node that is meant, as its certificate says; whoever is at a seed's
+//! address is only asked who the nodes are.
 //! Every wait ends by the caller's deadline, every queue has a bound.
 //!
 //! Non-goals: idempotency keys, which the caller chooses, and what records mean.
@@ -46,6 +48,9 @@ use routes::Routes;
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it are far apart.
 const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Where a connection leads, and which node must be there; at a seed's address it may be any.
+type Place = (String, Option<u64>);
+
 /// A client of one cluster. Copies share its connections.
 #[derive(Debug, Clone)]
 pub struct ClusterClient {
@@ -57,8 +62,8 @@ struct Shared {
     config: ClientConfig,
     /// Held only to look up or to note something, never while waiting.
     routes: Mutex<Routes>,
-    /// By address; as the routes, never held while waiting.
-    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// As the routes, never held while waiting.
+    links: Mutex<BTreeMap<Place, Arc<Link>>>,
     /// One asks for the topology, the others wait for what it learns.
     refreshing: tokio::sync::Mutex<()>,
     next_seed: AtomicU64,
@@ -67,16 +72,27 @@ struct Shared {
 impl ClusterClient {
     /// Learns the topology from the first seed that tells it. Must be called in a Tokio runtime.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let client = Self::new(config)?;
+        let limits = &client.shared.config.limits;
+        let seeds = u32::try_from(client.shared.config.seeds.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + limits.attempt_timeout.saturating_mul(seeds);
+        match client.refresh(0, deadline).await {
+            Ok(()) => Ok(client),
+            Err(detail) => Err(ClientError::Unreachable { detail }),
+        }
+    }
+
+    /// A client that asks nobody yet: the first request learns the topology, and so does a later one
+    /// when no node answers now. Must be called in a Tokio runtime.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
         if config.seeds.is_empty() {
             return Err(ClientError::NoSeeds);
         }
         let mut links = BTreeMap::new();
         for seed in &config.seeds {
-            let channel = config.channel(seed)?;
-            links.insert(seed.clone(), Arc::new(Link::new(channel, config.limits)));
+            let channel = config.channel(seed, None)?;
+            links.insert((seed.clone(), None), Arc::new(Link::new(channel, config.limits)));
         }
-        let seeds = u32::try_from(config.seeds.len()).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + config.limits.attempt_timeout.saturating_mul(seeds);
         let next_seed = AtomicU64::new(config.jitter_seed.unwrap_or_else(retry::process_seed));
         let shared = Shared {
             config,
@@ -85,11 +101,7 @@ impl ClusterClient {
             refreshing: tokio::sync::Mutex::default(),
             next_seed,
         };
-        let client = Self { shared: Arc::new(shared) };
-        match client.refresh(0, deadline).await {
-            Ok(()) => Ok(client),
-            Err(detail) => Err(ClientError::Unreachable { detail }),
-        }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The groups that are known, that of the directory among them.
@@ -113,19 +125,14 @@ impl ClusterClient {
             return Ok(());
         }
         let mut failures = Vec::new();
-        let mut addresses = self.routes().addresses();
-        for seed in &self.shared.config.seeds {
-            if !addresses.contains(seed) {
-                addresses.push(seed.clone());
-            }
-        }
-        for address in addresses {
-            match self.ask_topology(&address, deadline).await {
-                Ok(told) => match self.learn(told) {
-                    Ok(()) => return Ok(()),
-                    Err(detail) => failures.push(format!("{address}: {detail}")),
-                },
-                Err(detail) => failures.push(format!("{address}: {detail}")),
+        let mut places: Vec<Place> = self.routes().places().collect();
+        // When none of the nodes that were known answers, others may have come in their stead.
+        places.extend(self.shared.config.seeds.iter().map(|seed| (seed.clone(), None)));
+        for place in places {
+            let told = self.ask_topology(&place, deadline).await;
+            match told.and_then(|told| self.learn(told)) {
+                Ok(()) => return Ok(()),
+                Err(detail) => failures.push(format!("{}: {detail}", place.0)),
             }
         }
         Err(failures.join("; "))
@@ -133,10 +140,10 @@ impl ClusterClient {
 
     async fn ask_topology(
         &self,
-        address: &str,
+        place: &Place,
         deadline: Instant,
     ) -> Result<TopologyResponse, String> {
-        let link = self.link(address).map_err(|error| error.to_string())?;
+        let link = self.link(place).map_err(|error| error.to_string())?;
         let deadline = deadline.min(Instant::now() + self.shared.config.limits.attempt_timeout);
         match timeout_at(deadline, link.client().topology(TopologyRequest {})).await {
             Ok(Ok(told)) => Ok(told.into_inner()),
@@ -152,12 +159,11 @@ impl ClusterClient {
             if routes.learn(told).map_err(|not_learnt| not_learnt.to_string())? {
                 routes.answered(node);
             }
-            routes.addresses()
+            routes.places().collect::<Vec<Place>>()
         };
-        // Links of nodes that are gone end, and with them what was asked on them.
-        let seeds = &self.shared.config.seeds;
-        lock(&self.shared.links)
-            .retain(|address, _| kept.contains(address) || seeds.contains(address));
+        // Links of nodes that are gone end, and with them what was asked on them; those of the seeds have
+        // done what they are for.
+        lock(&self.shared.links).retain(|place, _| kept.contains(place));
         Ok(())
     }
 
@@ -165,21 +171,22 @@ impl ClusterClient {
         lock(&self.shared.routes)
     }
 
-    fn link(&self, address: &str) -> Result<Arc<Link>, ClientError> {
+    fn link(&self, place: &Place) -> Result<Arc<Link>, ClientError> {
         let mut links = lock(&self.shared.links);
-        if let Some(link) = links.get(address) {
+        if let Some(link) = links.get(place) {
             return Ok(Arc::clone(link));
         }
-        let channel = self.shared.config.channel(address)?;
+        let (address, node) = place;
+        let channel = self.shared.config.channel(address, *node)?;
         let link = Arc::new(Link::new(channel, self.shared.config.limits));
-        links.insert(address.to_owned(), Arc::clone(&link));
+        links.insert(place.clone(), Arc::clone(&link));
         Ok(link)
     }
 
     fn node_link(&self, node: u64) -> Result<Arc<Link>, String> {
         let address = self.routes().address(node).map(str::to_owned);
         let address = address.ok_or_else(|| format!("node {node} is not in the topology"))?;
-        self.link(&address).map_err(|error| error.to_string())
+        self.link(&(address, Some(node))).map_err(|error| error.to_string())
     }
 
     fn backoff(&self) -> Backoff {

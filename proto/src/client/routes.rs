@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Place;
 use crate::ledger::{self, TopologyResponse};
 
 /// The group whose members are all nodes.
@@ -178,11 +179,11 @@ impl Routes {
         self.nodes.get(&node).map(|node| &*node.address)
     }
 
-    /// Every known address, the likeliest to answer first.
-    pub(super) fn addresses(&self) -> Vec<String> {
+    /// Where every known node is, the likeliest to answer first.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let mut nodes: Vec<(&u64, &Node)> = self.nodes.iter().collect();
         nodes.sort_by_key(|(id, _)| (Some(**id) != self.last_good, **id));
-        nodes.into_iter().map(|(_, node)| node.address.clone()).collect()
+        nodes.into_iter().map(|(id, node)| (node.address.clone(), Some(*id)))
     }
 }
 
@@ -268,7 +269,7 @@ mod tests {
         for empty in [nobody, unfounded] {
             assert_eq!(routes.learn(empty), Err(NotLearnt::Empty));
         }
-        assert_eq!((routes.target(1, None, 0), routes.addresses().len()), (Some(2), 5));
+        assert_eq!((routes.target(1, None, 0), routes.places().count()), (Some(2), 5));
     }
 
     #[test]
@@ -287,8 +288,9 @@ mod tests {
         assert_eq!(routes.learn(at(19, 1..=3, 0, 5)), Err(NotLearnt::Behind));
         assert_eq!(routes.learn(at(19, 1..=3, 3, 6)), Ok(false));
         assert_eq!(routes.target(1, None, 0), Some(3), "a newer term is believed");
-        assert_eq!(routes.addresses(), ["127.0.0.1:4", "127.0.0.1:2", "127.0.0.1:3"]);
+        let nodes: Vec<_> = routes.places().map(|(_, node)| node.unwrap()).collect();
+        assert_eq!(nodes, [4, 2, 3]);
         assert_eq!(routes.learn(at(20, 2..=5, 3, 6)), Ok(true));
-        assert_eq!(routes.addresses().len(), 4, "as new as what is known");
+        assert_eq!(routes.places().count(), 4, "as new as what is known");
     }
 }

@@ -129,7 +129,10 @@ pub enum ClusterChange {
         /// Which, when it is known.
         leader: Option<u64>,
     },
-    /// It is not possible now.
+    /// It will be possible soon: ask again.
+    #[error("{0}")]
+    NotYet(String),
+    /// It is not possible.
     #[error("{0}")]
     Refused(String),
 }

@@ -10,7 +10,7 @@ use fiscus_proto::peer;
 use futures_util::{Stream, StreamExt};
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::{ReadPolicy, TransferLeaderRequest};
 use openraft::storage::{Snapshot, SnapshotMeta};
@@ -441,7 +441,7 @@ impl GroupHandle {
         let behind = status.last_log.saturating_sub(*status.replication.get(&to).unwrap_or(&0));
         if behind > TRANSFER_LAG_MAX {
             let what = format!("node {to} is {behind} entries behind; wait until it has caught up");
-            return Err(ClusterChange::Refused(what));
+            return Err(ClusterChange::NotYet(what));
         }
         self.raft.trigger().transfer_leader(to).await.map_err(|error| refused(&error))
     }
@@ -566,6 +566,10 @@ fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> 
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
             ClusterChange::NotLeader { leader: forward.leader_id }
         }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            error @ (ChangeMembershipError::InProgress(_)
+            | ChangeMembershipError::UncommittedLeaderLog(_)),
+        )) => ClusterChange::NotYet(error.to_string()),
         error => refused(&error),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fiscus_proto::peer::peer_client::PeerClient;
+use fiscus_proto::tls::only_node;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -78,7 +79,8 @@ impl Interceptor for Introduce {
 pub struct PeerPool {
     identity: Identity,
     tls: Option<ClientTlsConfig>,
-    channels: Arc<Mutex<BTreeMap<(String, Lane), Channel>>>,
+    /// By address, node and lane.
+    channels: Arc<Mutex<BTreeMap<(String, u64, Lane), Channel>>>,
 }
 
 impl std::fmt::Debug for PeerPool {
@@ -111,7 +113,8 @@ impl PeerPool {
         &self.identity
     }
 
-    /// A client for the node `to` at `address`; it connects when it is used, and again after a failure.
+    /// A client for the node `to` at `address`, or for whichever is there when `to` is 0; it connects when
+    /// it is used, and again after a failure.
     pub fn client(
         &self,
         to: u64,
@@ -119,7 +122,7 @@ impl PeerPool {
         address: &str,
         lane: Lane,
     ) -> Result<Peer, AddressError> {
-        let channel = self.channel(address, lane)?;
+        let channel = self.channel(to, address, lane)?;
         let headers = vec![
             (metadata::CLUSTER, self.identity.cluster.clone()),
             (metadata::FROM, self.identity.node.to_string()),
@@ -134,9 +137,10 @@ impl PeerPool {
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    fn channel(&self, address: &str, lane: Lane) -> Result<Channel, AddressError> {
+    fn channel(&self, to: u64, address: &str, lane: Lane) -> Result<Channel, AddressError> {
         let mut channels = self.channels.lock().expect("no holder panics");
-        if let Some(channel) = channels.get(&(address.to_owned(), lane)) {
+        let place = (address.to_owned(), to, lane);
+        if let Some(channel) = channels.get(&place) {
             return Ok(channel.clone());
         }
         let wrong = |source| AddressError { address: address.to_owned(), source };
@@ -151,10 +155,11 @@ impl PeerPool {
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20);
         if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(tls.clone()).map_err(wrong)?;
+            let tls = if to == 0 { tls.clone() } else { only_node(tls.clone(), to) };
+            endpoint = endpoint.tls_config(tls).map_err(wrong)?;
         }
         let channel = endpoint.connect_lazy();
-        channels.insert((address.to_owned(), lane), channel.clone());
+        channels.insert(place, channel.clone());
         Ok(channel)
     }
 }

@@ -35,6 +35,7 @@ use crate::store::journal::{
     FRAME_BYTES, LEAF_BYTES, LeafEntry, NODE_BYTES, SIGNATURE_BYTES, TREE_HEIGHTS, TREE_NAMES,
     open_frame, open_numbered, run_identity,
 };
+use crate::store::open_blocks::{OPEN_BLOCK_TABLE, open_block_key};
 use crate::store::references::{REFERENCE_TABLE, reference_key};
 use crate::store::replica::{APPLIED_KEY, POSITION_TABLE, position_key};
 use crate::store::series::{HEADER_BYTES, header_of};
@@ -72,6 +73,9 @@ struct Rows {
     registered: Vec<OutletFact>,
     positions: Sum,
     references: Sum,
+    open_blocks: Sum,
+    /// Those that are named as open.
+    named_open: Sum,
 }
 
 /// A sum of hashes: equal for equal sets in whatever order they come.
@@ -189,6 +193,8 @@ impl SnapshotDir {
             registered: Vec::new(),
             positions: Sum::default(),
             references: Sum::default(),
+            open_blocks: Sum::default(),
+            named_open: Sum::default(),
         };
         let mut last: Option<Vec<u8>> = None;
         for row in RowFiles::new(self, disk) {
@@ -201,6 +207,9 @@ impl SnapshotDir {
             })?;
             rows.count += 1;
             last = Some(key);
+        }
+        if rows.open_blocks != rows.named_open {
+            return Err(self.wrong("the open blocks are not those that are named".to_owned()));
         }
         Ok(rows)
     }
@@ -246,13 +255,17 @@ impl Rows {
             Some(Terminal::TABLE) => sound::<Terminal>(value),
             Some(Payment::TABLE) => sound::<Payment>(value),
             Some(Device::TABLE) => sound::<Device>(value),
-            Some(Block::TABLE) => sound::<Block>(value),
+            Some(Block::TABLE) => self.take_block(key, value),
             Some(WaitingSeal::TABLE) => sound::<WaitingSeal>(value),
             Some(Document::TABLE) => self.take_document(key, value),
             Some(NumberSpace::TABLE) => sound::<NumberSpace>(value),
             Some(Activation::TABLE) => sound::<Activation>(value),
             Some(POSITION_TABLE) => self.positions.take(key, value),
             Some(REFERENCE_TABLE) => self.references.take(key, value),
+            Some(OPEN_BLOCK_TABLE) => {
+                self.named_open.add(key, 0);
+                Ok(())
+            }
             _ => Err("this version knows no such table; use the one that made it".to_owned()),
         }
     }
@@ -265,6 +278,15 @@ impl Rows {
         }
         self.heads.push((id.clone(), outlet.head_entry()));
         self.chains.insert(id, outlet.chain);
+        Ok(())
+    }
+
+    fn take_block(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let block = Block::from_stored(value).map_err(|error| format!("the block: {error}"))?;
+        let credential = Reader::new(&key[1..]).str("credential").map_err(|e| e.to_string())?;
+        if block.closed.is_none() {
+            self.open_blocks.add(&open_block_key(block.grace_end(), credential), 0);
+        }
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod harm;
 mod incoming;
 mod journal;
 mod members;
+mod open_blocks;
 mod prove;
 mod read;
 mod recovery;

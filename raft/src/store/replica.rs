@@ -27,6 +27,7 @@ pub use crate::store::error::StoreError;
 use crate::store::harm::Harm;
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
 use crate::store::members;
+use crate::store::open_blocks::note_open_blocks;
 use crate::store::recovery::{Recovery, Step};
 use crate::store::references::reference_key;
 use crate::store::snapshot::{Pins, SnapshotDir};
@@ -620,6 +621,7 @@ fn effects_batch(effects: &Effects, applied: &stored::AppliedState) -> Batch {
             None => batch.delete(key),
         };
     }
+    note_open_blocks(&mut batch, effects);
     for (leaf, index) in effects.leaves.iter().zip(effects.first_leaf..) {
         if let Some((from, to)) = leaf.record {
             let record = Record::decode(&effects.records[from..to])

@@ -1,5 +1,6 @@
 //! A replica against the disk that forgets, tears and corrupts, with entries that a cluster would have.
 
+mod blocks;
 mod crash;
 mod damage;
 mod find;

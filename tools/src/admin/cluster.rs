@@ -15,7 +15,7 @@ use fiscus_proto::admin::{ExecuteRequest, StatusRequest, StatusResponse};
 use fiscus_proto::client::{ClientConfig, ClusterClient};
 use fiscus_proto::command::Command;
 use fiscus_proto::ledger::submit_response::Result as Answer;
-use fiscus_proto::tls::{TlsFiles, TlsMaterial, client_config};
+use fiscus_proto::tls::{TlsFiles, TlsMaterial, client_config, only_node};
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -143,7 +143,8 @@ pub(crate) struct NodeView {
 }
 
 impl Cluster {
-    fn endpoint(&self, address: &str) -> Result<Endpoint> {
+    /// Leads to one node, or to any that is there when none is named.
+    fn endpoint(&self, address: &str, node: Option<u64>) -> Result<Endpoint> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .with_context(|| format!("{address} is not an address"))?
@@ -151,19 +152,23 @@ impl Cluster {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
         if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(client_config(tls))?;
+            let any = client_config(tls);
+            endpoint = endpoint.tls_config(match node {
+                Some(id) => only_node(any, id),
+                None => any,
+            })?;
         }
         Ok(endpoint)
     }
 
-    /// A client of one node, which connects when it is used.
+    /// A client of whichever node is at an address, which connects when it is used.
     pub(crate) fn node(&self, address: &str) -> Result<AdminClient<Channel>> {
-        Ok(client_on(self.endpoint(address)?.connect_lazy()))
+        Ok(client_on(self.endpoint(address, None)?.connect_lazy()))
     }
 
     /// A client of one node that is connected: what fails from here on may have arrived.
-    async fn connected(&self, address: &str) -> Result<AdminClient<Channel>> {
-        let connecting = self.endpoint(address)?;
+    async fn connected(&self, node: u64, address: &str) -> Result<AdminClient<Channel>> {
+        let connecting = self.endpoint(address, Some(node))?;
         let connected = tokio::time::timeout(STATUS_WAIT, connecting.connect()).await;
         let channel = connected.map_err(|_| anyhow!("no connection within {STATUS_WAIT:?}"))?;
         Ok(client_on(channel?))
@@ -229,7 +234,7 @@ impl Cluster {
     /// The leader of a group, and where it is.
     pub(crate) async fn leader(&self, group: u64) -> Result<(u64, AdminClient<Channel>)> {
         let (id, address) = self.leader_address(group).await?;
-        Ok((id, self.node(&address)?))
+        Ok((id, client_on(self.endpoint(&address, Some(id))?.connect_lazy())))
     }
 
     async fn leader_address(&self, group: u64) -> Result<(u64, String)> {
@@ -261,7 +266,7 @@ impl Cluster {
         let until = Instant::now() + LEADER_WAIT;
         loop {
             let (node, address) = self.leader_address(group).await?;
-            let mut leader = match self.connected(&address).await {
+            let mut leader = match self.connected(node, &address).await {
                 Ok(leader) => leader,
                 Err(error) => {
                     let what = || format!("node {node} at {address}: nothing was sent");

@@ -5,18 +5,21 @@
 //! something was found, 2 wrong usage or nobody answers, 3 a command was sent and nobody knows whether it
 //! was taken.
 
+mod api_keys;
 mod apply_version;
 mod backup;
 mod backup_file;
 pub(crate) mod cluster;
 mod config;
 mod consent;
+mod directory;
 pub(crate) mod files;
 mod groups;
 pub(crate) mod init;
 pub(crate) mod keys;
 mod manifest;
 mod nodes;
+mod organisations;
 mod outlets;
 mod pki;
 mod restore;
@@ -67,6 +70,12 @@ enum Admin {
     /// Look at outlets, register and change them.
     #[command(subcommand)]
     Outlets(outlets::Outlets),
+    /// Make organisations, the tenants, and list them.
+    #[command(subcommand)]
+    Organisations(organisations::Organisations),
+    /// Make keys to the API, list and revoke them.
+    #[command(subcommand)]
+    ApiKeys(api_keys::ApiKeys),
     /// Publish tax manifests and list them.
     #[command(subcommand)]
     Manifest(manifest::Manifests),
@@ -99,6 +108,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Admin::Nodes(command) => nodes::run(connection, command),
         Admin::Groups(command) => groups::run(connection, command),
         Admin::Outlets(command) => outlets::run(connection, command),
+        Admin::Organisations(command) => organisations::run(connection, command),
+        Admin::ApiKeys(command) => api_keys::run(connection, command),
         Admin::Manifest(command) => manifest::run(connection, command),
         Admin::Tail(command) => tail::run(connection, command),
         Admin::Snapshot(command) => snapshot::run(connection, command),

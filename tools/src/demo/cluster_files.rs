@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use fiscus_gateway::config::{GatewayConfig, Tier};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_node::config::{NodeConfig, SignerSection, TlsSection};
 use fiscus_node::signer::{KeyFile, Passphrase};
@@ -20,6 +21,11 @@ use crate::pki::{Subject, issue, make_ca};
 
 /// The name of every demonstration cluster.
 pub(super) const CLUSTER: &str = "demo.fiscus.example";
+/// How the receipts' QR codes name the public verification.
+pub(super) const VERIFY_HOST: &str = "verify.example.cd";
+const REMEMBERED: &str = "demo.toml";
+/// Requests a minute of the demonstration's key.
+const KEY_PER_MINUTE: u32 = 100_000;
 const DATA_GROUPS: u64 = 1;
 const DAYS: u32 = 365;
 /// Longer than any certificate, so that more of them can be issued.
@@ -33,6 +39,9 @@ const DISK_RESERVE_BYTES: u64 = 64 << 20;
 struct Remembered {
     /// RPC and admin port of each node.
     ports: Vec<(u16, u16)>,
+    /// Public and admin port of the gateway; a directory that an older program made has none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gateway: Option<(u16, u16)>,
 }
 
 /// Where everything is.
@@ -40,6 +49,7 @@ struct Remembered {
 pub(super) struct Layout {
     dir: PathBuf,
     ports: Vec<(u16, u16)>,
+    gateway: (u16, u16),
 }
 
 impl Layout {
@@ -50,19 +60,25 @@ impl Layout {
         port_base: Option<u16>,
         regions: &[String],
     ) -> Result<Self> {
-        let remembered = dir.join("demo.toml");
-        let made = remembered.exists();
-        let ports = if made {
-            let text = read(&remembered)?;
-            let known: Remembered = toml::from_str(&text).context("demo.toml")?;
-            known.ports
-        } else {
-            let count = usize::try_from(nodes)?;
-            let empty = std::fs::read_dir(dir).context("the directory")?.next().is_none();
-            ensure!(empty, "{} is neither empty nor a demonstration's", dir.display());
-            ports(count, port_base)?
-        };
-        if let (true, Some(base), Some((first, _))) = (made, port_base, ports.first()) {
+        let remembered = dir.join(REMEMBERED);
+        if remembered.exists() {
+            let known: Remembered = toml::from_str(&read(&remembered)?).context(REMEMBERED)?;
+            return Self::open(dir, known, port_base);
+        }
+        let empty = std::fs::read_dir(dir).context("the directory")?.next().is_none();
+        ensure!(empty, "{} is neither empty nor a demonstration's", dir.display());
+        let mut ports = ports(usize::try_from(nodes)? + 1, port_base)?;
+        let gateway = ports.pop().context("there are ports for the gateway")?;
+        let layout = Self { dir: dir.to_owned(), ports, gateway };
+        layout.make(regions)?;
+        layout.make_gateway()?;
+        // Last: a directory without it was never complete.
+        layout.remember()?;
+        Ok(layout)
+    }
+
+    fn open(dir: &Path, known: Remembered, port_base: Option<u16>) -> Result<Self> {
+        if let (Some(base), Some((first, _))) = (port_base, known.ports.first()) {
             ensure!(
                 base == *first,
                 "the cluster in {} has its ports from {first} on, and its members know each other by \
@@ -70,11 +86,41 @@ impl Layout {
                 dir.display()
             );
         }
-        let layout = Self { dir: dir.to_owned(), ports };
-        if !made {
-            layout.make(regions)?;
+        let dir = dir.to_owned();
+        if let Some(gateway) = known.gateway {
+            return Ok(Self { dir, ports: known.ports, gateway });
         }
+        let free = ports(1, None)?;
+        let gateway = *free.first().context("there are ports for the gateway")?;
+        eprintln!("an older program made this cluster: it gets a gateway, on port {}", gateway.0);
+        let layout = Self { dir, ports: known.ports, gateway };
+        layout.make_gateway()?;
+        layout.remember()?;
         Ok(layout)
+    }
+
+    fn remember(&self) -> Result<()> {
+        let remembered = Remembered { ports: self.ports.clone(), gateway: Some(self.gateway) };
+        write(&self.dir.join(REMEMBERED), &toml::to_string(&remembered)?)
+    }
+
+    /// The gateway's directory and configuration.
+    fn make_gateway(&self) -> Result<()> {
+        let pki = self.dir.join("pki");
+        let mut config = GatewayConfig::minimal(self.rpc_addresses());
+        config.listen = local(self.gateway.0);
+        config.admin_listen = local(self.gateway.1);
+        VERIFY_HOST.clone_into(&mut config.verify_host);
+        config.cluster.ca = Some(pki.join("ca.pem"));
+        config.cluster.cert = Some(pki.join("gateway.pem"));
+        config.cluster.key = Some(pki.join("gateway.key"));
+        config.limits.linger_ms = 0;
+        // Whoever tries it out alone on this machine is not to be slowed down.
+        config.rates.enterprise = Tier { per_minute: KEY_PER_MINUTE, per_day: 0 };
+        config.check()?;
+        std::fs::create_dir_all(self.gateway_dir()).context("the gateway's directory")?;
+        write(&self.gateway_dir().join("url"), &format!("http://{}\n", self.gateway()))?;
+        write(&self.gateway_config_path(), &config.to_toml())
     }
 
     fn make(&self, regions: &[String]) -> Result<()> {
@@ -114,10 +160,7 @@ impl Layout {
             cert: Some("pki/admin.pem".into()),
             key: Some("pki/admin.key".into()),
         };
-        write(&self.dir.join(PROFILE), &toml::to_string(&profile)?)?;
-        // Last: a directory without it was never complete.
-        let remembered = Remembered { ports: self.ports.clone() };
-        write(&self.dir.join("demo.toml"), &toml::to_string(&remembered)?)
+        write(&self.dir.join(PROFILE), &toml::to_string(&profile)?)
     }
 
     fn node_config(&self, id: u64, region: Option<&String>) -> NodeConfig {
@@ -144,7 +187,7 @@ impl Layout {
 
     fn address(&self, id: u64, port: impl Fn(&(u16, u16)) -> u16) -> SocketAddr {
         let at = usize::try_from(id - 1).expect("there are few nodes");
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port(&self.ports[at])))
+        local(port(&self.ports[at]))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -167,6 +210,32 @@ impl Layout {
         self.node_dir(id).join("node.toml")
     }
 
+    pub(super) fn gateway_dir(&self) -> PathBuf {
+        self.dir.join("gateway")
+    }
+
+    pub(super) fn gateway_config_path(&self) -> PathBuf {
+        self.gateway_dir().join("gateway.toml")
+    }
+
+    pub(super) fn gateway(&self) -> String {
+        local(self.gateway.0).to_string()
+    }
+
+    pub(super) fn gateway_admin(&self) -> String {
+        local(self.gateway.1).to_string()
+    }
+
+    /// Where the key of the demonstration's owner is kept.
+    pub(super) fn api_key_path(&self) -> PathBuf {
+        self.dir.join("api-key")
+    }
+
+    /// A sale to try the API with.
+    pub(super) fn sale_path(&self) -> PathBuf {
+        self.dir.join("sale.json")
+    }
+
     pub(super) fn rpc(&self, id: u64) -> String {
         self.address(id, |ports| ports.0).to_string()
     }
@@ -180,16 +249,20 @@ impl Layout {
     }
 }
 
-/// Two ports a node: the ones asked for, or free ones.
-fn ports(nodes: usize, base: Option<u16>) -> Result<Vec<(u16, u16)>> {
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Two ports a process: the ones asked for, or free ones.
+fn ports(processes: usize, base: Option<u16>) -> Result<Vec<(u16, u16)>> {
     if let Some(base) = base {
-        let last = u64::from(base) + 2 * nodes as u64 - 1;
-        ensure!(last <= u64::from(u16::MAX), "--port-base {base} leaves no room for {nodes} nodes");
-        let first = |at: usize| base + 2 * u16::try_from(at).expect("there are few nodes");
-        return Ok((0..nodes).map(|at| (first(at), first(at) + 1)).collect());
+        let last = u64::from(base) + 2 * processes as u64 - 1;
+        ensure!(last <= u64::from(u16::MAX), "--port-base {base} leaves no room for the ports");
+        let first = |at: usize| base + 2 * u16::try_from(at).expect("there are few processes");
+        return Ok((0..processes).map(|at| (first(at), first(at) + 1)).collect());
     }
     // All are held until all are known, so that none comes twice.
-    let held: Vec<TcpListener> = (0..nodes * 2)
+    let held: Vec<TcpListener> = (0..processes * 2)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<std::io::Result<_>>()
         .context("looking for free ports")?;
@@ -206,7 +279,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-fn write_secret(path: &Path, secret: &[u8]) -> Result<()> {
+pub(super) fn write_secret(path: &Path, secret: &[u8]) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| path.display().to_string())?;

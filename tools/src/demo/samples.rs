@@ -1,5 +1,4 @@
-//! What a demonstration cluster is filled with: an organisation, its merchants and outlets, and a few
-//! invoices of each kind. Every step can be repeated: it is made once, under the same keys.
+//! What a demonstration cluster is filled with: what the registry holds, and a few invoices of each kind. Every step can be repeated: it is made once, under the same keys.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,38 +9,24 @@ use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::keys::{AuthorityKey, KeySet, KeyStatus};
 use fiscus_ledger::manifest::Manifest;
-use fiscus_ledger::payload::Object;
 use fiscus_ledger::qr::{QrFields, QrPayload};
 use fiscus_ledger::record::Record;
+use fiscus_ledger::seal::AuthCode;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::{Answer, ClusterClient, SubmitError};
 use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::{Consistency, JournalRecord};
 
-use super::cluster_files::{Layout, write};
+use super::cluster_files::{Layout, VERIFY_HOST, write};
+use super::registry::{self, OUTLETS, SampleOutlet};
 use crate::admin::cluster::Cluster;
 
-const HOST: &str = "verify.example.cd";
-const GROUP: u64 = 1;
+pub(super) const GROUP: u64 = 1;
+pub(super) const TERMINAL: &str = "till-1";
+pub(super) const CASHIER: &str = "cashier-7";
 const WAIT: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// An outlet, its merchant, and the code in its fiscal numbers.
-struct SampleOutlet {
-    id: &'static str,
-    merchant_nif: &'static str,
-    code: &'static str,
-}
-
-const ORGANISATION: &str = "org-kivu-retail";
-const MERCHANTS: [(&str, &str); 2] =
-    [("A1234567B", "Alimentation Gombe SARL"), ("B7654321C", "Pharmacies du Fleuve SA")];
-const OUTLETS: [SampleOutlet; 4] = [
-    SampleOutlet { id: "outlet-gombe", merchant_nif: "A1234567B", code: "GOMBE" },
-    SampleOutlet { id: "outlet-limete", merchant_nif: "A1234567B", code: "LIMETE" },
-    SampleOutlet { id: "outlet-matete", merchant_nif: "B7654321C", code: "MATETE" },
-    SampleOutlet { id: "outlet-ngaliema", merchant_nif: "B7654321C", code: "NGALIEMA" },
-];
 const INVOICES: [(&str, &str); 6] = [
     ("sale", include_str!("../../../docs/samples/sale.json")),
     ("inclusive", include_str!("../../../docs/samples/inclusive.json")),
@@ -57,23 +42,20 @@ pub(super) struct Sold {
     pub(super) merchants: usize,
     pub(super) outlets: usize,
     pub(super) invoices: usize,
-    /// The first receipt.
+    /// The first receipt,
     pub(super) receipt: PathBuf,
+    /// its number,
+    pub(super) number: String,
+    /// and its code.
+    pub(super) auth_code: AuthCode,
+    /// The owner's key to the API.
+    pub(super) api_key: String,
 }
 
 /// Fills the cluster, and writes the receipts and the published keys.
 pub(super) async fn fill(cluster: &Cluster, layout: &Layout) -> Result<Sold> {
     let client = cluster.client().await?;
-    let organisation = Object::new().text("name", "Kivu Retail").finish();
-    put(&client, "organisation", ORGANISATION, organisation).await?;
-    for (nif, name) in MERCHANTS {
-        let merchant =
-            Object::new().text("nif", nif).text("name", name).text("organisation", ORGANISATION);
-        put(&client, "merchant", nif, merchant.finish()).await?;
-    }
-    for outlet in &OUTLETS {
-        register(&client, outlet).await?;
-    }
+    let registered = registry::fill(&client, layout).await?;
     let receipts = layout.dir().join("receipts");
     std::fs::create_dir_all(&receipts).with_context(|| receipts.display().to_string())?;
     let mut first = None;
@@ -81,25 +63,34 @@ pub(super) async fn fill(cluster: &Cluster, layout: &Layout) -> Result<Sold> {
     for outlet in &OUTLETS {
         for (name, text) in INVOICES {
             let record = seal(&client, outlet, name, text).await?;
-            let (number, url) = receipt(&record)?;
+            let (number, auth_code, url) = receipt(&record)?;
             let path = receipts.join(format!("{number}.txt"));
             write(&path, &format!("{url}\n"))?;
-            first.get_or_insert(path);
+            first.get_or_insert((path, number, auth_code));
             invoices += 1;
         }
     }
     write(&layout.dir().join("fiscal-keys.json"), &published_keys(&client).await?)?;
+    write(&layout.sale_path(), INVOICES[0].1)?;
+    let (receipt, number, auth_code) = first.context("there are invoices")?;
     Ok(Sold {
-        organisations: 1,
-        merchants: MERCHANTS.len(),
+        organisations: registered.organisations,
+        merchants: registered.merchants,
         outlets: OUTLETS.len(),
         invoices,
-        receipt: first.context("there are invoices")?,
+        receipt,
+        number,
+        auth_code,
+        api_key: registered.api_key,
     })
 }
 
 /// Sends a command until it has a clear answer.
-async fn submit(client: &ClusterClient, group: u64, kind: command::Command) -> Result<Answer> {
+pub(super) async fn submit(
+    client: &ClusterClient,
+    group: u64,
+    kind: command::Command,
+) -> Result<Answer> {
     let command = Command { command: Some(kind) };
     loop {
         match client.submit(group, command.clone(), WAIT).await {
@@ -110,40 +101,6 @@ async fn submit(client: &ClusterClient, group: u64, kind: command::Command) -> R
             }
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-async fn put(client: &ClusterClient, kind: &str, id: &str, json: String) -> Result<()> {
-    let put = proto::PutDocument {
-        kind: kind.to_owned(),
-        id: id.to_owned(),
-        expected_version: 0,
-        bytes: json.into_bytes().into(),
-    };
-    match submit(client, 0, command::Command::PutDocument(put)).await? {
-        Answer::Done => Ok(()),
-        // It was there before.
-        Answer::Refused(refusal) if refusal.code == "VERSION_CONFLICT" => Ok(()),
-        answer => bail!("the {kind} {id} was not taken: {answer:?}"),
-    }
-}
-
-async fn register(client: &ClusterClient, outlet: &SampleOutlet) -> Result<()> {
-    let fact = proto::OutletFact {
-        outlet_id: outlet.id.to_owned(),
-        merchant_nif: outlet.merchant_nif.to_owned(),
-        prefix: "KIN".to_owned(),
-        code: outlet.code.to_owned(),
-        group: GROUP,
-        status: proto::OutletStatus::Active.into(),
-        environment: proto::Environment::Live.into(),
-        signing_mode: proto::SigningMode::Cluster.into(),
-    };
-    let register = proto::RegisterOutlet { fact: Some(fact) };
-    match submit(client, 0, command::Command::RegisterOutlet(register)).await? {
-        Answer::Recorded(_) => Ok(()),
-        Answer::Refused(refusal) if refusal.code == "OUTLET_EXISTS" => Ok(()),
-        answer => bail!("the outlet {} was not taken: {answer:?}", outlet.id),
     }
 }
 
@@ -170,7 +127,7 @@ async fn seal(
             key: key.as_bytes()[..16].to_vec().into(),
             fingerprint: parsed.fingerprint.to_vec().into(),
         }),
-        terminal_id: "till-1".to_owned(),
+        terminal_id: TERMINAL.to_owned(),
         device_id: None,
         payload: parsed.invoice.canonical_bytes().to_vec().into(),
     };
@@ -194,12 +151,14 @@ async fn seal(
     }
 }
 
-/// A receipt's number and the text of its QR code.
-fn receipt(sealed: &JournalRecord) -> Result<(String, String)> {
+/// A receipt's number, its code, and the text of its QR code.
+fn receipt(sealed: &JournalRecord) -> Result<(String, AuthCode, String)> {
     let record = Record::decode(&sealed.record).context("the sealed record")?;
-    let signature = (&*sealed.signature).try_into().context("a signature has 64 bytes")?;
-    let payload = QrPayload::new(QrFields::of_online_seal(HOST, &record, signature))?;
-    Ok((record.fiscal_number.to_owned(), payload.to_url()))
+    let signature: [u8; 64] =
+        (&*sealed.signature).try_into().context("a signature has 64 bytes")?;
+    let auth_code = AuthCode::of_signature(&signature);
+    let payload = QrPayload::new(QrFields::of_online_seal(VERIFY_HOST, &record, signature))?;
+    Ok((record.fiscal_number.to_owned(), auth_code, payload.to_url()))
 }
 
 /// The authorities of the data group, as they are published.

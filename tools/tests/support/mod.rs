@@ -3,6 +3,7 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
+pub mod gateway;
 pub mod history;
 pub mod load;
 pub mod operator;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use fiscus_ledger::json::Value;
 use fiscus_proto::client::{ClientConfig, ClusterClient};
 use fiscus_proto::tls::{TlsFiles, TlsMaterial};
+
+const LEADER_WAIT: Duration = Duration::from_secs(60);
 
 pub fn fiscus() -> Command {
     Command::new(env!("CARGO_BIN_EXE_fiscus"))
@@ -33,6 +36,9 @@ pub struct Demo {
     child: Child,
     pub dir: PathBuf,
     pub nodes: Vec<NodeAt>,
+    pub gateway: String,
+    pub gateway_admin: String,
+    pub api_key: String,
     /// Its standard error, as it comes; taken when it is stopped.
     log: Option<std::thread::JoinHandle<String>>,
 }
@@ -90,23 +96,30 @@ impl Demo {
             rpc: text(node, "rpc"),
             admin: text(node, "admin"),
         });
-        let nodes = nodes.collect();
-        Self { child, dir: dir.to_owned(), nodes, log: Some(log) }
+        Self {
+            nodes: nodes.collect(),
+            gateway: text(&said, "gateway"),
+            gateway_admin: text(&said, "gateway_admin"),
+            api_key: text(&said, "api_key"),
+            child,
+            dir: dir.to_owned(),
+            log: Some(log),
+        }
     }
 
     /// The process ids of the nodes that run now.
     pub fn pids(&self) -> Vec<(u64, u32)> {
-        let listed = Command::new("pgrep")
-            .args(["-P", &self.child.id().to_string(), "-a"])
-            .output()
-            .unwrap();
-        let listed = String::from_utf8(listed.stdout).unwrap();
-        let pid = |id: u64| {
-            let named = format!("/n{id}/node.toml");
-            let line = listed.lines().find(|line| line.contains(&named))?;
-            line.split(' ').next()?.parse().ok()
-        };
+        let pid = |id: u64| self.child_pid(&format!("/n{id}/node.toml"));
         self.nodes.iter().filter_map(|node| Some((node.id, pid(node.id)?))).collect()
+    }
+
+    /// The process whose arguments name a file.
+    fn child_pid(&self, named: &str) -> Option<u32> {
+        let parent = self.child.id().to_string();
+        let listed = Command::new("pgrep").args(["-P", &parent, "-a"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let line = listed.lines().find(|line| line.contains(named))?;
+        line.split(' ').next()?.parse().ok()
     }
 
     pub fn kill(&self, id: u64) {
@@ -191,6 +204,17 @@ pub fn leader(dir: &Path, group: u64) -> Option<u64> {
         Some(Value::Number(id)) => id.parse().ok(),
         _ => None,
     }
+}
+
+/// The leader of a group, as soon as there is one: a busy machine may hold an election at any moment.
+pub async fn leader_of(dir: &Path, group: u64) -> u64 {
+    let mut found = None;
+    until("a group has a leader", LEADER_WAIT, || {
+        found = leader(dir, group);
+        found.is_some()
+    })
+    .await;
+    found.expect("it was waited for")
 }
 
 /// What a node says of itself.

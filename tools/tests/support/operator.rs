@@ -40,14 +40,23 @@ impl Demo {
     }
 
     async fn run(&self, arguments: &str) -> Output {
+        self.run_within(COMMAND_WAIT, arguments).await
+    }
+
+    async fn run_within(&self, wait: Duration, arguments: &str) -> Output {
         let mut command = program();
         command.arg("admin").arg("--dir").arg(&self.dir).args(arguments.split(' '));
-        timeout(COMMAND_WAIT, command.output()).await.expect(arguments).unwrap()
+        timeout(wait, command.output()).await.expect(arguments).unwrap()
     }
 
     /// What a command that succeeds prints.
     pub async fn ok(&self, arguments: &str) -> String {
-        let output = self.run(arguments).await;
+        self.ok_within(COMMAND_WAIT, arguments).await
+    }
+
+    /// The same of one that may take long.
+    pub async fn ok_within(&self, wait: Duration, arguments: &str) -> String {
+        let output = self.run_within(wait, arguments).await;
         assert!(output.status.success(), "{arguments}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -62,6 +71,11 @@ impl Demo {
     pub async fn shows(&self, arguments: &str, expected: &str) {
         let shown = self.ok(arguments).await;
         assert!(shown.contains(expected), "{arguments}: {expected} is not in {shown}");
+    }
+
+    /// Waits until a command shows what is expected.
+    pub async fn comes_to_show(&self, arguments: &str, expected: &str) {
+        until(expected, async || self.ok(arguments).await.contains(expected)).await;
     }
 
     /// Waits until nothing is wrong with any node.

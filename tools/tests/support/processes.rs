@@ -17,6 +17,20 @@ const START_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Where Debian's package puts libfaketime, whatever the machine.
+fn fake_time_library() -> PathBuf {
+    let known = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let mut known = known.map(|dir| dir.join("faketime/libfaketimeMT.so.1"));
+    known.find(|path| path.exists()).expect("libfaketime; tests/setup.sh installs it")
+}
+
+/// The program with a wall clock that the environment sets.
+pub fn with_fake_time() -> Command {
+    let mut program = fiscus();
+    program.env("LD_PRELOAD", fake_time_library()).env("DONT_FAKE_MONOTONIC", "1");
+    program
+}
+
 /// Nodes that this test runs. Whoever is left at the end is killed.
 pub struct Processes {
     pub dir: PathBuf,

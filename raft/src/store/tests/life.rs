@@ -32,7 +32,7 @@ pub(crate) const CLUSTER: &str = "crash";
 pub(crate) const GROUP: u64 = 1;
 pub(crate) const DIR: &str = "/data/groups/1";
 /// 2026-11-20T08:00:00Z.
-const OPENING: u64 = 1_795_161_600_000;
+pub(super) const OPENING: u64 = 1_795_161_600_000;
 /// So many outlets that the first node of height 8 is complete after a few seals.
 const OUTLETS: usize = 249;
 pub(crate) const ENTRIES: u64 = 12;
@@ -139,7 +139,7 @@ fn opening(outlets: usize) -> Vec<GroupCommand> {
     commands
 }
 
-fn submitted(outlet_id: &str, key: u8) -> Submitted {
+pub(super) fn submitted(outlet_id: &str, key: u8) -> Submitted {
     Submitted { outlet_id: outlet_id.into(), key: [key; 16], fingerprint: [key; 32] }
 }
 
@@ -176,8 +176,8 @@ fn decided(tuple: CheckpointTuple) -> GroupCommand {
 }
 
 /// A log in the making, with the replica that says what the next entry can be about.
-struct Scribe {
-    replica: Replica,
+pub(super) struct Scribe {
+    pub(super) replica: Replica,
     log: Log,
 }
 
@@ -207,10 +207,15 @@ impl Scribe {
     /// No command of the log is refused: a log of refusals would show nothing.
     fn commands(&mut self, commands: &[GroupCommand]) {
         let index = self.log.len() as u64 + 1;
+        self.commands_at(UnixMs::new(OPENING + index * 1_000), commands);
+    }
+
+    pub(super) fn commands_at(&mut self, stamp: UnixMs, commands: &[GroupCommand]) {
+        let index = self.log.len() as u64 + 1;
         let commands: Vec<_> = commands.iter().map(to_proto_data).collect();
         let seed = [u8::try_from(index).expect("a short log"); 32];
         let version = self.replica.progress().borrow().apply_version;
-        let bytes = encode_entry(version, UnixMs::new(OPENING + index * 1_000), &seed, &commands);
+        let bytes = encode_entry(version, stamp, &seed, &commands);
         let id = self.push(Item::Normal(bytes.clone().into()));
         match self.replica.apply_normal(id, &bytes).expect("apply") {
             ApplyReply::Applied(applied) => {
@@ -232,12 +237,7 @@ pub(crate) fn log() -> Log {
 
 /// The same with another number of outlets.
 pub(crate) fn log_of(outlets: usize) -> Log {
-    let disk = SimulatedDisk::new();
-    let replica = open(&disk, options()).expect("open");
-    let mut scribe = Scribe { replica, log: Log::new() };
-    scribe.internal(&Item::Membership(membership(&[1])));
-    scribe.internal(&Item::Blank);
-    scribe.commands(&opening(outlets));
+    let mut scribe = opened(outlets);
     scribe.commands(&[seal(1), shift(2, "t1", "s1")]);
     scribe.commands(&[seal(3), scribe.signatures()]);
     scribe.internal(&Item::Membership(membership(&[1, 2, 3])));
@@ -249,6 +249,17 @@ pub(crate) fn log_of(outlets: usize) -> Log {
     scribe.commands(&[scribe.signatures(), seal(8)]);
     scribe.commands(&[seal(9), seal(10), seal(11), cut()]);
     scribe.log
+}
+
+/// A group with its first member, its authority, its manifest and its outlets.
+pub(super) fn opened(outlets: usize) -> Scribe {
+    let disk = SimulatedDisk::new();
+    let replica = open(&disk, options()).expect("open");
+    let mut scribe = Scribe { replica, log: Log::new() };
+    scribe.internal(&Item::Membership(membership(&[1])));
+    scribe.internal(&Item::Blank);
+    scribe.commands(&opening(outlets));
+    scribe
 }
 
 /// A log that goes on from [`log`] by the rules of version 2: with a shift that version 1 refuses.
