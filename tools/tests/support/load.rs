@@ -120,12 +120,15 @@ impl Load {
         self.sold.load(Ordering::Relaxed)
     }
 
-    /// Waits until `more` further sales were answered.
+    /// Waits until `more` further sales were answered; however slow they are, they must not stand still.
     pub async fn wait_for(&self, more: u64) {
         let target = self.sold() + more;
-        let until = Instant::now() + PATIENCE;
+        let (mut seen, mut since) = (self.sold(), Instant::now());
         while self.sold() < target {
-            assert!(Instant::now() < until, "sales stand still at {}", self.sold());
+            if self.sold() > seen {
+                (seen, since) = (self.sold(), Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "sales stand still at {seen}");
             assert!(!self.workers.iter().any(|worker| worker.is_finished()), "a worker gave up");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

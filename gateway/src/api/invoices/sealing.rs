@@ -193,11 +193,11 @@ async fn sealed_before(
     let Some(record) = outlet.submission(Operation::Seal, &key.submission_key()).await? else {
         return Err(refused);
     };
-    let Some((manifest, fingerprint)) = manifest_of(&outlet, &record)? else {
+    let Some(first) = First::of(&outlet, &record)? else {
         return Err(refused);
     };
-    match parse_lenient(body, &manifest, caller.now()) {
-        Ok(parsed) if parsed.fingerprint == fingerprint => {
+    match parse_lenient(body, &first.taxed_by, caller.now()) {
+        Ok(parsed) if parsed.fingerprint == first.fingerprint => {
             Ok(Sealed { outlet, record, new: false })
         }
         Ok(_) => Err(key_taken()),
@@ -205,17 +205,24 @@ async fn sealed_before(
     }
 }
 
-/// The manifest that a sealed invoice is taxed by, and what its client chose.
-fn manifest_of(
-    outlet: &Outlet,
-    sealed: &JournalRecord,
-) -> Result<Option<(Arc<Manifest>, [u8; 32])>, Problem> {
-    let record = Record::decode(&sealed.record)
-        .map_err(|error| Problem::internal(&format!("a record: {error}")))?;
-    let named: Named<'_> = serde_json::from_slice(invoice_bytes(&record)?)
-        .map_err(|error| Problem::internal(&format!("a canonical invoice: {error}")))?;
-    let manifest = named.tax_manifest_version.and_then(|version| outlet.manifest(&version));
-    Ok(manifest.zip(record.submission.map(|mark| mark.fingerprint)))
+/// What the first submission under a key was.
+struct First {
+    taxed_by: Arc<Manifest>,
+    /// What its client chose.
+    fingerprint: [u8; 32],
+}
+
+impl First {
+    fn of(outlet: &Outlet, sealed: &JournalRecord) -> Result<Option<Self>, Problem> {
+        let record = Record::decode(&sealed.record)
+            .map_err(|error| Problem::internal(&format!("a record: {error}")))?;
+        let named: Named<'_> = serde_json::from_slice(invoice_bytes(&record)?)
+            .map_err(|error| Problem::internal(&format!("a canonical invoice: {error}")))?;
+        let taxed_by = named.tax_manifest_version.and_then(|version| outlet.manifest(&version));
+        let fingerprint = record.submission.map(|mark| mark.fingerprint);
+        let both = taxed_by.zip(fingerprint);
+        Ok(both.map(|(taxed_by, fingerprint)| Self { taxed_by, fingerprint }))
+    }
 }
 
 /// The key belongs to another request.

@@ -5,8 +5,8 @@ use fiscus_ledger::keys::{KeySet, ListedKey};
 use fiscus_ledger::qr::{QrPayload, verify};
 use serde_json::json;
 
-use super::support::{World, sale};
 use super::{by_number, by_qr, seal, text, world};
+use crate::support::{World, sale};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_holds_the_paper_learns_that_it_is_genuine() {
@@ -93,7 +93,7 @@ async fn a_changed_receipt_is_told_by_its_evidence() {
     assert_eq!((cut.code().as_str(), cut.pointers()), ("QR_MALFORMED", vec!["/qr".to_owned()]));
     let other = by_qr(&world, "https://example.cd/").await.expect(422);
     assert_eq!(other.code(), "QR_MALFORMED");
-    let foreign = include_str!("../../../tests/vectors/seal.json");
+    let foreign = include_str!("../../../../tests/vectors/seal.json");
     let foreign = foreign.split("\"qr_url\": \"").nth(1).and_then(|rest| rest.split('"').next());
     let found = by_qr(&world, foreign.expect("a receipt of another ledger")).await.expect(200);
     assert_eq!(found.json()["result"], "not_found", "nobody here has signed it");

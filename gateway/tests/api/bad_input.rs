@@ -1,9 +1,7 @@
 //! Bad input of every kind: its own status, its own code, and the place that is wrong.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::{Value, json};
-use support::{World, sale};
 
 /// What is sent, and what is answered.
 struct Row {

@@ -1,9 +1,7 @@
 //! Shifts: open, sell, close with the X of it; and found again.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::{Value, json};
-use support::{World, sale};
 
 const OUTLET: &str = "outlet-limete";
 

@@ -1,7 +1,7 @@
 //! Without a majority, and without anybody.
 
-use super::support::{Setup, World};
 use super::{by_number, by_qr, page_of, seal, text, unlimited};
+use crate::support::{Setup, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_looked_up_is_never_called_unknown() {

@@ -1,9 +1,7 @@
 //! The tax table, trials with it, and suggestions.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::json;
-use support::{World, sale};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_in_force_has_fourteen_groups_in_two_languages() {

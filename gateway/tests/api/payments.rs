@@ -1,9 +1,7 @@
 //! Payments: what providers say, before an invoice or after it, once.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::json;
-use support::{World, sale};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_is_recorded_once_and_stands_with_its_invoice() {

@@ -15,8 +15,8 @@ use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::JournalRecord;
 use serde_json::Value;
 
-use super::support::{LIMIT, World, sale};
 use super::{by_number, by_qr, text, world};
+use crate::support::{LIMIT, World, sale};
 
 const CREDENTIAL: &str = "cred-verify";
 const OUTLET: &str = "outlet-gombe";

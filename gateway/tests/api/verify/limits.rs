@@ -3,8 +3,8 @@
 use fiscus_gateway::Gateway;
 use serde_json::json;
 
-use super::support::http::Answer;
-use super::support::{World, until};
+use crate::support::http::Answer;
+use crate::support::{World, until};
 
 const PATH: &str = "/api/v1/verify/KIN-GOMBE-999?auth_code=0000-0000-0000-0000";
 

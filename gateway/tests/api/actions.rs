@@ -1,9 +1,7 @@
 //! The audit log of actions: every change is in it, and everybody sees their own part of it.
 
-mod support;
-
+use crate::support::World;
 use serde_json::{Value, json};
-use support::World;
 
 async fn actions(world: &World, by: &str, query: &str) -> Vec<Value> {
     let page = world.get(&format!("/api/v1/audit/actions{query}")).by(by).send().await.expect(200);

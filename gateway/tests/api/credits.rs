@@ -1,10 +1,8 @@
 //! Credit notes: voids and refunds fit their original to the cent, and happen once.
 
-mod support;
-
+use crate::support::http::Answer;
+use crate::support::{World, sale};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{World, sale};
 
 const INVOICES: &str = "/api/v1/invoices";
 

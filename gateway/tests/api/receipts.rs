@@ -1,10 +1,8 @@
 //! Receipts: the first is the original, however many gateways are asked at once.
 
-mod support;
-
+use crate::support::http::Answer;
+use crate::support::{Setup, World, sale};
 use fiscus_ledger::qr::QrPayload;
-use support::http::Answer;
-use support::{Setup, World, sale};
 
 async fn sold(world: &World, outlet: &str) -> (String, String) {
     let call = world.post("/api/v1/invoices").by("owner").idempotent("sale-1");

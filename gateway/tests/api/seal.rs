@@ -1,9 +1,7 @@
 //! Sealing through the gateway: once for each key, whoever asks again.
 
-mod support;
-
+use crate::support::{World, sale};
 use serde_json::json;
-use support::{World, sale};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_is_sealed_once_and_read_by_its_number() {

@@ -1,8 +1,5 @@
 //! Public verification as the public meets it: what holds, what is refused, and what nobody learns.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod alike;
 mod limits;
 mod offline;
@@ -10,10 +7,10 @@ mod pages;
 mod receipts;
 mod unreachable;
 
+use crate::support::http::Answer;
+use crate::support::{Setup, World, sale};
 use fiscus_gateway::config::GatewayConfig;
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{Setup, World, sale};
 
 /// Tests ask as often as they like.
 fn unlimited(config: &mut GatewayConfig) {

@@ -1,10 +1,8 @@
 //! Batches: an answer for each item, in order; one bad item fails no other.
 
-mod support;
-
+use crate::support::http::Answer;
+use crate::support::{Setup, World, sale};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{Setup, World, sale};
 
 const BATCH: &str = "/api/v1/invoices/batch";
 

@@ -1,12 +1,10 @@
 //! API keys: made within what their maker may do, rotated, revoked everywhere at once, their secrets seen once.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::http::Answer;
+use crate::support::{Setup, World};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{Setup, World};
 
 async fn make(world: &World, by: &str, key: &str, body: &Value) -> Answer {
     world.post("/api/v1/api-keys").by(by).idempotent(key).json(body).send().await

@@ -1,20 +1,18 @@
 //! Invoices: sealed once whatever changes in between, read whole, listed page by page.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::http::Answer;
+use crate::support::{LIMIT, Setup, World, sale};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_proto::client::Answer as ClusterAnswer;
 use fiscus_proto::command::{Command, PublishManifest, command};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{LIMIT, Setup, World, sale};
 
 const INVOICES: &str = "/api/v1/invoices";
 
 async fn seal(world: &World, key: &str, invoice: &Value) -> Answer {
-    let by = if support::seed::of_lualaba(invoice["outlet_id"].as_str().unwrap_or("")) {
+    let by = if crate::support::seed::of_lualaba(invoice["outlet_id"].as_str().unwrap_or("")) {
         "other"
     } else {
         "owner"

@@ -1,10 +1,8 @@
 //! The registry: organisations, regions, merchants, outlets, terminals and cashiers, made and changed through the API.
 
-mod support;
-
+use crate::support::http::Answer;
+use crate::support::{Setup, World, sale};
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{Setup, World, sale};
 
 async fn post(world: &World, by: &str, path: &str, key: &str, body: &Value) -> Answer {
     world.post(&format!("/api/v1/{path}")).by(by).idempotent(key).json(body).send().await
@@ -249,7 +247,7 @@ async fn a_blocked_terminal_seals_nothing_and_a_cashier_leaves() {
     let blocked = patch(&world, "goma", "terminals/outlet-goma/till-9", &block).await.expect(200);
     assert_eq!(blocked.json()["blocked"], true);
     let mut at = 0;
-    let refused = tokio::time::timeout(support::LIMIT, async {
+    let refused = tokio::time::timeout(crate::support::LIMIT, async {
         loop {
             let mut invoice = sale("outlet-goma", 100);
             invoice["pos_terminal_id"] = json!("till-9");
@@ -328,7 +326,7 @@ async fn a_new_outlet_lives_in_the_emptiest_group_and_a_half_registration_is_mad
     };
     let register = fiscus_proto::command::RegisterOutlet { fact: Some(fact) };
     let command = fiscus_proto::command::command::Command::RegisterOutlet(register);
-    support::seed::done(&client, command).await;
+    crate::support::seed::done(&client, command).await;
     let foreign = json!({
         "outlet_id": "outlet-half", "merchant_nif": "B7654321C", "prefix": "KIN", "code": "DEMI", "environment": "live",
         "name": "x"

@@ -1,9 +1,8 @@
 //! An export is checked with nothing but the published keys: chain, numbers, taxes, signatures, proofs.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{LIMIT, Setup, World, sale};
 use ed25519_dalek::{Signature, VerifyingKey};
 use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::hash::{Hash32, from_hex};
@@ -14,7 +13,6 @@ use fiscus_ledger::time::UnixMs;
 use fiscus_ledger::tree::{verify_consistency, verify_inclusion};
 use fiscus_proto::ledger::Consistency;
 use serde_json::{Value, json};
-use support::{LIMIT, Setup, World, sale};
 
 const INVOICES: u64 = 1_040;
 

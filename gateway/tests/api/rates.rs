@@ -1,10 +1,8 @@
 //! How often keys, organisations and strangers may ask, and what they are told of it.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Setup, World};
+use crate::support::{Setup, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -20,7 +18,7 @@ async fn every_answer_tells_how_much_is_left() {
     assert_eq!(first.header("ratelimit-reset"), "1");
     let missing = ask("/api/v1/merchants/none").await.expect(404);
     assert_eq!(missing.header("ratelimit-limit"), "60", "a problem tells it, too");
-    let refused = tokio::time::timeout(support::LIMIT, async {
+    let refused = tokio::time::timeout(crate::support::LIMIT, async {
         loop {
             let answer = ask("/api/v1/merchants").await;
             if answer.status == 429 {
@@ -67,7 +65,7 @@ async fn one_organisation_leaves_places_for_the_others() {
     );
     slow.write_all(head.as_bytes()).await.expect("it is sent");
     let ask = |by: &'static str| world.get("/api/v1/merchants").by(by).send();
-    let refused = tokio::time::timeout(support::LIMIT, async {
+    let refused = tokio::time::timeout(crate::support::LIMIT, async {
         loop {
             let answer = ask("manager").await;
             if answer.status == 503 {

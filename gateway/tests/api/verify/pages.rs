@@ -1,8 +1,8 @@
 //! The page behind the QR code.
 
-use super::support::World;
-use super::support::http::Answer;
 use super::{page_of, seal, text, world};
+use crate::support::World;
+use crate::support::http::Answer;
 
 const SIZE_MAX: usize = 12 * 1024;
 

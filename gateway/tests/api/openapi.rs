@@ -1,8 +1,6 @@
 //! The gateway tells what it is: the document, the reference, and the pages of the codes.
 
-mod support;
-
-use support::World;
+use crate::support::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_is_served_and_kept_by_clients() {

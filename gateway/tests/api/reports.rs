@@ -1,7 +1,7 @@
 //! Reports: made once, signed, read in every form, and nobody else's.
 
-mod support;
-
+use crate::support::http::Answer;
+use crate::support::{LIMIT, World, sale};
 use ed25519_dalek::{Signature, VerifyingKey};
 use fiscus_ledger::hash::{Hash32, Tagged, from_hex};
 use fiscus_ledger::reports::digest_of;
@@ -9,8 +9,6 @@ use fiscus_ledger::seal;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::ledger::Consistency;
 use serde_json::{Value, json};
-use support::http::Answer;
-use support::{LIMIT, World, sale};
 
 async fn sell(world: &World, key: &str, price: u32) {
     let call = world.post("/api/v1/invoices").by("owner").idempotent(key);
