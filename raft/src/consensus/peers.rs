@@ -74,13 +74,15 @@ impl Interceptor for Introduce {
     }
 }
 
+/// By address, node and lane.
+type Channels = BTreeMap<(String, u64, Lane), Channel>;
+
 /// The connections of a node.
 #[derive(Clone)]
 pub struct PeerPool {
     identity: Identity,
     tls: Option<ClientTlsConfig>,
-    /// By address, node and lane.
-    channels: Arc<Mutex<BTreeMap<(String, u64, Lane), Channel>>>,
+    channels: Arc<Mutex<Channels>>,
 }
 
 impl std::fmt::Debug for PeerPool {
