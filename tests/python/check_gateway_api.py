@@ -27,7 +27,7 @@ CHECKS = [
 ]
 
 
-def run(demo):
+def run(demo, directory):
     said = json.loads(demo.stdout.readline())
     command = [
         SCHEMATHESIS, "run", said["gateway"] + "/openapi.json",
@@ -41,7 +41,10 @@ def run(demo):
         "--continue-on-failure", "--no-color",
     ]  # fmt: skip
     # Its limit bounds the search, not the shrinking of what it found.
-    done = subprocess.run(command, capture_output=True, text=True, timeout=int(SECONDS) * 4 + 60)
+    done = subprocess.run(
+        # It leaves what it found where it runs.
+        command, cwd=directory, capture_output=True, text=True, timeout=int(SECONDS) * 4 + 60
+    )  # fmt: skip
     sys.stdout.write(done.stdout[-20_000:] if done.returncode else "")
     sys.stderr.write(done.stderr[-5_000:] if done.returncode else "")
     return done.returncode
@@ -52,7 +55,7 @@ def main():
         arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", str(Path(directory) / "demo")]
         demo = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            return run(demo)
+            return run(demo, directory)
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait(60)
