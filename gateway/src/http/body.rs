@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use fiscus_ledger::facts::is_identifier;
 use fiscus_ledger::json::{Kind, Reader};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -103,6 +104,15 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         };
         Problem::at(StatusCode::UNPROCESSABLE_ENTITY, code, pointer, detail)
     })
+}
+
+/// Refuses a text that the ledger takes for no identifier; `pointer` says where it stands.
+pub fn identifier(pointer: &str, text: &str) -> Result<(), Problem> {
+    if is_identifier(text) {
+        return Ok(());
+    }
+    let detail = "must have 1 to 64 bytes, none of them a control character";
+    Err(Problem::at(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_INVALID", pointer, detail))
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {

@@ -40,6 +40,8 @@ async fn a_shift_is_opened_and_closed_with_its_report() {
         world.post(&path).by("supervisor").idempotent(key).json(&body).send()
     };
     assert_eq!(close("c0", "soir").await.expect(409).code(), "SHIFT_NOT_OPEN");
+    let long = close("c2", &"x".repeat(65)).await.expect(422);
+    assert_eq!(long.code(), "FIELD_INVALID");
     let closed = close("c1", "matin").await.expect(200);
     assert_eq!(closed.json()["report"]["drawers"][0]["payments"]["cash"], "700.00");
     assert_eq!(close("c1", "matin").await.expect(200).body, closed.body);

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use fiscus_ledger::facts::is_identifier;
 use fiscus_ledger::invoice::Currency;
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{self as proto, command::Command};
 
 use super::view::{PaymentRecord, Status};
 use crate::access::Outlet;
+use crate::http::body::identifier;
 use crate::http::{Decimal, Problem};
 
 /// What a provider says.
@@ -27,9 +27,7 @@ pub(super) async fn state(outlet: &Outlet, said: Said<'_>) -> Result<Response, P
         Problem::at(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_INVALID", pointer, detail)
     };
     for (pointer, text) in [("/provider", said.provider), ("/reference", said.reference)] {
-        if !is_identifier(text) {
-            return Err(invalid(pointer, "has 1 to 64 bytes, none of them a control character"));
-        }
+        identifier(pointer, text)?;
     }
     let currency = said.currency.unwrap_or("CDF");
     let currency = Currency::parse(currency)

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::view::Shift;
 use crate::access::{Caller, Scope};
+use crate::http::body::identifier;
 use crate::http::{Body, IdempotencyKey, PathOf, Problem, Problems};
 
 /// Which shift ends, and by whom.
@@ -54,6 +55,12 @@ pub(super) async fn close(
 ) -> Result<Response, Problem> {
     caller.may(Scope::ShiftsWrite)?;
     let outlet = caller.outlet(&asked.outlet_id)?;
+    let named = [
+        ("/pos_terminal_id", &asked.pos_terminal_id),
+        ("/cashier_id", &asked.cashier_id),
+        ("shift_id", &shift_id),
+    ];
+    named.into_iter().try_for_each(|(pointer, text)| identifier(pointer, text))?;
     let fingerprint = Tagged::new("fiscus/close-shift/v1")
         .str(&asked.pos_terminal_id)
         .str(&asked.cashier_id)

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::view::Shift;
 use crate::access::{Caller, Scope};
+use crate::http::body::identifier;
 use crate::http::{Body, IdempotencyKey, Problem, Problems};
 
 /// A shift to be opened.
@@ -59,6 +60,12 @@ pub(super) async fn open(
     // The same on every repetition, so that the answer is the same.
     let made = || format!("shift-{}", hex(&key.submission_key()));
     let shift_id = asked.shift_id.clone().unwrap_or_else(made);
+    let named = [
+        ("/pos_terminal_id", &asked.pos_terminal_id),
+        ("/cashier_id", &asked.cashier_id),
+        ("/shift_id", &shift_id),
+    ];
+    named.into_iter().try_for_each(|(pointer, text)| identifier(pointer, text))?;
     let fingerprint = Tagged::new("fiscus/open-shift/v1")
         .str(&asked.pos_terminal_id)
         .str(&asked.cashier_id)

@@ -42,6 +42,7 @@ const OF_QR: [&str; 7] = ["ts", "k", "t", "c", "fa", "h", "s"];
     responses(
         (status = 200, description = "What was found, or the form", body = String, content_type = "text/html", example = "<!doctype html>"),
         (status = 400, description = "The parameters are no receipt's: a page that says so", body = String, content_type = "text/html", example = "<!doctype html>"),
+        (status = 401, description = "A key was sent and is none: a page that says so", body = String, content_type = "text/html", example = "<!doctype html>"),
         (status = 429, description = "Too many checks: a page that says so", body = String, content_type = "text/html", example = "<!doctype html>"),
         (status = 503, description = "The ledger cannot be reached now: a page that says so", body = String, content_type = "text/html", example = "<!doctype html>"),
         Problems,
