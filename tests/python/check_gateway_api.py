@@ -40,11 +40,14 @@ def run(demo, directory):
         "--suppress-health-check", "all", "--warnings", "off",
         "--continue-on-failure", "--no-color",
     ]  # fmt: skip
-    # Its limit bounds the search, not the shrinking of what it found.
+    hooks = os.environ | {
+        "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+        "PYTHONPATH": str(Path(__file__).parent.resolve()),
+    }
+    # Its limit bounds the search, not the shrinking of what it found. It leaves what it found where it runs.
     done = subprocess.run(
-        # It leaves what it found where it runs.
-        command, cwd=directory, capture_output=True, text=True, timeout=int(SECONDS) * 4 + 60
-    )  # fmt: skip
+        command, cwd=directory, env=hooks, capture_output=True, text=True, timeout=int(SECONDS) * 4 + 60
+    )
     sys.stdout.write(done.stdout[-20_000:] if done.returncode else "")
     sys.stderr.write(done.stderr[-5_000:] if done.returncode else "")
     return done.returncode
