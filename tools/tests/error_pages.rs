@@ -47,7 +47,9 @@ fn codes() -> BTreeSet<String> {
         let source = fs::read_to_string(path).unwrap();
         codes.extend(source.split('"').filter(|text| is_code(text)).map(str::to_owned));
     }
-    codes.remove("OUT_DIR");
+    for of_cargo in ["OUT_DIR", "CARGO_MANIFEST_DIR"] {
+        codes.remove(of_cargo);
+    }
     codes.extend(ONE_WORD.map(str::to_owned));
     codes
 }
