@@ -12,6 +12,7 @@ mod docs;
 pub mod invoices;
 mod keys;
 mod labels;
+mod log;
 pub mod merchants;
 mod moments;
 pub mod organizations;
@@ -61,6 +62,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(reports::routes())
         .merge(audit::routes())
         .merge(checkpoints::routes())
+        .merge(log::routes())
         .merge(keys::routes())
         .merge(organizations::routes())
         .merge(regions::routes())
