@@ -116,7 +116,8 @@ mod tests {
     use super::*;
     use crate::note::VerifierKey;
 
-    const TEXT: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    const TEXT: &str =
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
     fn witness(name: &str, seed: u8) -> CosignerKey {
         let key = SigningKey::from_bytes(&[seed; 32]).verifying_key();

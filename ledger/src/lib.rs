@@ -32,6 +32,7 @@ pub mod base64;
 pub mod checkpoint;
 pub mod codec;
 pub mod commands;
+pub mod cosignature;
 pub mod credential;
 pub mod facts;
 pub mod hash;

@@ -12,7 +12,8 @@
 //! id must be valid, repeated ones too, so that no byte attributed to a known key can be changed.
 //!
 //! Non-goals: holding private keys (signing is a closure), and signature types other than Ed25519
-//! (type 1): lines of other types are kept and can be read from [`Note::signatures`].
+//! (type 1): lines of other types are kept, and what witnesses write is read by
+//! [`cosignature`](crate::cosignature).
 
 use std::collections::BTreeMap;
 
@@ -376,6 +377,26 @@ impl Note {
             return Err(NoteVerifyError::NoKnownSignature);
         }
         Ok(VerifiedNote { text: &self.text, signers })
+    }
+
+    /// The text, believed or not.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Adds a line that somebody else has made, once, while there is room.
+    pub fn push_line(&mut self, line: NoteSignature) {
+        if self.signatures.len() < SIGNATURES_MAX && !self.signatures.contains(&line) {
+            self.signatures.push(line);
+        }
+    }
+
+    /// Adds the lines that another note of the same text has.
+    pub fn take_lines(&mut self, other: &Self) {
+        if self.text == other.text {
+            other.signatures.iter().for_each(|line| self.push_line(line.clone()));
+        }
     }
 
     /// The signature lines, checked or not.

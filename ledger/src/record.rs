@@ -44,9 +44,11 @@ pub enum RecordKind {
     ApplyVersion,
     /// Numbers skipped after a restore.
     RecoveryGap,
+    /// How far another group's log is.
+    Checkpoint,
 }
 
-const PLAIN_KINDS: [(RecordKind, &str); 14] = [
+const PLAIN_KINDS: [(RecordKind, &str); 15] = [
     (RecordKind::ZClosure, "z_closure"),
     (RecordKind::BlockGrant, "block_grant"),
     (RecordKind::BlockClose, "block_close"),
@@ -61,6 +63,7 @@ const PLAIN_KINDS: [(RecordKind, &str); 14] = [
     (RecordKind::Authority, "authority_event"),
     (RecordKind::ApplyVersion, "apply_version"),
     (RecordKind::RecoveryGap, "recovery_gap"),
+    (RecordKind::Checkpoint, "checkpoint_event"),
 ];
 
 impl RecordKind {

@@ -1,13 +1,14 @@
 //! The signed note of a group's last decided checkpoint.
 //!
 //! A decided cut is the same on every replica and Ed25519 is deterministic, so any voter that holds the
-//! log's key makes the same bytes whenever it is asked: nothing has to be kept.
+//! log's key makes the same bytes whenever it is asked: nothing has to be kept but what witnesses add.
 
 use fiscus_ledger::checkpoint::{Checkpoint, CheckpointError, origin};
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::note::{KeyError, Note, NoteSignError, VerifierKey};
 
 use crate::context::NodeContext;
+use crate::groups::Hosted;
 use crate::signer::{SignError, Signable};
 
 /// Why no checkpoint is signed here.
@@ -44,4 +45,22 @@ pub(crate) fn signed(
         context.signer.sign(&key.public_key, &Signable::CheckpointNote(text.as_bytes()))?;
     let verifier = VerifierKey::new(&origin, &key.public_key)?;
     Ok(Note::sign(&text, &verifier, |_| signature)?.to_text())
+}
+
+/// What is published of a group's log: the last decided cut, with the cosignatures that there are; or, when the policy
+/// asks for witnesses, the last one that enough of them have cosigned.
+pub(crate) fn published(
+    context: &NodeContext,
+    hosted: &Hosted,
+) -> Result<Option<String>, SignedCheckpointError> {
+    let cosigned = hosted.cosigned.last();
+    if context.config.witness_quorum > 0 {
+        return Ok(cosigned.map(|(_, note)| note));
+    }
+    let decided = hosted.handle.replica().progress().borrow().decided.clone();
+    let Some(tuple) = decided else { return Ok(None) };
+    match cosigned {
+        Some((size, note)) if size == tuple.size => Ok(Some(note)),
+        _ => signed(context, hosted.handle.group(), tuple.size, &tuple.root).map(Some),
+    }
 }

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use fiscus_ledger::cosignature::CosignerKey;
 use fiscus_proto::tls::TlsFiles;
+use hyper::Uri;
 use serde::{Deserialize, Serialize};
 
 use crate::signer::PassphraseSource;
+use crate::witnesses::Witness;
 
 /// Everything about a node. Every limit has its unit in its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,12 @@ pub struct NodeConfig {
     /// The clock's rules.
     #[serde(default)]
     pub clock: ClockSection,
+    /// A checkpoint is published when so many witnesses have cosigned it; 0 publishes it at once.
+    #[serde(default)]
+    pub witness_quorum: usize,
+    /// Who cosigns the groups' checkpoints. The same on every node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessSection>,
     /// The log's level filter, as in `info` or `fiscus_raft=debug,info`.
     #[serde(default = "default_log")]
     pub log: String,
@@ -129,6 +138,33 @@ pub struct Pkcs11KeySection {
     pub group: Option<u64>,
 }
 
+/// A cluster has at most so many witnesses.
+const WITNESSES_MAX: usize = 16;
+
+/// Somebody who cosigns checkpoints (C2SP tlog-witness).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSection {
+    /// Its verifier key, as in `witness.example/w1+2a3b4c5d+BA…`.
+    pub key: String,
+    /// Its submission prefix, as in `http://127.0.0.1:8080/w1`.
+    pub url: String,
+}
+
+impl WitnessSection {
+    /// The key and the address; or what is wrong with them.
+    pub(crate) fn read(&self) -> Result<Witness, &'static str> {
+        let key = CosignerKey::parse(&self.key)
+            .map_err(|_| "must have a cosigner's verifier key, name+id+base64")?;
+        let address: Uri = self.url.parse().map_err(|_| "must have a URL")?;
+        let usable = address.scheme_str() == Some("http") && address.host().is_some();
+        if usable && address.query().is_none() {
+            return Ok(Witness { key, address });
+        }
+        Err("must have an address of the form http://host:port/prefix")
+    }
+}
+
 /// Raft's timing. For links between regions use at least five round trips as heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -191,6 +227,10 @@ pub struct LimitsSection {
     pub disk_reserve_bytes: u64,
     /// Calls from outside that are served at once.
     pub calls_max: usize,
+    /// Between two records of a group's checkpoint in the directory's log.
+    pub checkpoint_record_ms: u64,
+    /// Leaves that the integrity monitor reads and compares a second; 0 turns it off.
+    pub integrity_leaves_per_s: u64,
 }
 
 impl Default for LimitsSection {
@@ -208,6 +248,8 @@ impl Default for LimitsSection {
             log_segment_bytes: 16 << 20,
             disk_reserve_bytes: 512 << 20,
             calls_max: 4_096,
+            checkpoint_record_ms: 60_000,
+            integrity_leaves_per_s: 500,
         }
     }
 }
@@ -295,6 +337,8 @@ impl NodeConfig {
             raft: RaftSection::default(),
             limits: LimitsSection::default(),
             clock: ClockSection::default(),
+            witness_quorum: 0,
+            witnesses: Vec::new(),
             log: default_log(),
         }
     }
@@ -339,7 +383,28 @@ impl NodeConfig {
         )?;
         self.check_signer()?;
         self.check_times()?;
+        self.check_witnesses()?;
         self.check_limits()
+    }
+
+    fn check_witnesses(&self) -> Result<(), ConfigError> {
+        let witnesses = &self.witnesses;
+        rule(witnesses.len() <= WITNESSES_MAX, "witnesses", "must be at most 16")?;
+        rule(
+            self.witness_quorum <= witnesses.len(),
+            "witness_quorum",
+            "must be at most the number of witnesses",
+        )?;
+        for (at, section) in witnesses.iter().enumerate() {
+            let witness = match section.read() {
+                Ok(witness) => witness,
+                Err(what) => return rule(false, "witnesses", what),
+            };
+            let mut others = witnesses[..at].iter().filter_map(|other| other.read().ok());
+            let again = others.any(|other| other.key.name() == witness.key.name());
+            rule(!again, "witnesses", "must each have a name of its own")?;
+        }
+        Ok(())
     }
 
     fn check_signer(&self) -> Result<(), ConfigError> {
@@ -416,6 +481,11 @@ impl NodeConfig {
             limits.queue_bytes_max >= 2 * limits.batch_bytes_max,
             "limits.queue_bytes_max",
             "must be at least twice batch_bytes_max",
+        )?;
+        rule(
+            limits.checkpoint_record_ms >= 100,
+            "limits.checkpoint_record_ms",
+            "must be at least 100",
         )?;
         rule(limits.queue_commands_max >= 1, "limits.queue_commands_max", "must be at least 1")?;
         rule(

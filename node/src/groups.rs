@@ -14,11 +14,12 @@ use fiscus_raft::disk::Disk;
 use fiscus_raft::store::{Holders, Recovery, Replica, Step, StoreError, drop_index};
 use fiscus_raft::wal::{Lagging, Wal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::batcher::{AgreedCut, Batcher, Submit};
 use crate::context::NodeContext;
-use crate::{blocks, facts, recovery, steward};
+use crate::witnesses::{self, Cosigned};
+use crate::{blocks, facts, monitor, other_logs, recovery, steward};
 
 /// A cluster has at most so many data groups.
 pub const DATA_GROUPS_MAX: u64 = 64;
@@ -76,6 +77,8 @@ pub struct Hosted {
     pub handle: Arc<GroupHandle>,
     /// The way into its batcher.
     pub submit: Submit,
+    /// What witnesses have cosigned.
+    pub(crate) cosigned: Cosigned,
     cuts: watch::Sender<Option<AgreedCut>>,
     reports: Mutex<BTreeMap<u64, BTreeMap<u64, CheckpointTuple>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -194,6 +197,7 @@ impl Groups {
         let hosted = Arc::new(Hosted {
             handle,
             submit,
+            cosigned: Cosigned::open(&self.context, dir),
             cuts,
             reports: Mutex::default(),
             tasks: Mutex::default(),
@@ -261,14 +265,25 @@ impl Groups {
         held
     }
 
-    /// Opens groups anew that an error has stopped, once there is room on the disk. A replica in
-    /// quarantine waits for an operator; a poisoned log ends the process.
+    /// Opens groups anew that an error has stopped, once there is room on the disk, and takes a replica anew
+    /// whose state is not the majority's. Without a majority a quarantine waits for an operator; a poisoned log
+    /// ends the process.
     pub(crate) async fn supervise(self: Arc<Self>) {
         let mut look = tokio::time::interval(SUPERVISE_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut patience: BTreeMap<u64, Patience> = BTreeMap::new();
+        let mut healing = JoinSet::new();
         loop {
             look.tick().await;
+            while healing.try_join_next().is_some() {}
+            if let Some(group) = self.diverged().filter(|_| healing.is_empty())
+                && patience.entry(group).or_default().is_over()
+            {
+                let (context, groups) = (self.context.clone(), self.clone());
+                healing.spawn(async move {
+                    monitor::examine(&context, &groups, group, None, "its state differs").await;
+                });
+            }
             for group in self.to_reopen() {
                 let patience = patience.entry(group).or_default();
                 if !patience.is_over() {
@@ -287,6 +302,13 @@ impl Groups {
                 }
             }
         }
+    }
+
+    /// A group whose state here is not the one that a majority agreed on.
+    fn diverged(&self) -> Option<u64> {
+        let hosted = self.all();
+        let diverged = hosted.iter().find(|hosted| hosted.handle.replica().diverged());
+        diverged.map(|hosted| hosted.handle.group())
     }
 
     /// Groups that stopped for a reason that may have passed.
@@ -329,8 +351,15 @@ impl Groups {
             tokio::spawn(keep_durable(context.clone(), hosted.clone(), self.wal.clone())),
             tokio::spawn(steward::run(context.clone(), self.clone(), hosted.clone())),
         ];
+        if !context.config.witnesses.is_empty() {
+            tasks.push(tokio::spawn(witnesses::run(context.clone(), hosted.clone())));
+        }
         if hosted.handle.recovering().is_some() {
             tasks.push(tokio::spawn(recovery::run(context.clone(), hosted.clone())));
+        }
+        if hosted.handle.group() == 0 {
+            let (context, groups) = (context.clone(), self.clone());
+            tasks.push(tokio::spawn(other_logs::run(context, groups, hosted.clone())));
         }
         if hosted.handle.group() > 0 {
             tasks.push(tokio::spawn(facts::run(self.clone(), hosted.clone())));

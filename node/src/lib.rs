@@ -19,6 +19,8 @@ mod facts;
 pub mod groups;
 pub mod identity;
 pub mod metrics;
+pub mod monitor;
+mod other_logs;
 pub mod records;
 mod recovery;
 mod run;
@@ -26,5 +28,6 @@ mod scrub;
 mod services;
 pub mod signer;
 pub mod steward;
+mod witnesses;
 
 pub use run::{Node, RunError};

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fiscus_raft::latency::{BUCKETS_US, Histogram, Stages};
 
+use crate::monitor::Integrity;
+
 /// A count that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -45,6 +47,14 @@ pub struct Metrics {
     pub entries: Counter,
     /// Security alerts and other events that people must hear of.
     pub alerts: Counter,
+    /// Cosignatures that witnesses gave.
+    pub cosignatures: Counter,
+    /// Times that a witness did not answer as one does.
+    pub witness_failures: Counter,
+    /// Times that a witness had seen another log than the one that it was shown.
+    pub witness_forks: Counter,
+    /// What the integrity monitor has come to.
+    pub integrity: Integrity,
     /// From submission to the batch.
     pub queue: Histogram,
     /// From the proposal to its application here: append, replicate, commit, apply.
@@ -125,7 +135,8 @@ impl Exposition {
 
     /// Adds everything that was counted and measured.
     pub fn metrics(&mut self, of: &Metrics) {
-        let counters: [(&str, &str, &Counter); 8] = [
+        let integrity = &of.integrity;
+        let counters: [(&str, &str, &Counter); 15] = [
             ("fiscus_commands_total", "Commands that a batch took.", &of.commands),
             ("fiscus_recorded_total", "Commands that became records.", &of.recorded),
             ("fiscus_duplicates_total", "Commands that had become records before.", &of.duplicates),
@@ -134,6 +145,17 @@ impl Exposition {
             ("fiscus_unknown_total", "Commands whose outcome is not known.", &of.unknown),
             ("fiscus_entries_total", "Entries proposed.", &of.entries),
             ("fiscus_alerts_total", "Events that people must hear of.", &of.alerts),
+            ("fiscus_cosignatures_total", "Cosignatures of witnesses.", &of.cosignatures),
+            (
+                "fiscus_witness_failures_total",
+                "Witnesses that did not cosign.",
+                &of.witness_failures,
+            ),
+            ("fiscus_integrity_leaves_total", "Leaves read and compared.", &integrity.leaves),
+            ("fiscus_integrity_passes_total", "Groups read to their end.", &integrity.passes),
+            ("fiscus_integrity_findings_total", "What was found wrong.", &integrity.findings),
+            ("fiscus_integrity_repairs_total", "What was put right.", &integrity.repairs),
+            ("fiscus_witness_forks_total", "Witnesses that saw another log.", &of.witness_forks),
         ];
         for (name, help, counter) in counters {
             self.counter(name, help, counter.get());

@@ -30,7 +30,7 @@ use crate::services::http::{HttpState, routes};
 use crate::services::ledger::LedgerService;
 use crate::services::peer::PeerService;
 use crate::signer::{KeyFile, KeyFileError, PassphraseError, SelfTestError, Signer, self_test};
-use crate::steward;
+use crate::{monitor, steward};
 
 /// A message from a peer or a client has at most so many bytes.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -388,7 +388,8 @@ async fn watch_over(
     tokio::select! {
         () = disks => {}
         () = steward::sample_clocks(context.clone(), groups.clone()) => {}
-        () = groups.supervise() => {}
+        () = groups.clone().supervise() => {}
+        () = monitor::run(context.clone(), groups) => {}
         () = stopped(stopping) => {}
     }
     Ok(())

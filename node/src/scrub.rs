@@ -38,16 +38,17 @@ const REBUILD_WAIT: Duration = Duration::from_secs(600);
 /// Between two looks whether it is.
 const REBUILD_POLL: Duration = Duration::from_millis(100);
 
-/// Begins a scrub.
+/// Begins a scrub; `leaves_per_s` bounds how fast it goes.
 pub(crate) fn start(
     context: Arc<NodeContext>,
     groups: Arc<Groups>,
     group: u64,
     repair: bool,
+    leaves_per_s: Option<u64>,
 ) -> impl Stream<Item = Result<Progress, Status>> + Send + use<> {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     tokio::spawn(async move {
-        let scrub = Scrub { context, groups, group, sender };
+        let scrub = Scrub { context, groups, group, sender, leaves_per_s };
         if let Err(status) = scrub.run(repair).await {
             // Whoever asked may have gone.
             let _ = scrub.sender.send(Err(status)).await;
@@ -86,6 +87,7 @@ struct Scrub {
     groups: Arc<Groups>,
     group: u64,
     sender: mpsc::Sender<Result<Progress, Status>>,
+    leaves_per_s: Option<u64>,
 }
 
 /// Whoever asked has gone: there is nobody to work for.
@@ -119,6 +121,14 @@ impl Scrub {
     async fn repaired(&self, repaired: String) -> Result<(), Status> {
         tracing::info!(group = self.group, repaired, "a scrub has mended damage");
         self.say(Progress { repaired, ..Progress::default() }).await
+    }
+
+    /// Nothing else is held up by a scrub that has time.
+    async fn rest_after(&self, leaves: u64) {
+        if let Some(rate) = self.leaves_per_s {
+            tokio::time::sleep(Duration::from_millis(leaves.saturating_mul(1_000) / rate.max(1)))
+                .await;
+        }
     }
 
     fn hosted(&self) -> Result<Arc<Hosted>, Status> {
@@ -256,8 +266,10 @@ impl Scrub {
             Pass::begin(hosted.handle.replica().clone()).map_err(|error| lost(&error))?;
         drop(hosted);
         loop {
+            let before = pass.next;
             let (back, stepped) = in_background(pass, Pass::step).await?;
             pass = back;
+            self.rest_after(pass.next - before).await;
             findings += self.found(std::mem::take(&mut pass.findings)).await?;
             self.step("leaves", pass.next, pass.leaves).await?;
             match stepped {

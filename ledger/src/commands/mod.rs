@@ -22,6 +22,7 @@ mod put_document;
 mod put_documents;
 mod raise_apply_version;
 mod reconcile_offline;
+mod record_checkpoint;
 mod record_payment;
 mod recovery_gap;
 mod register_device;
@@ -49,6 +50,7 @@ pub use put_document::{DOCUMENT_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, PutDocument};
 pub use put_documents::{PUTS_BYTES_MAX, PUTS_MAX, PutDocuments};
 pub use raise_apply_version::RaiseApplyVersion;
 pub use reconcile_offline::ReconcileOffline;
+pub use record_checkpoint::{CHECKPOINT_KIND, RecordCheckpoint, recorded_size};
 pub use record_payment::RecordPayment;
 pub use recovery_gap::{RecoveryGap, SEQUENCE_MAX};
 pub use register_device::RegisterDevice;
@@ -119,6 +121,7 @@ pub enum DirectoryCommand {
     ActivateDevice(ActivateDevice),
     ReplaceDevice(ReplaceDevice),
     RevokeDevice(RevokeDevice),
+    RecordCheckpoint(RecordCheckpoint),
 }
 
 /// What a command carries that must be parsed before apply; done once, by whoever prepares the entry.
@@ -225,6 +228,7 @@ impl Command for DirectoryCommand {
             Self::ActivateDevice(command) => command.read(reads),
             Self::ReplaceDevice(command) => command.read(reads),
             Self::RevokeDevice(command) => command.read(reads),
+            Self::RecordCheckpoint(command) => command.read(reads),
         }
     }
 
@@ -241,6 +245,7 @@ impl Command for DirectoryCommand {
             Self::ActivateDevice(command) => command.apply(&mut cx),
             Self::ReplaceDevice(command) => command.apply(&mut cx),
             Self::RevokeDevice(command) => command.apply(&mut cx),
+            Self::RecordCheckpoint(command) => command.apply(&mut cx),
         }
     }
 }

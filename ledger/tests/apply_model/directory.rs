@@ -3,8 +3,8 @@
 use fiscus_ledger::apply::Entry;
 use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, ChangeOutlet, DirectoryCommand, PublishManifest,
-    PutDocument, PutDocuments, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice,
-    SystemCommand,
+    PutDocument, PutDocuments, RecordCheckpoint, RegisterDevice, RegisterOutlet, ReplaceDevice,
+    RevokeDevice, SystemCommand,
 };
 use fiscus_ledger::facts::{Environment, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::manifest::Manifest;
@@ -26,6 +26,7 @@ struct Registry {
     devices: Vec<(Id, &'static str)>,
     codes: Vec<(u8, Id, bool)>,
     manifests: Vec<Id>,
+    checkpoints: Vec<(u64, u64)>,
 }
 
 impl Registry {
@@ -78,6 +79,9 @@ impl Registry {
                 self.device(&command.device_id).unwrap().1 = "replaced";
                 self.add(&command.replacement_id, code);
                 Ok(())
+            }
+            DirectoryCommand::RecordCheckpoint(command) => {
+                self.record_checkpoint(command.group, command.size)
             }
             DirectoryCommand::RevokeDevice(command) => {
                 let device = self.device(&command.device_id).ok_or("DEVICE_UNKNOWN")?;
@@ -156,6 +160,18 @@ impl Registry {
         Ok(())
     }
 
+    fn record_checkpoint(&mut self, group: u64, size: u64) -> Result<(), &'static str> {
+        if group == 0 {
+            return Err("FIELD_INVALID");
+        }
+        let last = self.checkpoints.iter().rev().find(|known| known.0 == group);
+        if last.map_or(0, |known| known.1) >= size {
+            return Err("VERSION_CONFLICT");
+        }
+        self.checkpoints.push((group, size));
+        Ok(())
+    }
+
     fn publish(&mut self, json: &str, time: u64) -> Result<(), &'static str> {
         let manifest = Manifest::parse(json).map_err(|_| "DOCUMENT_INVALID")?;
         let version = Id::from(manifest.version());
@@ -215,7 +231,7 @@ fn put_document(random: &mut Random) -> PutDocument {
 fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
     let device = |random: &mut Random| Id::from(*random.pick(&["d1", "d2", "d3", "d4"]));
     let activation_hash = |random: &mut Random| [u8::try_from(random.below(6)).unwrap(); 32];
-    match random.below(9) {
+    match random.below(10) {
         0 => DirectoryCommand::RegisterOutlet(RegisterOutlet { fact: fact(random) }),
         1 => {
             let mut fact = fact(random);
@@ -263,6 +279,11 @@ fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
             device_id: device(random),
             replacement_id: device(random),
             activation_hash: activation_hash(random),
+        }),
+        9 => DirectoryCommand::RecordCheckpoint(RecordCheckpoint {
+            group: random.below(3),
+            size: random.below(20),
+            root: random.bytes(),
         }),
         _ => DirectoryCommand::RevokeDevice(RevokeDevice { device_id: device(random) }),
     }

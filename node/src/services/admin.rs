@@ -148,7 +148,11 @@ impl AdminService {
                 let (group, met) = (hosted.handle.group(), harm.met());
                 alerts.push(format!("group {group}: damage was met {met} times, last: {last}"));
             }
+            let group = hosted.handle.group();
+            let witnessed = hosted.cosigned.alerts().into_iter();
+            alerts.extend(witnessed.map(|what| format!("group {group}: {what}")));
         }
+        alerts.extend(self.context.metrics.integrity.alerts());
         for replica in replicas {
             if !replica.stopped.is_empty() {
                 alerts.push(format!("group {}: {}", replica.group, replica.stopped));
@@ -309,7 +313,7 @@ impl Admin for AdminService {
         let request = request.into_inner();
         self.group(request.group)?;
         let (context, groups) = (self.context.clone(), self.groups.clone());
-        let progress = crate::scrub::start(context, groups, request.group, request.repair);
+        let progress = crate::scrub::start(context, groups, request.group, request.repair, None);
         Ok(Response::new(Box::pin(progress)))
     }
 

@@ -24,11 +24,7 @@ impl LedgerService {
         let hosted = self.group(request.group)?;
         let reading = self.reading(&hosted, request.consistency).await?;
         // What is decided later than the reading is no less right.
-        let decided = hosted.handle.replica().progress().borrow().decided.clone();
-        let signed = decided.map(|tuple| {
-            checkpoints::signed(&self.context, request.group, tuple.size, &tuple.root)
-        });
-        let checkpoint = signed.transpose().map_err(|error| {
+        let checkpoint = checkpoints::published(&self.context, &hosted).map_err(|error| {
             Status::unavailable(format!("no checkpoint is signed on this node: {error}"))
         })?;
         let as_of = Some(as_of(reading.as_of()));

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::context::NodeContext;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 use crate::services::{members, require, still_open};
+use crate::witnesses;
 
 /// Leaves sent in one repair call.
 const FETCH_LEAVES_MAX: u64 = 10_000;
@@ -293,6 +294,17 @@ impl Peer for PeerService {
         };
         hosted.note_cut(from.node, tuple);
         Ok(Response::new(wire::ReportCutResponse {}))
+    }
+
+    async fn report_cosigned(
+        &self,
+        request: Request<wire::ReportCosignedRequest>,
+    ) -> Result<Response<wire::ReportCosignedResponse>, Status> {
+        let from = self.check(&request)?;
+        let request = request.into_inner();
+        let hosted = self.group(request.group, &from).await?;
+        witnesses::take(&self.context, &hosted, &request.note);
+        Ok(Response::new(wire::ReportCosignedResponse {}))
     }
 
     type AppendStream = Answers<wire::AppendResponse>;

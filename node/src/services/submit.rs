@@ -162,6 +162,7 @@ fn is_internal(command: &Command) -> bool {
                 | Kind::RaiseApplyVersion(_)
                 | Kind::DirectoryFact(_)
                 | Kind::RecoveryGap(_)
+                | Kind::RecordCheckpoint(_)
         )
     )
 }

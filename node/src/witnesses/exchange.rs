@@ -142,6 +142,8 @@ mod tests {
         for status in [400, 403, 404] {
             assert!(matches!(said(5, status, "", "no"), Verdict::Refused(_)), "{status}");
         }
-        assert!(matches!(said(5, 500, "", "no\n\u{7}"), Verdict::Broken(what) if what == "status 500: no"));
+        assert!(
+            matches!(said(5, 500, "", "no\n\u{7}"), Verdict::Broken(what) if what == "status 500: no")
+        );
     }
 }

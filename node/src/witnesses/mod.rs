@@ -128,7 +128,7 @@ async fn cosign(
     if let Some(earlier) = hosted.cosigned.note_of(tuple.size) {
         note.take_lines(&earlier);
     }
-    let asking = waiting.iter().map(|known| ask(context, hosted, known, &note, tuple.size));
+    let asking = waiting.iter().map(|known| ask(hosted, known, &note, tuple.size));
     let asked = join_all(asking).await;
     for (known, asked) in waiting.into_iter().zip(asked) {
         let name = known.witness.key.name().to_owned();
@@ -161,7 +161,12 @@ fn note_problem(context: &NodeContext, hosted: &Hosted, name: &str, problem: Pro
         Problem::Fork(what) => {
             context.metrics.witness_forks.add(1);
             context.metrics.alerts.add(1);
-            tracing::error!(group, witness = name, what, "a witness has seen another log than this");
+            tracing::error!(
+                group,
+                witness = name,
+                what,
+                "a witness has seen another log than this"
+            );
             let what = format!(
                 "the witness {name} refuses the log as one that does not extend what it has seen ({what}); \
                  compare its checkpoint with ours before anything else"
@@ -177,19 +182,10 @@ fn note_problem(context: &NodeContext, hosted: &Hosted, name: &str, problem: Pro
 }
 
 /// Asks one witness, from the size that it names.
-async fn ask(
-    context: &Arc<NodeContext>,
-    hosted: &Arc<Hosted>,
-    known: &Acquaintance,
-    note: &Note,
-    size: u64,
-) -> Asked {
+async fn ask(hosted: &Arc<Hosted>, known: &Acquaintance, note: &Note, size: u64) -> Asked {
     let mut old = known.size;
-    let failed = |size, what: String| Asked {
-        lines: Vec::new(),
-        size,
-        problem: Some(Problem::Other(what)),
-    };
+    let failed =
+        |size, what: String| Asked { lines: Vec::new(), size, problem: Some(Problem::Other(what)) };
     for _ in 0..ATTEMPTS_MAX {
         let proof = match proof(hosted, old, size).await {
             Ok(proof) => proof,
@@ -219,7 +215,6 @@ async fn ask(
             Verdict::Refused(what) | Verdict::Broken(what) => return failed(0, what),
         }
     }
-    let _ = context;
     failed(0, "it names another size each time".to_owned())
 }
 
@@ -242,8 +237,7 @@ async fn tell_members(context: &Arc<NodeContext>, hosted: &Arc<Hosted>, note: &s
     let own = context.identity.node;
     let members = hosted.handle.status().members;
     let telling = members.iter().filter(|(id, _)| **id != own).map(|(id, member)| async move {
-        let client =
-            context.pool.client(*id, &member.incarnation, &member.rpc, Lane::Control).ok();
+        let client = context.pool.client(*id, &member.incarnation, &member.rpc, Lane::Control).ok();
         let Some(mut client) = client else { return };
         let report = peer::ReportCosignedRequest { group, note: note.to_owned() };
         let told = tokio::time::timeout(TELL_WAIT, client.report_cosigned(report)).await;

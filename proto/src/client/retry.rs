@@ -49,6 +49,7 @@ pub(super) fn repetition(command: &Command) -> Repetition {
         | Kind::ActivateAuthority(_)
         | Kind::ReplaceDevice(_)
         | Kind::RevokeDevice(_)
+        | Kind::RecordCheckpoint(_)
         // What they make has an id or a code that is taken only once.
         | Kind::PrepareAuthority(_)
         | Kind::RegisterOutlet(_)

@@ -4,8 +4,9 @@ use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryCommand, DirectoryFact,
     GrantBlock, GroupCommand, OpenShift, PrepareAuthority, PublishManifest, PutDocument,
-    PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordPayment, RecoveryGap, RegisterDevice,
-    RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick,
+    PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordCheckpoint, RecordPayment,
+    RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted,
+    SystemCommand, Tick,
 };
 use fiscus_ledger::credential::AUTHORITY_ID_BYTES_MAX;
 use fiscus_ledger::facts::OutletFact;
@@ -76,6 +77,10 @@ pub fn directory_command(command: proto::Command) -> Result<DirectoryCommand, Co
             let device_id = name("device_id", device_id)?;
             Ok(DirectoryCommand::RevokeDevice(RevokeDevice { device_id }))
         }
+        Kind::RecordCheckpoint(proto::RecordCheckpoint { group, size, root }) => {
+            let root = array("root", &root)?;
+            Ok(DirectoryCommand::RecordCheckpoint(RecordCheckpoint { group, size, root }))
+        }
         other => system_command(other, "the directory").map(DirectoryCommand::System),
     }
 }
@@ -137,6 +142,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::ActivateDevice(_) => "ActivateDevice",
         Kind::ReplaceDevice(_) => "ReplaceDevice",
         Kind::RevokeDevice(_) => "RevokeDevice",
+        Kind::RecordCheckpoint(_) => "RecordCheckpoint",
     }
 }
 

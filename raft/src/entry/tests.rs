@@ -3,8 +3,8 @@ use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryFact, GrantBlock, OpenShift,
     PrepareAuthority, PublishManifest, PutDocument, PutDocuments, RaiseApplyVersion,
-    ReconcileOffline, RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice,
-    RevokeDevice, Seal, Submitted, SystemCommand, Tick,
+    ReconcileOffline, RecordCheckpoint, RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet,
+    ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::invoice::Currency;
@@ -222,6 +222,9 @@ fn directory() -> impl Strategy<Value = DirectoryCommand> {
             DirectoryCommand::ReplaceDevice(command)
         }),
         id().prop_map(|device_id| { DirectoryCommand::RevokeDevice(RevokeDevice { device_id }) }),
+        (any::<u64>(), any::<u64>(), any::<Hash32>()).prop_map(|(group, size, root)| {
+            DirectoryCommand::RecordCheckpoint(RecordCheckpoint { group, size, root })
+        }),
     ]
 }
 

@@ -110,6 +110,13 @@ pub fn to_proto_directory(command: &DirectoryCommand) -> proto::Command {
         DirectoryCommand::RevokeDevice(command) => {
             Kind::RevokeDevice(proto::RevokeDevice { device_id: command.device_id.to_string() })
         }
+        DirectoryCommand::RecordCheckpoint(command) => {
+            Kind::RecordCheckpoint(proto::RecordCheckpoint {
+                group: command.group,
+                size: command.size,
+                root: bytes(&command.root),
+            })
+        }
     };
     proto::Command { command: Some(kind) }
 }

@@ -64,8 +64,8 @@ pub(crate) const APPLIED_KEY: [u8; 1] = [0];
 pub(crate) const INDEX_FILE: &str = "index.redb";
 /// Bytes of rows that may wait in memory.
 const FRESH_BYTES_MAX: usize = 64 << 20;
-const DIVERGED: &str = "its state differs from the one that a majority agreed on; run `fiscus admin \
-                        scrub --repair`, which takes it anew from its peers";
+const DIVERGED: &str =
+    "its state differs from the one that a majority agreed on; it is taken anew from its peers";
 /// First byte of the rows that lead from an outlet's positions to leaves.
 pub(crate) const POSITION_TABLE: u8 = 0xC0;
 
@@ -366,6 +366,11 @@ impl Replica {
             tracing::warn!(group = self.group(), %error, "what was set aside is still there");
         }
         Ok(true)
+    }
+
+    /// Whether it is in quarantine because a majority has agreed on another state.
+    pub fn diverged(&self) -> bool {
+        self.quarantined() && self.progress.borrow().stopped.as_deref() == Some(DIVERGED)
     }
 
     /// Whether it waits for an operator.

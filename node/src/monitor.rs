@@ -1,0 +1,183 @@
+//! Reads everything that this node holds, again and again, at a bounded rate; what is damaged is mended from the peers, and a
+//! replica that diverged is taken anew. Each incident is a line of `incidents.ndjson` in the data directory.
+//!
+//! Invariant: a replica that no majority speaks against is left alone: only an operator lifts that quarantine. Non-goal:
+//! what is served meanwhile; every read compares checksums and hashes by itself.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::admin::Progress;
+use futures_util::StreamExt;
+use serde::Serialize;
+
+use crate::context::NodeContext;
+use crate::groups::Groups;
+use crate::metrics::Counter;
+use crate::scrub;
+
+/// Before the first pass, and between two.
+const REST: Duration = Duration::from_secs(60);
+const FILE: &str = "incidents.ndjson";
+/// A file of incidents is replaced when it is longer; the one before it is kept.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// An incident tells so many findings.
+const FINDINGS_MAX: usize = 100;
+
+/// What the monitor has come to.
+#[derive(Debug, Default)]
+pub struct Integrity {
+    /// Leaves that were read and compared.
+    pub leaves: Counter,
+    /// Groups that were read to their end.
+    pub passes: Counter,
+    /// What was found to be wrong.
+    pub findings: Counter,
+    /// What was put right.
+    pub repairs: Counter,
+    /// Groups in which something is still wrong.
+    wrong: Mutex<BTreeMap<u64, String>>,
+}
+
+impl Integrity {
+    /// What is still wrong, for people.
+    pub(crate) fn alerts(&self) -> Vec<String> {
+        let wrong = self.wrong.lock().expect("no holder panics");
+        wrong.iter().map(|(group, what)| format!("group {group}: {what}")).collect()
+    }
+
+    fn note(&self, group: u64, wrong: Option<String>) {
+        let mut known = self.wrong.lock().expect("no holder panics");
+        match wrong {
+            Some(what) => drop(known.insert(group, what)),
+            None => drop(known.remove(&group)),
+        }
+    }
+}
+
+/// What was found in one group, and what became of it.
+#[derive(Debug, Serialize)]
+struct Incident {
+    at: String,
+    node: u64,
+    group: u64,
+    why: &'static str,
+    findings: Vec<String>,
+    findings_more: usize,
+    repaired: Vec<String>,
+    /// What is still wrong; none when all was put right.
+    left: Option<String>,
+}
+
+impl Incident {
+    fn take(&mut self, progress: Progress, integrity: &Integrity) {
+        if !progress.finding.is_empty() {
+            integrity.findings.add(1);
+            if self.findings.len() < FINDINGS_MAX {
+                self.findings.push(progress.finding);
+            } else {
+                self.findings_more += 1;
+            }
+        }
+        if !progress.repaired.is_empty() {
+            integrity.repairs.add(1);
+            self.repaired.push(progress.repaired);
+        }
+        if progress.finished {
+            let left = progress.left.unwrap_or(0);
+            self.left = (left > 0).then(|| format!("{left} findings could not be put right"));
+        }
+    }
+
+    fn write(&self, context: &NodeContext) {
+        let path = context.config.data_dir.join(FILE);
+        let long = std::fs::metadata(&path).is_ok_and(|file| file.len() > FILE_BYTES_MAX);
+        let line = serde_json::to_string(self).expect("an incident is JSON") + "\n";
+        let written =
+            if long { std::fs::rename(&path, path.with_extension("old")) } else { Ok(()) };
+        let written = written.and_then(|()| {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(line.as_bytes())?;
+            file.sync_data()
+        });
+        if let Err(error) = written {
+            tracing::error!(incident = line, %error, "an incident is in the log alone");
+        }
+    }
+}
+
+/// Examines every group in turn for as long as the node runs.
+pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>) {
+    let rate = context.config.limits.integrity_leaves_per_s;
+    if rate == 0 {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(REST).await;
+        for hosted in groups.all() {
+            let group = hosted.handle.group();
+            let status = hosted.handle.status();
+            // Nothing of it may be held while it is opened anew.
+            drop(hosted);
+            if status.stopped.is_none() && status.recovering.is_none() {
+                examine(&context, &groups, group, Some(rate), "a regular look").await;
+            }
+        }
+    }
+}
+
+/// Reads a group once, and puts right what is wrong.
+pub(crate) async fn examine(
+    context: &Arc<NodeContext>,
+    groups: &Arc<Groups>,
+    group: u64,
+    leaves_per_s: Option<u64>,
+    why: &'static str,
+) {
+    let integrity = &context.metrics.integrity;
+    let mut incident = Incident {
+        at: UnixMs::new(context.clock.read().wall_ms).to_string(),
+        node: context.identity.node,
+        group,
+        why,
+        findings: Vec::new(),
+        findings_more: 0,
+        repaired: Vec::new(),
+        left: None,
+    };
+    let steps = scrub::start(context.clone(), groups.clone(), group, true, leaves_per_s);
+    let mut steps = std::pin::pin!(steps);
+    let mut read = 0;
+    while let Some(step) = steps.next().await {
+        match step {
+            Ok(progress) => {
+                if progress.step == "leaves" {
+                    integrity.leaves.add(progress.done.saturating_sub(read));
+                    read = progress.done;
+                }
+                integrity.passes.add(u64::from(progress.finished));
+                incident.take(progress, integrity);
+            }
+            Err(status) => incident.left = Some(status.message().to_owned()),
+        }
+    }
+    integrity.note(group, incident.left.clone());
+    if incident.findings.is_empty() && incident.repaired.is_empty() {
+        if let Some(left) = incident.left {
+            tracing::warn!(group, why, left, "the group could not be examined");
+        }
+        return;
+    }
+    context.metrics.alerts.add(1);
+    tracing::error!(
+        group,
+        why,
+        findings = incident.findings.len(),
+        left = incident.left,
+        "an incident"
+    );
+    incident.write(context);
+}
