@@ -75,11 +75,9 @@ pub(super) fn printable(text: &str) -> String {
             out.push_str(likeness(c));
         } else {
             let plain = c.nfd().next().filter(|first| *first != c);
-            match plain.map(|first| (byte(first).is_some(), first)) {
-                Some((true, first)) => out.push(first),
-                Some((false, first)) if !likeness(first).is_empty() => {
-                    out.push_str(likeness(first))
-                }
+            match plain {
+                Some(plain) if byte(plain).is_some() => out.push(plain),
+                Some(plain) if !likeness(plain).is_empty() => out.push_str(likeness(plain)),
                 _ => out.push(UNKNOWN),
             }
         }
