@@ -46,7 +46,7 @@ fn check(reading: &Reading, made: &[HeadsVersion]) {
         assert_eq!(heads.get("o1"), Some(entry));
         // The sales are of two outlets in turn.
         let sold = ["o1", "o2"].map(|outlet| heads.get(outlet).expect("it is there"));
-        let sold = sold.iter().map(|entry| entry.last_position()).sum();
+        let sold: u64 = sold.iter().map(|entry| entry.last_position()).sum();
         assert!(sold > before, "each is of another time");
         before = sold;
     }
