@@ -13,8 +13,8 @@ use crate::ledger::{
     FindRecordsResponse, ListCheckpointsRequest, ListCheckpointsResponse, ProveConsistencyRequest,
     ProveConsistencyResponse, ProveHeadsRequest, ProveHeadsResponse, ProveInclusionRequest,
     ProveInclusionResponse, ReadCheckpointRequest, ReadCheckpointResponse, ReadInvoiceRequest,
-    ReadInvoiceResponse, ReadTileRequest, ReadTileResponse, ReportPart, SignedReport,
-    XReportRequest,
+    ReadInvoiceResponse, ReadTileRequest, ReadTileResponse, RehearseRequest, RehearseResponse,
+    ReportPart, SignedReport, XReportRequest,
 };
 
 impl ClusterClient {
@@ -66,6 +66,19 @@ impl ClusterClient {
         self.read(request.group, timeout, |mut node| {
             let request = request.clone();
             async move { node.x_report(request).await }
+        })
+        .await
+    }
+
+    /// What a seal would be answered now.
+    pub async fn rehearse(
+        &self,
+        request: RehearseRequest,
+        timeout: Duration,
+    ) -> Result<RehearseResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| {
+            let request = request.clone();
+            async move { node.rehearse(request).await }
         })
         .await
     }
