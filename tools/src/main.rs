@@ -9,6 +9,7 @@ mod output;
 mod pki;
 mod process;
 mod receipt_verify;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ enum Command {
     Demo(demo::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
+    Verify(verify::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
     Invoice(Invoice),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }
