@@ -122,12 +122,12 @@ impl Authorities {
         self.by_id.keys().map(String::as_str)
     }
 
-    /// The key of an authority that could sign at `time_ms`. What a key that is reported compromised signed counts
+    /// The key of an authority that could sign at `time_ms`, or ever. What a key that is reported compromised signed counts
     /// only when witnesses had seen it while the key was good.
     pub(crate) fn in_force(
         &self,
         id: &str,
-        time_ms: u64,
+        time_ms: Option<u64>,
         cosigned_ms: Option<u64>,
     ) -> Result<&Authority, Failure> {
         let refuse = |detail: String| Failure::new(Kind::Signature, "", detail);
@@ -138,7 +138,8 @@ impl Authorities {
         if authority.status == Status::Prepared {
             return Err(refuse(format!("the key of {id:?} is prepared and not yet in force")));
         }
-        if !(authority.valid_from_ms..=authority.valid_until_ms).contains(&time_ms) {
+        let validity = authority.valid_from_ms..=authority.valid_until_ms;
+        if time_ms.is_some_and(|time_ms| !validity.contains(&time_ms)) {
             return Err(refuse(format!("the key of {id:?} was not valid at that time")));
         }
         let seen = cosigned_ms.is_some_and(|seen| seen <= authority.valid_until_ms);

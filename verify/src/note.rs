@@ -61,6 +61,14 @@ impl NamedKey {
         })
     }
 
+    /// The key of a log.
+    pub(crate) fn of_log(origin: &str, raw: &[u8; 32]) -> Option<Self> {
+        let digest = sha256(&[origin.as_bytes(), b"\n", &[1], raw]);
+        let key = usable_key(raw).filter(|_| is_key_name(origin))?;
+        let id = *digest.first_chunk()?;
+        Some(Self { name: origin.to_owned(), key_use: KeyUse::Log, id, key })
+    }
+
     /// The text that [`Self::parse`] reads.
     pub(crate) fn to_text(&self) -> String {
         let key = [&[self.key_use as u8][..], self.key.as_bytes()].concat();

@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! fiscus_policy = 1
-//! logs = ["kinshasa/g/1+1f2e3d4c+AT…"]            # C2SP verifier keys; the name is the log's origin
+//! logs = ["kinshasa/g/1+1f2e3d4c+AT…"]            # C2SP verifier keys; the name is the log's origin; or
+//!                                                 # { origin = "kinshasa/g/1", public_key = "{hexadecimal}" }
 //! witnesses = ["witness.example+…+BA…"]           # keys of cosignatures
 //! quorum = 1                                      # how many of them must have cosigned a checkpoint
 //! fiscal_keys = "fiscal-keys.json"                # authority keys, a file beside this one
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::encoding::to_hex;
+use crate::encoding::{from_hex, to_hex};
 use crate::hash::{Tagged, payload_hash};
 use crate::keys::{Authorities, KeyList, ListedAuthority};
 use crate::manifest::Manifest;
@@ -96,7 +97,7 @@ pub struct Policy {
 struct Document {
     fiscus_policy: u64,
     #[serde(default)]
-    logs: Vec<String>,
+    logs: Vec<ListedLog>,
     #[serde(default)]
     witnesses: Vec<String>,
     #[serde(default)]
@@ -107,6 +108,36 @@ struct Document {
     tax_manifests: Vec<String>,
     #[serde(default)]
     authorities: Vec<ListedAuthority>,
+}
+
+/// A log's key in either of the forms in which operators print it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ListedLog {
+    Verifier(String),
+    Raw(RawLog),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    origin: String,
+    /// 32 bytes in hexadecimal.
+    public_key: String,
+}
+
+impl ListedLog {
+    fn key(&self) -> Result<NamedKey, PolicyError> {
+        let (key, text) = match self {
+            Self::Verifier(text) => (NamedKey::parse(text), text),
+            Self::Raw(log) => {
+                let raw = from_hex(&log.public_key);
+                (raw.and_then(|raw| NamedKey::of_log(&log.origin, &raw)), &log.public_key)
+            }
+        };
+        let key = key.filter(|key| key.key_use == KeyUse::Log);
+        key.ok_or_else(|| PolicyError::Key { text: text.clone(), of: "log" })
+    }
 }
 
 impl Policy {
@@ -158,8 +189,8 @@ impl Policy {
         }
         manifests.sort_by_key(|manifest| manifest.effective_ms);
         let policy = Self {
-            logs: keys(&document.logs, KeyUse::Log)?,
-            witnesses: keys(&document.witnesses, KeyUse::Witness)?,
+            logs: document.logs.iter().map(ListedLog::key).collect::<Result<_, _>>()?,
+            witnesses: document.witnesses.iter().map(witness).collect::<Result<_, _>>()?,
             quorum: document.quorum,
             authorities,
             manifests,
@@ -251,13 +282,9 @@ fn part(file: &str, detail: &impl ToString) -> PolicyError {
     PolicyError::Part { file: file.to_owned(), detail: detail.to_string() }
 }
 
-fn keys(texts: &[String], key_use: KeyUse) -> Result<Vec<NamedKey>, PolicyError> {
-    let of = if key_use == KeyUse::Log { "log" } else { "witness" };
-    let key = |text: &String| {
-        let key = NamedKey::parse(text).filter(|key| key.key_use == key_use);
-        key.ok_or_else(|| PolicyError::Key { text: text.clone(), of })
-    };
-    texts.iter().map(key).collect()
+fn witness(text: &String) -> Result<NamedKey, PolicyError> {
+    let key = NamedKey::parse(text).filter(|key| key.key_use == KeyUse::Witness);
+    key.ok_or_else(|| PolicyError::Key { text: text.clone(), of: "witness" })
 }
 
 fn read_file(path: &Path) -> Result<String, PolicyError> {

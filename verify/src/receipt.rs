@@ -55,7 +55,7 @@ pub fn verify_receipt(
         code.credential.as_ref().map_or(code.time_ms, |credential| credential.not_before_ms);
     let authority = policy
         .authorities()
-        .in_force(signer, signed_ms, cosigned_ms)
+        .in_force(signer, Some(signed_ms), cosigned_ms)
         .map_err(|failure| failure.within("authority"))?;
     match &code.credential {
         Some(credential) => {

@@ -262,8 +262,10 @@ impl<'p> Checker<'p> {
             Err(failure) => facts.failure = Some(failure),
         }
         let cosigned = self.checkpoint.cosigned_ms;
-        let authority =
-            self.policy.authorities().in_force(&record.authority, record.time_ms, cosigned);
+        // A group's first authority signs that it is prepared and activated before it is in force for anything else.
+        let founds = record.kind == "authority_event" && record.outlet.starts_with('@');
+        let signed_ms = if founds { None } else { Some(record.time_ms) };
+        let authority = self.policy.authorities().in_force(&record.authority, signed_ms, cosigned);
         let signed = match authority {
             Ok(authority) => {
                 facts.sandbox = authority.sandbox;

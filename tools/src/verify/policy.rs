@@ -15,7 +15,8 @@ Example:
 
 A policy is a file of TOML:
   fiscus_policy = 1
-  logs = [\"kinshasa/g/1+5c2f0a17+AWw…\"]       verifier keys of the logs; their names are the origins
+  logs = [\"kinshasa/g/1+5c2f0a17+AWw…\"]       verifier keys of the logs; their names are the origins;
+                                               or { origin = \"…\", public_key = \"hexadecimal\" }
   witnesses = [\"witness.example+a1b2…+BF…\"]    keys of witnesses
   quorum = 1                                   how many of them must have cosigned
   fiscal_keys = \"fiscal-keys.json\"             the authorities' keys, a file beside it

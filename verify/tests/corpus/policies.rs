@@ -73,6 +73,22 @@ fn a_policy_that_trusts_others_refuses() {
 }
 
 #[test]
+fn a_log_may_be_given_by_its_raw_key() {
+    let forge = Forge::sales(2, 1);
+    let own = forge.policy();
+    let (verifier, rest) = own.split_once("witnesses").expect("witnesses");
+    let verifier = verifier.split_once('"').expect("a key").1.trim_end_matches("\"]\n");
+    let raw = fiscus_ledger::hash::hex(forge.log.verifying_key().as_bytes());
+    let text = format!(
+        "fiscus_policy = 1\nlogs = [{{ origin = \"{}\", public_key = \"{raw}\" }}]\nwitnesses{rest}",
+        forge.origin()
+    );
+    assert!(policy(&text).logs().eq([verifier.to_owned()]));
+    export(forge.export(2).as_bytes(), &policy(&text)).expect("it was not touched");
+    assert!(parse(&text.replace(&raw, &raw[2..])).is_err(), "31 bytes");
+}
+
+#[test]
 fn what_is_no_policy_is_refused() {
     let own = Forge::sales(1, 1).policy();
     let refused = |text: &str, part: &str| {
