@@ -49,6 +49,10 @@ class Gateway:
     def ask(self, path):
         return self.get(path, [("Authorization", f"Bearer {self.key}")])
 
+    def checkpoint(self, group):
+        listed = json.loads(self.ask("/api/v1/checkpoints"))["data"]
+        return next(one["checkpoint"] for one in listed if one["group"] == group)
+
     def seal(self, sale, key):
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", "Idempotency-Key": key}
         request = urllib.request.Request(self.base + "/api/v1/invoices", data=sale, headers=headers)
@@ -168,14 +172,14 @@ def published(directory, gateway, group):
     """The verifier key of a group's log, and what it has published before and after some sales."""
     listed = subprocess.run([FISCUS, "admin", "--dir", directory, "keys", "list", "--json"], capture_output=True)
     keys = {key["group"]: key for key in json.loads(listed.stdout)["keys"] if key["purpose"] == "log"}
-    older = gateway.get(f"/log/{group}/checkpoint").decode()
+    older = gateway.checkpoint(group)
     origin, old_size, _ = tree_of(older)
     key = verifier_key(origin, 1, bytes.fromhex(keys[group]["public_key"]))
     sale = (directory / "sale.json").read_bytes()
     for number in range(SALES):
         gateway.seal(sale, f"peers-{number}")
     deadline = time.monotonic() + 60
-    while tree_of(gateway.get(f"/log/{group}/checkpoint").decode())[1] < old_size + SALES:
+    while tree_of(gateway.checkpoint(group))[1] < old_size + SALES:
         ensure(time.monotonic() < deadline, "no checkpoint over the sales")
         time.sleep(0.2)
     consistency = gateway.ask(f"/api/v1/audit/proofs/consistency?group={group}&from_size={old_size}")
