@@ -323,10 +323,10 @@ def copied(gateway, older, note, tiles):
     tree = InmemoryTree(algorithm="sha256")
     for leaf in leaves:
         tree.append_entry(leaf)
-    ensure(len(leaves) == size and tree.get_state(size) == root, "pymerkle comes to another root")
+    ensure(len(leaves) == size and tree.get_root(size) == root, "pymerkle comes to another root")
     old_size, old_root = tree_of(older)[1:]
-    ensure(tree.get_state(old_size) == old_root, "pymerkle comes to another earlier root")
-    ensure(tree.get_state(size - 1) != root, "pymerkle comes to the same root with a leaf less")
+    ensure(tree.get_root(old_size) == old_root, "pymerkle comes to another earlier root")
+    ensure(tree.get_root(size - 1) != root, "pymerkle comes to the same root with a leaf less")
     print(f"  pymerkle: the roots of {old_size} and {size} leaves")
     return tiles
 
