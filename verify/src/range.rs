@@ -238,11 +238,12 @@ fn read_records(
         for facts in checker.check(lines.iter().map(Vec::as_slice)) {
             let place = format!("after record {}", journal.position);
             let facts = facts.map_err(|failure| failure.within(&place))?;
-            if !leaves.contains(&facts.leaf_index) {
+            let leaf = facts.leaf_index;
+            journal.add(facts)?;
+            if !leaves.contains(&leaf) {
                 let detail = "its leaf is not between those of the two heads";
                 return Err(Failure::new(Kind::Inclusion, place, detail).into());
             }
-            journal.add(facts)?;
         }
         if read == 0 {
             let detail = format!(

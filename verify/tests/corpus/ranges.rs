@@ -31,8 +31,13 @@ impl Heads {
             let series = BTreeMap::from([(SERIES.to_owned(), sequence.expect("a number"))]);
             trie.set(OUTLET, HeadEntry::new(last.position, series, last.entry, perpetual));
         }
-        let leaf = forge.size();
-        forge.leaves.push(heads_leaf(CLUSTER, 1, leaf, &trie.root()));
+        // Right after those records, and before all later ones.
+        let leaf = records.checked_sub(1).map_or(0, |last| forge.records[last].leaf + 1);
+        let at = usize::try_from(leaf).expect("a small log");
+        forge.leaves.insert(at, heads_leaf(CLUSTER, 1, leaf, &trie.root()));
+        for record in forge.records.iter_mut().filter(|record| record.leaf >= leaf) {
+            record.leaf += 1;
+        }
         Self { trie, leaf }
     }
 
