@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod invoices;
 mod keys;
 mod labels;
+mod log;
 pub mod merchants;
 mod moments;
 pub mod organizations;
@@ -63,6 +64,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(reports::routes())
         .merge(audit::routes())
         .merge(checkpoints::routes())
+        .merge(log::routes())
         .merge(keys::routes())
         .merge(organizations::routes())
         .merge(regions::routes())
