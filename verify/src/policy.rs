@@ -190,7 +190,11 @@ impl Policy {
         manifests.sort_by_key(|manifest| manifest.effective_ms);
         let policy = Self {
             logs: document.logs.iter().map(ListedLog::key).collect::<Result<_, _>>()?,
-            witnesses: document.witnesses.iter().map(witness).collect::<Result<_, _>>()?,
+            witnesses: document
+                .witnesses
+                .iter()
+                .map(|text| witness(text))
+                .collect::<Result<_, _>>()?,
             quorum: document.quorum,
             authorities,
             manifests,
@@ -282,9 +286,9 @@ fn part(file: &str, detail: &impl ToString) -> PolicyError {
     PolicyError::Part { file: file.to_owned(), detail: detail.to_string() }
 }
 
-fn witness(text: &String) -> Result<NamedKey, PolicyError> {
+fn witness(text: &str) -> Result<NamedKey, PolicyError> {
     let key = NamedKey::parse(text).filter(|key| key.key_use == KeyUse::Witness);
-    key.ok_or_else(|| PolicyError::Key { text: text.clone(), of: "witness" })
+    key.ok_or_else(|| PolicyError::Key { text: text.to_owned(), of: "witness" })
 }
 
 fn read_file(path: &Path) -> Result<String, PolicyError> {

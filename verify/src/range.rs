@@ -8,7 +8,7 @@
 //! Both heads are under roots that are leaves of one log, so that nobody can show two of them; every record links to
 //! the one before it, so the records from h to g are forced.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read as _};
 use std::ops::Range;
 
 use crate::bundle::{BUNDLE_BYTES_MAX, Claim, HeadsBundle, OutletBundle};
@@ -109,8 +109,7 @@ pub fn verify_range(
     let log = Log { cluster: &bundle.cluster, group: bundle.group, checkpoint: &checkpoint };
     let (start, end, records) = match &bundle.claim {
         Claim::Absence { heads } => {
-            return absence(&mut source, &log, heads, outlet, asked, bytes)
-                .map_err(VerifyError::from);
+            return absence(&mut source, &log, heads, outlet, asked, bytes);
         }
         Claim::Range { start, end, records } => (start.as_ref(), end, *records),
     };
@@ -184,25 +183,22 @@ impl Log<'_> {
 }
 
 fn absence(
-    source: &mut impl Read,
+    source: &mut impl BufRead,
     log: &Log<'_>,
     bundle: &HeadsBundle,
     outlet: &str,
     asked: &Asked,
     bytes: u64,
-) -> Result<RangeSummary, Failure> {
-    if source.bytes().next().is_some() {
-        return Err(format("it goes on after its first line"));
+) -> Result<RangeSummary, VerifyError> {
+    if !source.fill_buf()?.is_empty() {
+        return Err(format("it goes on after its first line").into());
     }
     if *asked != Asked::Everything {
-        return Err(Failure::new(
-            Kind::Gap,
-            "bundle",
-            "it proves that the outlet has no records at all",
-        ));
+        let detail = "it proves that the outlet has no records at all";
+        return Err(Failure::new(Kind::Gap, "bundle", detail).into());
     }
     if log.head(bundle, outlet)?.is_some() {
-        return Err(inclusion("it shows the outlet that it says is not there"));
+        return Err(inclusion("it shows the outlet that it says is not there").into());
     }
     Ok(RangeSummary {
         journal: None,
