@@ -95,7 +95,10 @@ mod tests {
 
     use super::*;
 
-    fn sample(count: u8) -> (Vec<VerifyingKey>, Vec<(usize, Hash, [u8; 64])>) {
+    /// Whose it is, what is signed, and the signature.
+    type Sample = (usize, Hash, [u8; 64]);
+
+    fn sample(count: u8) -> (Vec<VerifyingKey>, Vec<Sample>) {
         let keys: Vec<SigningKey> =
             (1..=3).map(|seed| SigningKey::from_bytes(&[seed; 32])).collect();
         let signed = (0..count)
@@ -107,7 +110,7 @@ mod tests {
         (keys.iter().map(SigningKey::verifying_key).collect(), signed)
     }
 
-    fn check(keys: &[VerifyingKey], signed: &[(usize, Hash, [u8; 64])]) -> Option<usize> {
+    fn check(keys: &[VerifyingKey], signed: &[Sample]) -> Option<usize> {
         let all: Vec<Signed<'_>> = signed
             .iter()
             .map(|(by, message, signature)| Signed {

@@ -70,7 +70,7 @@ fn each_attack_by_somebody_without_keys_fails_for_its_own_reason() {
         "a changed signature"
     );
     let swapped = |forge: &mut Forge| {
-        forge.records.iter_mut().for_each(|record| record.outlet = "outlet-x".to_owned())
+        forge.records.iter_mut().for_each(|record| record.outlet = "outlet-x".to_owned());
     };
     assert_eq!(after(swapped), Kind::Chain, "a swapped outlet");
     let rechained = |forge: &mut Forge| {
@@ -150,7 +150,7 @@ fn each_lie_of_somebody_with_all_keys_fails_for_its_own_reason() {
         |forge: &mut Forge| edit(forge, 7, "\"quantity\":\"1.5\"", "\"quantity\":\"2.5\"");
     assert_eq!(after_lying(quantity), Kind::Tax, "lines that make another base");
     let vat = |forge: &mut Forge| {
-        edit(forge, 7, "\"rounding_adjustment\":\"0.00\"", "\"rounding_adjustment\":\"0.01\"")
+        edit(forge, 7, "\"rounding_adjustment\":\"0.00\"", "\"rounding_adjustment\":\"0.01\"");
     };
     assert_eq!(after_lying(vat), Kind::Totals, "a rounding that is none");
     let manifest = |forge: &mut Forge| edit(forge, 7, "\"2026-02-01\"", "\"2027-02-01\"");
@@ -158,7 +158,7 @@ fn each_lie_of_somebody_with_all_keys_fails_for_its_own_reason() {
     let spaced = |forge: &mut Forge| edit(forge, 7, ",\"payments\"", ", \"payments\"");
     assert_eq!(after_lying(spaced), Kind::Format, "a second spelling");
     let before = |forge: &mut Forge| {
-        forge.records.iter_mut().for_each(|record| record.time_ms -= 30_000_000_000)
+        forge.records.iter_mut().for_each(|record| record.time_ms -= 30_000_000_000);
     };
     assert_eq!(after_lying(before), Kind::Tax, "a time before the first table");
 }
