@@ -37,6 +37,7 @@ struct Shared {
     organisations: Arc<Places>,
     strangers: Strangers,
     batches: Arc<Semaphore>,
+    batches_of_organisations: Arc<Places>,
     random: SystemRandom,
 }
 
@@ -45,6 +46,7 @@ impl App {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
         let organisations = Places::new(config.limits.requests_per_organisation_max);
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
+        let batches_of_organisations = Places::new(config.limits.batches_per_organisation_max);
         let rates = Rates::new(&config.rates);
         let visitors = Visitors::new(config.rates.public_per_minute);
         let shared = Shared {
@@ -59,6 +61,7 @@ impl App {
             organisations,
             strangers: Strangers::new(),
             batches,
+            batches_of_organisations,
             random: SystemRandom::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -129,9 +132,13 @@ impl App {
         &self.shared.strangers
     }
 
-    /// A place for a batch; none when all are taken.
-    pub(in crate::access) fn admit_batch(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.shared.batches).try_acquire_owned().ok()
+    /// A place for a batch of an organisation; none when all are taken, or as many as it may have.
+    pub(in crate::access) fn admit_batch(
+        &self,
+        organisation: &str,
+    ) -> Option<(Place, OwnedSemaphorePermit)> {
+        let place = self.shared.batches_of_organisations.take(organisation)?;
+        Some((place, Arc::clone(&self.shared.batches).try_acquire_owned().ok()?))
     }
 
     /// This machine's time: for what a client leaves open and for rates, never for what is sealed.

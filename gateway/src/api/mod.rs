@@ -14,6 +14,7 @@ mod keys;
 mod labels;
 pub mod merchants;
 mod moments;
+mod of_outlet;
 pub mod organizations;
 pub mod outlets;
 mod payments;

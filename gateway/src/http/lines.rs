@@ -16,6 +16,9 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub struct Lines {
     body: BodyDataStream,
     read: BytesMut,
+    /// So much of what was read has no end of a line in it. Looking again for each piece that comes would cost the
+    /// square of a line that comes in many.
+    looked_at: usize,
     /// Bytes of the whole body that may still come.
     bytes_left: usize,
     line_bytes_max: usize,
@@ -32,6 +35,7 @@ impl Lines {
         Self {
             body: body.into_data_stream(),
             read: BytesMut::new(),
+            looked_at: 0,
             bytes_left: bytes_max,
             line_bytes_max,
             deadline,
@@ -44,8 +48,10 @@ impl Lines {
     /// are others.
     pub async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line = self.read.split_to(end + 1).freeze();
+            let fresh = &self.read[self.looked_at..];
+            if let Some(end) = fresh.iter().position(|byte| *byte == b'\n') {
+                let line = self.read.split_to(self.looked_at + end + 1).freeze();
+                self.looked_at = 0;
                 if std::mem::take(&mut self.skipping) {
                     continue;
                 }
@@ -56,18 +62,22 @@ impl Lines {
             }
             if self.ended {
                 let line = self.read.split().freeze();
+                self.looked_at = 0;
                 return if self.skipping { None } else { self.line(&line) };
             }
             if self.skipping {
                 self.read.clear();
             } else if self.read.len() > self.line_bytes_max {
                 self.read.clear();
+                self.looked_at = 0;
                 self.skipping = true;
                 return Some(Err(self.line_too_long()));
             }
+            self.looked_at = self.read.len();
             if let Err(problem) = self.more().await {
                 self.ended = true;
                 self.read.clear();
+                self.looked_at = 0;
                 return Some(Err(problem));
             }
         }

@@ -28,10 +28,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 /// What is wrong, with the parameter's name where serde tells it.
 fn wrong(told: &str) -> Problem {
     let detail = told.trim_start_matches("Failed to deserialize query string: ").to_owned();
-    // The name of the field may stand before it.
-    let (code, name) = match detail.split_once("unknown field `") {
-        Some((_, rest)) => ("PARAMETER_UNKNOWN", rest.split('`').next().unwrap_or("").to_owned()),
-        None => ("PARAMETER_INVALID", detail.split(':').next().unwrap_or("").to_owned()),
+    let quoted = |kind: &str| {
+        let (_, rest) = detail.split_once(&format!("{kind} field `"))?;
+        rest.split('`').next().map(str::to_owned)
+    };
+    let (code, name) = if let Some(name) = quoted("unknown") {
+        ("PARAMETER_UNKNOWN", name)
+    } else if let Some(name) = quoted("duplicate").or_else(|| quoted("missing")) {
+        ("PARAMETER_INVALID", name)
+    } else {
+        // The name of the field stands before what is wrong with it.
+        ("PARAMETER_INVALID", detail.split(':').next().unwrap_or("").to_owned())
     };
     Problem::at(StatusCode::BAD_REQUEST, code, name, detail)
 }
@@ -73,6 +80,33 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
             Err(error) => Err(invalid("path", error.body_text())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "what is wrong with a query is looked at, not what is right")]
+        struct Wanted {
+            outlet_id: String,
+            limit: Option<usize>,
+        }
+        for (query, code, name) in [
+            ("outlet_id=a&colour=red", "PARAMETER_UNKNOWN", "colour"),
+            ("outlet_id=a&outlet_id=b", "PARAMETER_INVALID", "outlet_id"),
+            ("limit=5", "PARAMETER_INVALID", "outlet_id"),
+            ("outlet_id=a&limit=x", "PARAMETER_INVALID", "limit"),
+        ] {
+            let uri = format!("/x?{query}").parse().expect("a path");
+            let error = Query::<Wanted>::try_from_uri(&uri).expect_err(query);
+            let problem = wrong(&error.body_text());
+            assert_eq!((&*problem.code, &*problem.errors[0].pointer), (code, name), "{query}");
         }
     }
 }

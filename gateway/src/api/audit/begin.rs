@@ -60,7 +60,7 @@ pub(super) async fn begin(
     Body(asked): Body<ExportRequest>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::AuditRead)?;
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     let once = Once::new("exports", &key, &asked);
     if let Some(number) = caller.export_made_before(&once).await? {
         let known = caller.export(&outlet, number).await?;

@@ -115,7 +115,7 @@ pub(super) async fn make(
         Kind::Z => caller.may(Scope::ReportsClose)?,
         Kind::X | Kind::A => caller.may(Scope::ReportsRead)?,
     }
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     asked.check()?;
     if asked.kind == Kind::Z {
         return close_day(&caller, &outlet, &asked, &key).await;
