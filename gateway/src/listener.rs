@@ -90,7 +90,11 @@ impl Listener {
                 accepted = accept => accepted,
                 () = &mut leaving => break,
             };
-            while connections.try_join_next().is_some() {}
+            while let Some(ended) = connections.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection broke off here");
+                }
+            }
             match accepted {
                 Ok((stream, place)) => {
                     connections.spawn(self.connection(stream, place, graceful.watcher()));

@@ -406,6 +406,8 @@ async fn metrics_are_as_prometheus_reads_them() {
         }
     }
     assert!(text.contains("fiscus_gateway_answers_total{class=\"4xx\"} 1"), "{text}");
+    assert!(text.contains("fiscus_gateway_problems_total{code=\"OVERLOADED\"} 0"), "{text}");
+    assert!(text.contains("fiscus_gateway_places_taken 0"), "{text}");
     promtool(&text);
 }
 

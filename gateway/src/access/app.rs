@@ -122,6 +122,12 @@ impl App {
         Arc::clone(&self.shared.places).try_acquire_owned().ok()
     }
 
+    /// How many requests are served now, or are still being answered.
+    #[must_use]
+    pub fn places_taken(&self) -> usize {
+        self.shared.config.limits.requests_max - self.shared.places.available_permits()
+    }
+
     /// A place for a request of an organisation; none when it has as many as it may.
     pub(in crate::access) fn admit_organisation(&self, organisation: &str) -> Option<Place> {
         self.shared.organisations.take(organisation)

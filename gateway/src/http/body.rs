@@ -46,8 +46,13 @@ pub async fn json_bytes(request: Request, bytes_max: usize) -> Result<Bytes, Pro
     read(request, bytes_max).await
 }
 
-/// Refuses a body of another type.
+/// Refuses a body of another type, or one that is compressed.
 pub fn expect_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let detail = "the body must be sent as it is, without Content-Encoding";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::at(status, "CONTENT_TYPE_UNSUPPORTED", "Content-Encoding", detail));
+    }
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let bare = given.unwrap_or("").split(';').next().unwrap_or("").trim();
     if types.iter().any(|known| known.eq_ignore_ascii_case(bare)) {

@@ -88,6 +88,9 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
             Err(_elapsed) => too_late(&method),
         },
     };
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        app.metrics().problem(&problem.code);
+    }
     let mut response = finish(response, &path, &context);
     if let Some(standing) = told.get() {
         tell_limits(response.headers_mut(), standing);

@@ -116,6 +116,17 @@ impl Problem {
         self
     }
 
+    /// The same where the places that it names are fields of a body rather than parameters.
+    #[must_use]
+    pub fn in_body(mut self) -> Self {
+        for error in &mut self.errors {
+            if !error.pointer.starts_with('/') {
+                error.pointer.insert(0, '/');
+            }
+        }
+        self
+    }
+
     /// What is not there, or not for this caller: told alike.
     #[must_use]
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {

@@ -293,6 +293,10 @@ async fn expected_figures_come_with_wrong_ones_and_credits_stay_within_their_ori
         (nobody.code().as_str(), nobody.header("www-authenticate")),
         ("UNAUTHENTICATED", "Bearer")
     );
+    let packed = world.post("/api/v1/invoices").by("owner").idempotent("packed");
+    let packed = packed.header("content-encoding", "gzip").json(&sale("outlet-gombe", 1));
+    let packed = packed.send().await.expect(415);
+    assert_eq!(packed.pointers(), ["Content-Encoding"]);
     let parameter = world.get("/api/v1/invoices?colour=red").by("owner").send().await.expect(400);
     assert_eq!(
         (parameter.code().as_str(), parameter.pointers()),

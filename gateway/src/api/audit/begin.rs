@@ -67,7 +67,7 @@ pub(super) async fn begin(
         let (export, acknowledged) = known.ok_or_else(|| unknown("made under this key"))?;
         return Ok(Json(ExportView::of(&export, number, acknowledged)).into_response());
     }
-    let range = outlet.range(&asked.range()?).await?;
+    let range = outlet.range(&asked.range()?).await.map_err(Problem::in_body)?;
     let pinned = outlet.checkpoint_over(range.last_leaf).await?;
     let export = range.export(&outlet, &caller, &pinned);
     let made = caller.keep_export(&outlet, &export, &once).await?;

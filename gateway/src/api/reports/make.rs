@@ -245,7 +245,7 @@ async fn range(
         from_position: asked.from_position,
         to_position: asked.to_position,
     };
-    let range = outlet.range(&asked).await?;
+    let range = outlet.range(&asked).await.map_err(Problem::in_body)?;
     let content = KeptContent::A { from_position: range.from, to_position: range.to };
     Ok(NewReport { report: kept(caller, outlet, content), text: None })
 }
