@@ -5,6 +5,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fiscus_gateway::Gateway;
@@ -197,6 +198,28 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
+/// Asks on and on until it is told to stop: how long it took each time that it was turned away.
+async fn ask_on(
+    address: SocketAddr,
+    keys: Arc<Keys>,
+    stopped: tokio::sync::watch::Receiver<bool>,
+    count: Arc<AtomicUsize>,
+) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while !*stopped.borrow() {
+        let began = Instant::now();
+        let answer = Call::new(address, "GET", "/nothing", &keys).send().await;
+        // When an admitted one has been answered, its place is free.
+        if answer.status != 404 {
+            assert_eq!((answer.status, answer.code().as_str()), (503, "OVERLOADED"));
+            assert_eq!(answer.header("retry-after"), "1");
+            times.push(began.elapsed());
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    times
+}
+
 /// How long an admitted request takes while others are turned away, against how long it takes when there are none;
 /// in turns, so that whatever else the machine does is in both.
 #[tokio::test(flavor = "multi_thread")]
@@ -216,32 +239,12 @@ async fn admitted_requests_do_not_wait_for_those_that_are_turned_away() {
         let other = half_a_request(&world, body.len(), "held").await;
         // Every place is taken: all that ask now are turned away.
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = Arc::new(AtomicUsize::new(0));
         let asking = if round % 2 == 0 { 0 } else { ASKING };
         let crowd: Vec<_> = (0..asking)
-            .map(|_| {
-                let (keys, stopped, count) = (keys.clone(), stopped.clone(), count.clone());
-                tokio::spawn(async move {
-                    let mut times = Vec::new();
-                    while !*stopped.borrow() {
-                        let began = Instant::now();
-                        let answer = Call::new(address, "GET", "/nothing", &keys).send().await;
-                        // When the admitted one has been answered, its place is free.
-                        if answer.status != 404 {
-                            assert_eq!(
-                                (answer.status, answer.code().as_str()),
-                                (503, "OVERLOADED")
-                            );
-                            assert_eq!(answer.header("retry-after"), "1");
-                            times.push(began.elapsed());
-                            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        }
-                    }
-                    times
-                })
-            })
+            .map(|_| tokio::spawn(ask_on(address, keys.clone(), stopped.clone(), count.clone())))
             .collect();
-        let turned_away = || count.load(std::sync::atomic::Ordering::Relaxed);
+        let turned_away = || count.load(Ordering::Relaxed);
         until("others are turned away", || turned_away() >= 5 * asking).await;
         let began = Instant::now();
         admitted.write_all(body.as_bytes()).await.expect("it is sent");
@@ -252,11 +255,8 @@ async fn admitted_requests_do_not_wait_for_those_that_are_turned_away() {
         for times in crowd {
             refused.extend(times.await.expect("no panic"));
         }
-        if asking == 0 {
-            quiet.push(took)
-        } else {
-            crowded.push(took)
-        }
+        let times = if asking == 0 { &mut quiet } else { &mut crowded };
+        times.push(took);
         drop(other);
         let app = world.gateways[0].app();
         until("both places are free", || {
