@@ -9,6 +9,8 @@ mod audit;
 pub mod cashiers;
 mod checkpoints;
 mod docs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod invoices;
 mod keys;
 mod labels;
