@@ -27,6 +27,7 @@
     )
 )]
 
+pub mod activation;
 pub mod apply;
 pub mod base64;
 pub mod checkpoint;
@@ -56,5 +57,6 @@ pub mod state;
 pub mod tax;
 pub mod text;
 pub mod time;
+pub mod tlog_proof;
 pub mod tree;
 mod unicode_assigned;

@@ -306,6 +306,13 @@ impl Ledger for Node {
         self.items(0, |n| ledger::DocumentEvent { as_of: None, event: Some(event(n)) })
     }
 
+    async fn rehearse(
+        &self,
+        _: Request<ledger::RehearseRequest>,
+    ) -> Result<Response<ledger::RehearseResponse>, Status> {
+        Ok(Response::new(ledger::RehearseResponse::default()))
+    }
+
     async fn read_invoice(
         &self,
         _: Request<ledger::ReadInvoiceRequest>,
@@ -354,5 +361,33 @@ impl Ledger for Node {
         _: Request<ledger::ProveConsistencyRequest>,
     ) -> Result<Response<ledger::ProveConsistencyResponse>, Status> {
         Ok(Response::new(ledger::ProveConsistencyResponse::default()))
+    }
+
+    async fn read_checkpoint(
+        &self,
+        _: Request<ledger::ReadCheckpointRequest>,
+    ) -> Result<Response<ledger::ReadCheckpointResponse>, Status> {
+        Ok(Response::new(ledger::ReadCheckpointResponse::default()))
+    }
+
+    async fn read_tile(
+        &self,
+        _: Request<ledger::ReadTileRequest>,
+    ) -> Result<Response<ledger::ReadTileResponse>, Status> {
+        Ok(Response::new(ledger::ReadTileResponse::default()))
+    }
+
+    async fn prove_heads(
+        &self,
+        _: Request<ledger::ProveHeadsRequest>,
+    ) -> Result<Response<ledger::ProveHeadsResponse>, Status> {
+        Ok(Response::new(ledger::ProveHeadsResponse::default()))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<ledger::ListCheckpointsRequest>,
+    ) -> Result<Response<ledger::ListCheckpointsResponse>, Status> {
+        Ok(Response::new(ledger::ListCheckpointsResponse::default()))
     }
 }
