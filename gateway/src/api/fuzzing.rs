@@ -161,6 +161,7 @@ fn texts(bytes: &[u8]) {
     assert!(!shown.contains(['<', '>', '"', '\'']) && !shown.chars().any(char::is_control));
     let redacted = redact(text);
     assert_eq!(redact(&redacted), redacted);
-    let secret = format!("{redacted} fsk_ab12_{}", "5ec2e7".repeat(4));
-    assert!(!redact(&secret).contains("5ec2e75ec2e7"), "{text}");
+    let secret = format!("{redacted} fsk_ab12_5ec2e7");
+    assert!(redact(&secret).ends_with(" fsk_ab12_…"), "{text}");
+}");
 }
