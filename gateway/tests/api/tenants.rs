@@ -144,9 +144,15 @@ const CHOOSES_AN_ID: [&str; 2] = ["POST /api/v1/merchants", "POST /api/v1/region
 fn forget(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for name in
-                ["request_id", "as_of", "instance", "tree_size", "root", "checkpoint", "checkpoints"]
-            {
+            for name in [
+                "request_id",
+                "as_of",
+                "instance",
+                "tree_size",
+                "root",
+                "checkpoint",
+                "checkpoints",
+            ] {
                 fields.remove(name);
             }
             fields.values_mut().for_each(forget);

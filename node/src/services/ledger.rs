@@ -210,6 +210,7 @@ impl Ledger for LedgerService {
             node: self.context.identity.node,
             nodes: nodes.collect(),
             groups,
+            disk_free_bytes: self.context.disk().0,
         }))
     }
 
@@ -474,6 +475,14 @@ impl Ledger for LedgerService {
         require(&self.context, &request, &READERS)?;
         let parts = self.a_of(request.into_inner()).await?;
         Ok(Response::new(Box::pin(parts)))
+    }
+
+    async fn rehearse(
+        &self,
+        request: Request<wire::RehearseRequest>,
+    ) -> Result<Response<wire::RehearseResponse>, Status> {
+        require(&self.context, &request, &WRITERS)?;
+        self.rehearsed(request.into_inner()).await.map(Response::new)
     }
 
     async fn prove_inclusion(

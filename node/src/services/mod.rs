@@ -9,6 +9,7 @@ mod members;
 mod outlets;
 pub(crate) mod peer;
 mod proofs;
+mod rehearse;
 mod reports;
 mod search;
 mod submit;

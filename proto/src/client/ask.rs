@@ -11,8 +11,8 @@ use super::read::{Read, may_differ_elsewhere, rejected};
 use crate::ledger::{
     AReportRequest, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest,
     FindRecordsResponse, ProveConsistencyRequest, ProveConsistencyResponse, ProveInclusionRequest,
-    ProveInclusionResponse, ReadInvoiceRequest, ReadInvoiceResponse, ReportPart, SignedReport,
-    XReportRequest,
+    ProveInclusionResponse, ReadInvoiceRequest, ReadInvoiceResponse, RehearseRequest,
+    RehearseResponse, ReportPart, SignedReport, XReportRequest,
 };
 
 impl ClusterClient {
@@ -64,6 +64,19 @@ impl ClusterClient {
         self.read(request.group, timeout, |mut node| {
             let request = request.clone();
             async move { node.x_report(request).await }
+        })
+        .await
+    }
+
+    /// What a seal would be answered now.
+    pub async fn rehearse(
+        &self,
+        request: RehearseRequest,
+        timeout: Duration,
+    ) -> Result<RehearseResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| {
+            let request = request.clone();
+            async move { node.rehearse(request).await }
         })
         .await
     }

@@ -23,6 +23,7 @@ mod link;
 mod read;
 mod retry;
 mod routes;
+mod space;
 mod submit;
 mod watch;
 

@@ -27,6 +27,7 @@ mod prove;
 mod read;
 mod recovery;
 mod references;
+mod rehearse;
 mod remains;
 mod replica;
 mod restore;

@@ -115,7 +115,7 @@ impl Reading {
         read.inspect_err(|error| self.harm.note(error))
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.noting(self.view.get(key).map_err(StoreError::from))
     }
 

@@ -306,6 +306,13 @@ impl Ledger for Node {
         self.items(0, |n| ledger::DocumentEvent { as_of: None, event: Some(event(n)) })
     }
 
+    async fn rehearse(
+        &self,
+        _: Request<ledger::RehearseRequest>,
+    ) -> Result<Response<ledger::RehearseResponse>, Status> {
+        Ok(Response::new(ledger::RehearseResponse::default()))
+    }
+
     async fn read_invoice(
         &self,
         _: Request<ledger::ReadInvoiceRequest>,
