@@ -212,6 +212,7 @@ mod tests {
             node: 1,
             nodes: (1..=5).map(node).collect(),
             groups: vec![group(0, 10), group(1, 10)],
+            disk_free_bytes: 0,
         }
     }
 

@@ -46,6 +46,7 @@ fn topology(nodes: &[Fake], node: u64, leader: u64) -> TopologyResponse {
         node,
         nodes: listed.collect(),
         groups: vec![group(0), group(GROUP)],
+        disk_free_bytes: 0,
     }
 }
 
