@@ -29,6 +29,8 @@ command -v zbarimg >/dev/null || packages+=(zbar-tools)
 # promtool, which says whether Prometheus would read the metrics.
 command -v promtool >/dev/null || packages+=(prometheus)
 command -v curl >/dev/null || packages+=(curl)
+# Pairs of pseudo-terminals, for the device proxy's hosts.
+command -v socat >/dev/null || packages+=(socat)
 # A browser for the pages, and what drives it.
 command -v chromium >/dev/null || packages+=(chromium)
 command -v node >/dev/null || packages+=(nodejs)

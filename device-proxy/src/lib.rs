@@ -1,3 +1,25 @@
-//! The fiscal-device protocol, for points of sale that know nothing else.
+//! The device proxy: the fiscal-device protocol, for points of sale that know nothing else, in front of a
+//! cluster that is the device's memory, its counter and its key.
+//!
+//! ```text
+//! TCP, serial, pseudo-terminal ─► host ─► protocol::Session (no IO) ─► port (one device's calls) ─► cluster
+//!                                              ▲ standing
+//!                       devices (documents, followed) ◄── cluster
+//! ```
+//!
+//! Invariants: a proxy keeps nothing that another proxy would miss, so it may be killed at any time; a
+//! command is answered within its time, whatever the cluster does; an unknown outcome is told as unknown.
+//!
+//! Non-goals: fiscal rules, which are the ledger's and checked by every replica.
 
+mod admin;
+pub mod config;
+mod devices;
+mod host;
+mod metrics;
+mod port;
 pub mod protocol;
+mod run;
+mod serial;
+
+pub use run::{Proxy, RunError};

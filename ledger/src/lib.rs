@@ -27,6 +27,7 @@
     )
 )]
 
+pub mod activation;
 pub mod apply;
 pub mod base64;
 pub mod checkpoint;

@@ -117,6 +117,11 @@ impl AuthCode {
         Self(bytes)
     }
 
+    /// The same spelling for other ten bytes, as those of an activation code.
+    pub(crate) fn of_bytes(bytes: [u8; AUTH_CODE_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// The 16 characters, most significant bits first.
     fn characters(self) -> impl Iterator<Item = char> {
         (0..AUTH_CODE_CHARACTERS).map(move |index| {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod demo;
+mod device_proxy;
 mod gateway;
 mod invoice_check;
 mod node;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Admin(admin::Arguments),
     Demo(demo::Arguments),
+    DeviceProxy(device_proxy::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
     /// Work with invoices before they are sealed.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),

@@ -103,6 +103,11 @@ impl FrameParser {
         })
     }
 
+    /// The rest of the open frame could not have been taken until now: its time begins anew.
+    pub fn excuse(&mut self, now: Duration) {
+        self.open = self.open.map(|_| now);
+    }
+
     /// When the open frame is dropped.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {

@@ -150,12 +150,34 @@ pub enum Reply {
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write these bytes.
-    Answer(Vec<u8>),
+    /// Write these bytes; the code is what they say when the command was not done.
+    Answer(Vec<u8>, Option<Code>),
     /// Ask the cluster, until this moment; then [`Session::replied`].
     Call(Call, Duration),
     /// Nothing until bytes come, or this moment.
     Wait(Option<Duration>),
+}
+
+/// An answer before it is framed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    text: String,
+    code: Option<Code>,
+    checked: bool,
+}
+
+impl Told {
+    fn done(text: String, checked: bool) -> Self {
+        Self { text, code: None, checked }
+    }
+
+    fn fault(fault: &Fault, checked: bool) -> Self {
+        Self { text: fault.to_json(), code: Some(fault.code), checked }
+    }
+
+    fn into_step(self) -> Step {
+        Step::Answer(framed(&self.text, self.checked), self.code)
+    }
 }
 
 /// A command that waits for its turn.
@@ -202,7 +224,7 @@ pub struct Session {
     input: Vec<u8>,
     queue: VecDeque<Queued>,
     flight: Option<Flight>,
-    ready: Option<Vec<u8>>,
+    ready: Option<Told>,
     nonces: Nonces,
     dump: Option<Dump>,
 }
@@ -263,10 +285,12 @@ impl Session {
 
     /// Says what is to be done next.
     pub fn step(&mut self, standing: Standing, now: Duration) -> Step {
-        if let Some(answer) = self.ready.take() {
-            return Step::Answer(answer);
+        if let Some(told) = self.ready.take() {
+            return told.into_step();
         }
-        if let Some(error) = self.parser.expire(now) {
+        if !self.wants_input() {
+            self.parser.excuse(now);
+        } else if let Some(error) = self.parser.expire(now) {
             self.queue.push_back(queued(Err(error), now));
         }
         if self.flight.is_some() {
@@ -279,12 +303,12 @@ impl Session {
         self.parse(now);
         let checked = next.checked;
         match next.what.and_then(|command| self.begin(command, standing, next.arrived, now)) {
-            Ok(Begun::Answered(answer)) => Step::Answer(framed(&answer, checked)),
+            Ok(Begun::Answered(answer)) => Told::done(answer, checked).into_step(),
             Ok(Begun::Called(call, purpose, until)) => {
                 self.flight = Some(Flight { purpose, checked });
                 Step::Call(call, until)
             }
-            Err(fault) => Step::Answer(framed(&fault.to_json(), checked)),
+            Err(fault) => Told::fault(&fault, checked).into_step(),
         }
     }
 
@@ -292,39 +316,44 @@ impl Session {
     pub fn replied(&mut self, reply: Reply, random: [u8; 8], now: Duration) {
         let Some(Flight { purpose, checked }) = self.flight.take() else { return };
         let answer = match (purpose, reply) {
-            (Purpose::Prepare(prepared), Reply::Fits) => self.prepared(prepared, random, now),
+            (Purpose::Prepare(prepared), Reply::Fits) => Ok(self.prepared(prepared, random, now)),
             (Purpose::Commit(nonce), Reply::Sealed(answer)) => {
                 self.nonces.seal(nonce, answer.clone());
-                answer
+                Ok(answer)
             }
             (Purpose::Commit(nonce), Reply::InDoubt(detail)) => {
                 self.nonces.doubt(&nonce, now);
-                in_doubt(&detail)
+                Err(in_doubt(&detail))
             }
             (Purpose::Commit(nonce), Reply::Refused(fault)) => {
                 self.nonces.refuse(&nonce);
-                fault.to_json()
+                Err(fault)
             }
             (Purpose::Find(nonce, _), Reply::Sealed(answer)) => {
                 self.nonces.seal(nonce, answer.clone());
-                answer
+                Ok(answer)
             }
-            (Purpose::Find(_, fault), Reply::NotSealed) => fault.to_json(),
+            (Purpose::Find(_, fault), Reply::NotSealed) => Err(fault),
             (Purpose::Dump(format, chunk), Reply::Chunk { records, next, to }) => {
                 self.dump = next.map(|next| Dump { format, chunk, next, to });
-                ok().count("chunk_index", chunk)
+                Ok(ok()
+                    .count("chunk_index", chunk)
                     .json("records", &array(records))
                     .flag("last", next.is_none())
-                    .finish()
+                    .finish())
             }
-            (_, Reply::Done(answer) | Reply::Sealed(answer)) => answer,
-            (_, Reply::NotNow(fault) | Reply::Refused(fault)) => fault.to_json(),
-            (_, Reply::InDoubt(detail)) => in_doubt(&detail),
+            (_, Reply::Done(answer) | Reply::Sealed(answer)) => Ok(answer),
+            (_, Reply::NotNow(fault) | Reply::Refused(fault)) => Err(fault),
+            (_, Reply::InDoubt(detail)) => Err(in_doubt(&detail)),
             (_, Reply::Fits | Reply::NotSealed | Reply::Chunk { .. }) => {
-                Fault::new(Code::Unavailable, "the reply does not belong to the command").to_json()
+                let detail = "the reply does not belong to the command";
+                Err(Fault::new(Code::Unavailable, detail))
             }
         };
-        self.ready = Some(framed(&answer, checked));
+        self.ready = Some(match answer {
+            Ok(text) => Told::done(text, checked),
+            Err(fault) => Told::fault(&fault, checked),
+        });
     }
 
     fn prepared(&mut self, prepared: Prepared, random: [u8; 8], now: Duration) -> String {
@@ -461,8 +490,8 @@ fn may(command: &Command, standing: Standing) -> Result<(), Fault> {
     }
 }
 
-fn in_doubt(detail: &str) -> String {
+fn in_doubt(detail: &str) -> Fault {
     let detail =
         format!("it is not known whether this was done: {detail}; ask again, the same way");
-    Fault { code: Code::Unavailable, detail, reason: Some("OUTCOME_UNKNOWN".to_owned()) }.to_json()
+    Fault { code: Code::Unavailable, detail, reason: Some("OUTCOME_UNKNOWN".to_owned()) }
 }

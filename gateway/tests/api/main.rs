@@ -9,6 +9,7 @@ mod audit_export;
 mod bad_input;
 mod batch;
 mod credits;
+mod devices;
 mod invoices;
 mod keys;
 mod openapi;

@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
         now += Duration::from_millis(u64::from(choice()) * 8);
         let standing = if choice() == 0 { Standing::Revoked } else { Standing::Active };
         match session.step(standing, now) {
-            Step::Answer(answer) => {
+            Step::Answer(answer, _) => {
                 let text = std::str::from_utf8(&answer).expect("answers are text");
                 let body = text.strip_prefix('\u{2}').and_then(|text| text.strip_suffix('\u{3}'));
                 assert!(body.expect("a frame").starts_with("{\"status\":"));

@@ -32,6 +32,7 @@ pub(super) const TAGS: [(&str, &str); 20] = [
     ("merchants", "Legal entities with a tax number."),
     ("outlets", "Places that sell, each with a journal and numbers of its own."),
     ("terminals", "Points of sale of an outlet."),
+    ("devices", "Fiscal devices of outlets, for points of sale that speak their protocol."),
     ("cashiers", "People who sell."),
     ("api-keys", "Who may use this API, for what, and for how long."),
     ("roles", "What keys may do."),

@@ -1,0 +1,135 @@
+//! One device's calls to the cluster: each becomes a read or a command, and its answer a reply.
+//!
+//! Invariant: a command is submitted under the key that it was called with, and an outcome that nobody knows
+//! is told as [`Reply::InDoubt`], never as a refusal.
+
+mod faults;
+mod journal;
+mod lifecycle;
+mod reports;
+mod seal;
+mod status;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ed25519_dalek::VerifyingKey;
+use fiscus_ledger::facts::{Fact, FactKind, OutletFact};
+use fiscus_proto::client::ClusterClient;
+use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
+use tokio::time::Instant;
+
+use crate::devices::Devices;
+use crate::protocol::{Call, Code, Fault, Reply};
+
+/// The group of the directory.
+const DIRECTORY: u64 = 0;
+const LINEARIZABLE: i32 = Consistency::Linearizable as i32;
+
+/// What every device of a proxy shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterClient,
+    pub(crate) devices: Devices,
+    pub(crate) verify_host: String,
+    pub(crate) dgi_key: Option<VerifyingKey>,
+}
+
+/// The way from one device to the cluster.
+#[derive(Debug)]
+pub(crate) struct Port {
+    shared: Arc<Shared>,
+    device_id: String,
+    /// Where it sells: the parts of an outlet that never change. Held to look or to note.
+    outlet: Mutex<Option<Arc<OutletFact>>>,
+}
+
+/// A moment until which an answer is of use.
+#[derive(Debug, Clone, Copy)]
+struct Until(Instant);
+
+impl Until {
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Port {
+    pub(crate) fn new(shared: Arc<Shared>, device_id: &str) -> Self {
+        Self { shared, device_id: device_id.to_owned(), outlet: Mutex::default() }
+    }
+
+    pub(crate) fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Does a call, by a moment.
+    pub(crate) async fn call(&self, call: Call, until: Instant) -> Reply {
+        let in_doubt = matches!(call, Call::Seal(..) | Call::CloseDay { .. } | Call::Init { .. });
+        // Each part of a call has the same deadline; this one holds whatever they do.
+        match tokio::time::timeout_at(until, self.do_call(call, Until(until))).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(fault)) => Reply::NotNow(fault),
+            Err(_elapsed) if in_doubt => Reply::InDoubt("no answer came in time".to_owned()),
+            Err(_elapsed) => Reply::NotNow(faults::unavailable("no answer came in time")),
+        }
+    }
+
+    async fn do_call(&self, call: Call, until: Until) -> Result<Reply, Fault> {
+        match call {
+            Call::Rehearse(prepared) => self.rehearse(&prepared, until).await,
+            Call::Seal(prepared, key) => self.seal(&prepared, key, until).await,
+            Call::FindSeal(key) => self.find_seal(key, until).await,
+            Call::Status { nonce_pool } => self.status(nonce_pool, until).await,
+            Call::Log { sequence } => self.log(sequence, until).await,
+            Call::CloseDay { date } => self.close_day(&date, until).await,
+            Call::Snapshot => self.snapshot(until).await,
+            Call::Articles { since, until: end } => self.articles((since, end), until).await,
+            Call::Dump { format, from, to } => self.dump(format, (from, to), until).await,
+            Call::Reset { .. } => Ok(Reply::Refused(Fault::new(
+                Code::Unauthorized,
+                "no key of the tax authority is registered that could give leave for this",
+            ))),
+            Call::SetTime { timestamp, signature } => {
+                self.set_time(timestamp, &signature, until).await
+            }
+            Call::Init { activation_code, public_key } => {
+                self.init(&activation_code, public_key, until).await
+            }
+        }
+    }
+
+    /// The outlet that the device is bound to.
+    async fn outlet(&self, until: Until) -> Result<Arc<OutletFact>, Fault> {
+        let device = self.shared.devices.fact(&self.device_id);
+        let device = device.ok_or_else(|| faults::unavailable("the device is not known yet"))?;
+        let known = self.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.outlet_id == device.outlet_id) {
+            return Ok(known);
+        }
+        let request = ReadDocumentRequest {
+            kind: FactKind::Outlet.as_str().to_owned(),
+            id: device.outlet_id.to_string(),
+            // The device was registered for it, so it is there, and what is needed of it never changes.
+            consistency: Consistency::Local.into(),
+        };
+        let read = self.shared.cluster.read_document(request, until.left()).await;
+        let document = read.map_err(|error| faults::of_read(&error))?.document;
+        let fact = document.and_then(|found| Fact::decode(FactKind::Outlet, &found.bytes).ok());
+        let Some(Fact::Outlet(fact)) = fact else {
+            return Err(faults::unavailable("the device's outlet is not known yet"));
+        };
+        let fact = Arc::new(fact);
+        *self.outlet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fact));
+        Ok(fact)
+    }
+}
+
+/// What stands before the sequence in the outlet's numbers.
+fn number_prefix(outlet: &OutletFact) -> String {
+    format!("{}-{}", outlet.prefix, outlet.code)
+}

@@ -1,0 +1,122 @@
+//! A node, a device that is registered there, and a proxy that is this device.
+
+use std::path::PathBuf;
+
+use ed25519_dalek::SigningKey;
+use fiscus_device_proxy::Proxy;
+use fiscus_device_proxy::config::ProxyConfig;
+use fiscus_ledger::activation::activation_hash;
+use fiscus_ledger::base64::encode_standard;
+use fiscus_ledger::invoice::parse_lenient;
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::command::{self as proto, command};
+use tokio::net::TcpStream;
+
+use super::cluster::{Cluster, NIF, OUTLET, TERMINAL};
+use super::host::{Host, code, until};
+
+pub(crate) const DEVICE: &str = "def-gombe-1";
+pub(crate) const CODE: &str = "def-gombe-1/7F3K-9QHM-2T5W-XA6E";
+
+/// Everything that a test talks to.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) proxy: Proxy,
+}
+
+impl World {
+    /// A device that is active, in front of one node.
+    pub(crate) async fn start() -> Self {
+        let world = Self::registered(Cluster::start(1).await, Vec::new()).await;
+        world.activate().await;
+        world
+    }
+
+    /// A device that is registered, whose hosts also come over these lines.
+    pub(crate) async fn registered(cluster: Cluster, serial: Vec<PathBuf>) -> Self {
+        register(&cluster, DEVICE, CODE).await;
+        let mut config = config(&cluster);
+        config.devices[0].serial = serial;
+        let proxy = Proxy::start(config).await.expect("the proxy starts");
+        let world = Self { cluster, proxy };
+        // A device that the proxy has heard of tells its status.
+        until(&mut world.host().await, "QRY|STATUS", |answer| code(answer) == "OK").await;
+        world
+    }
+
+    pub(crate) async fn activate(&self) {
+        let answer = self.host().await.ask(&init(CODE)).await;
+        assert_eq!(code(&answer), "OK", "{answer}");
+    }
+
+    /// Another proxy takes the place of this one.
+    pub(crate) async fn restart_proxy(&mut self) {
+        let fresh = Proxy::start(config(&self.cluster)).await.expect("the proxy starts");
+        std::mem::replace(&mut self.proxy, fresh).stop().await;
+        until(&mut self.host().await, "QRY|STATUS", |answer| code(answer) == "OK").await;
+    }
+
+    /// The proxy is gone without a word, and another one takes its place.
+    pub(crate) async fn cut_the_power(&mut self) {
+        let fresh = Proxy::start(config(&self.cluster)).await.expect("the proxy starts");
+        drop(std::mem::replace(&mut self.proxy, fresh));
+        until(&mut self.host().await, "QRY|STATUS", |answer| code(answer) == "OK").await;
+    }
+
+    /// A host over TCP.
+    pub(crate) async fn host(&self) -> Host<TcpStream> {
+        let address = self.proxy.address(DEVICE).expect("it listens");
+        Host::new(TcpStream::connect(address).await.expect("it is accepted"))
+    }
+}
+
+/// The tax authority's key.
+pub(crate) fn dgi() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+pub(crate) fn config(cluster: &Cluster) -> ProxyConfig {
+    let mut config = ProxyConfig::minimal(cluster.addresses(), DEVICE);
+    config.dgi_public_key = Some(encode_standard(dgi().verifying_key().as_bytes()));
+    config
+}
+
+pub(crate) async fn register(cluster: &Cluster, device_id: &str, code: &str) {
+    let register = proto::RegisterDevice {
+        device_id: device_id.to_owned(),
+        outlet_id: OUTLET.to_owned(),
+        activation_hash: activation_hash(code).to_vec().into(),
+    };
+    cluster.execute(0, command::Command::RegisterDevice(register)).await;
+}
+
+pub(crate) async fn revoke(cluster: &Cluster, device_id: &str) {
+    let revoke = proto::RevokeDevice { device_id: device_id.to_owned() };
+    cluster.execute(0, command::Command::RevokeDevice(revoke)).await;
+}
+
+pub(crate) fn init(code: &str) -> String {
+    let key = encode_standard(&[9; 32]);
+    format!("CFG|INIT {{\"activation_code\":\"{code}\",\"public_key\":\"{key}\"}}")
+}
+
+/// A canonical sale, whose price tells it from others.
+pub(crate) fn sale(price: u64) -> String {
+    sale_at(TERMINAL, price)
+}
+
+/// The same at another terminal.
+pub(crate) fn sale_at(terminal: &str, price: u64) -> String {
+    let text = format!(
+        r#"{{"merchant_nif":"{NIF}","outlet_id":"{OUTLET}","pos_terminal_id":"{terminal}",
+        "cashier_id":"cashier-7","invoice_type":"sale","currency":"CDF",
+        "client":{{"classification":"individual"}},
+        "items":[{{"code":"FAR-1","description":"Farine","quantity":1,"unit_price":"{price}.00",
+        "tax_group":"TG02","taxable_unit":"sac"}}],
+        "payments":[{{"method":"cash","amount":"{price}.00"}}]}}"#
+    );
+    let now = UnixMs::new(1_795_262_400_000);
+    let parsed = parse_lenient(text.as_bytes(), &Manifest::builtin(), now).expect("a sale");
+    String::from_utf8(parsed.invoice.canonical_bytes().to_vec()).expect("text")
+}
