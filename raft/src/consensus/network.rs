@@ -295,7 +295,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Rpc>>, Rpc>>
     where
@@ -304,9 +304,15 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         Box::pin(async move {
             let mut client = self.client()?;
             let group = self.group;
+            // openraft waits inside its stream before it tries a peer again. A peer that is down is not
+            // even read from, so the first request comes before the connection: else nothing would wait.
+            let Some(first) = input.next().await else {
+                return Ok(futures_util::stream::empty().boxed());
+            };
             let sent = Arc::new(SentTimes::default());
             let noted = sent.clone();
-            let requests = input.map(move |request| {
+            let ready = futures_util::stream::once(std::future::ready(first));
+            let requests = ready.chain(input).map(move |request| {
                 noted.sent(!request.entries.is_empty());
                 append_message(group, &request)
             });
