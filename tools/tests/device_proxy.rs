@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fiscus_ledger::json::Value;
 use support::{Demo, fiscus, fresh, signal, text, until};
@@ -54,6 +54,26 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
     until("the seal is told again, byte for byte", WAIT, || {
         let Ok(mut host) = TcpStream::connect(&place) else { return false };
         try_ask(&mut host, &commit).is_ok_and(|answer| answer == sealed)
+    })
+    .await;
+
+    // A cluster that hangs: the host is answered in time, and never that something has failed.
+    let mut host = TcpStream::connect(&place).unwrap();
+    let sale = sale.replace("MP261120.0815.C77", "MP261120.0815.C78");
+    let prepared = ask(&mut host, &format!("TXN|PREPARE {sale}"));
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", nonce(&prepared));
+    let (_, node) = demo.pids()[0];
+    signal("STOP", node);
+    let prepare = format!("TXN|PREPARE {sale}");
+    for (body, seconds) in [(commit.as_str(), 5), (&prepare, 5), ("QRY|STATUS", 2)] {
+        let began = Instant::now();
+        let answer = ask(&mut host, body);
+        assert!(answer.contains("UNAVAILABLE"), "{body}: {answer}");
+        assert!(began.elapsed() <= Duration::from_secs(seconds), "{body}: {:?}", began.elapsed());
+    }
+    signal("CONT", node);
+    until("the commit is done, once", WAIT, || {
+        ask(&mut host, &commit).contains("\"status\":\"OK\"")
     })
     .await;
 

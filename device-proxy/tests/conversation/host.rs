@@ -4,18 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use fiscus_device_proxy::protocol::frame::framed;
+use fiscus_ledger::time::UnixMs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cluster::LIMIT;
 
-/// Fields whose values differ between two runs.
+/// Fields whose values differ between two runs; times do wherever they stand.
 const VOLATILE: [&str; 11] = [
     "nonce",
     "auth_code",
-    "timestamp",
+    "dgi_authorization",
     "qr_payload",
-    "last_sync_timestamp",
-    "generated_at",
+    "since",
+    "payload_hash",
     "prev_hash",
     "entry_hash",
     "signature",
@@ -157,6 +158,10 @@ fn masked(text: &str) -> String {
             text.replace_range(start..end, "…");
             from = start;
         }
+    }
+    let is_time = |window: &str| UnixMs::parse_canonical(window).is_some();
+    while let Some(at) = (0..text.len()).find(|at| text.get(*at..at + 24).is_some_and(is_time)) {
+        text.replace_range(at..at + 24, "…");
     }
     let opening = "\"free_memory_bytes\":";
     if let Some(at) = text.find(opening) {

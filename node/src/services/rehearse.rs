@@ -28,6 +28,16 @@ impl LedgerService {
             }
         };
         let (group, consistency) = (request.group, request.consistency);
+        let leader = self.group(group)?.handle.status().leader;
+        // Nobody else leads, so nobody would take it; a full node that only follows has no say.
+        if self.context.disk_full() && leader.is_none_or(|id| id == self.context.identity.node) {
+            let busy = wire::Busy {
+                retry_after_ms: 1_000,
+                code: "DISK_FULL".to_owned(),
+                detail: "the disk of this node is nearly full; free some space".to_owned(),
+            };
+            return Ok(wire::RehearseResponse { as_of: None, result: Some(Answer::Busy(busy)) });
+        }
         self.search(group, consistency, move |service, hosted, reading| {
             let as_of = Some(as_of(reading.as_of()));
             let result = Some(service.rehearse(hosted, reading, command)?);
@@ -42,14 +52,6 @@ impl LedgerService {
         reading: &Reading,
         command: GroupCommand,
     ) -> Result<Answer, Status> {
-        // What leads says it at the seal; a replica that follows has no say.
-        if self.context.disk_full() && hosted.handle.leading().is_some() {
-            return Ok(Answer::Busy(wire::Busy {
-                retry_after_ms: 1_000,
-                code: "DISK_FULL".to_owned(),
-                detail: "the disk of this node is nearly full; free some space".to_owned(),
-            }));
-        }
         let GroupCommand::Seal(seal) = &command else {
             return Err(Status::internal("a seal was read as something else"));
         };
