@@ -8,6 +8,8 @@ const PAGES: &str = "../docs/errors";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={PAGES}");
+    // What the fuzzer is compiled with.
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     let folder = fs::canonicalize(PAGES)?;
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder)? {

@@ -21,10 +21,6 @@ const SENT: u64 = 40;
 const WAIT_MS: u32 = 60_000;
 /// "At once", on a machine that does other things as well.
 const AT_ONCE: Duration = Duration::from_secs(15);
-/// How long tries are counted, and how many there are a second at most: heartbeats of each group, what is to
-/// be replicated, and the clocks' questions.
-const WATCHED: Duration = Duration::from_secs(3);
-const TRIES_A_SECOND_MAX: f64 = 120.0;
 
 fn document(id: &str, bytes: usize) -> Command {
     let put = PutDocument {
@@ -109,29 +105,4 @@ async fn a_command_that_is_too_large_is_refused_and_changes_nothing() {
         assert_eq!(read.document.is_some(), there, "{id}");
     }
     cluster.sell(3).await;
-}
-
-/// A peer that is down is tried again at a pace, however much waits for it: a leader that tries without end
-/// has no time for its other groups.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_is_down_is_tried_at_a_pace() {
-    let mut cluster = Cluster::start(3).await;
-    cluster.sell(3).await;
-    let down = cluster.follower(1).await;
-    cluster.kill_node(down).await;
-    let rpc = cluster.members.iter().find(|member| member.id == down).expect("it is there").rpc;
-    let place = tokio::net::TcpListener::bind(rpc).await.expect("its place is free");
-    cluster.sell(3).await;
-    let began = Instant::now();
-    let mut tries = 0;
-    let counted = async {
-        loop {
-            drop(place.accept().await.expect("somebody tries"));
-            tries += 1;
-        }
-    };
-    assert!(tokio::time::timeout(WATCHED, counted).await.is_err(), "it goes on trying");
-    let a_second = f64::from(tries) / began.elapsed().as_secs_f64();
-    println!("{a_second:.0} tries a second");
-    assert!(tries > 0 && a_second < TRIES_A_SECOND_MAX, "{a_second:.0} tries a second");
 }

@@ -1,6 +1,6 @@
-"""Lets `schemathesis` try the API of a running `fiscus demo` by what its OpenAPI document promises.
+"""Checks the OpenAPI document of a running `fiscus demo`, and lets `schemathesis` try the API by what it promises.
 
-No server error, no answer with a status, a content type or a body that the document does not have, nothing that
+The document is valid 3.1 and its examples fit its schemas. No server error, no answer with a status, a content type or a body that the document does not have, nothing that
 is open without a key though it should not be. FISCUS is the binary.
 """
 
@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
+
+from openapi_document import operations, problems
 
 FISCUS = os.environ["FISCUS"]
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -27,8 +30,21 @@ CHECKS = [
 ]
 
 
+def document_is_sound(gateway):
+    with urllib.request.urlopen(gateway + "/openapi.json", timeout=30) as answer:
+        document = json.load(answer)
+    found, checked = problems(document)
+    for problem in found:
+        print(f"openapi.json: {problem}", file=sys.stderr)
+    known = sum(1 for _ in operations(document))
+    print(f"openapi.json: {known} operations, {checked} examples")
+    return not found and known >= 70 and checked >= 500
+
+
 def run(demo, directory):
     said = json.loads(demo.stdout.readline())
+    if not document_is_sound(said["gateway"]):
+        return 1
     command = [
         SCHEMATHESIS, "run", said["gateway"] + "/openapi.json",
         "--header", f"Authorization: Bearer {said['api_key']}",

@@ -214,12 +214,12 @@ A cluster of {count} nodes, with mutual TLS, {groups} data group and a directory
   API key  {key}   (also in {key_file})
   device   {device_id} at {device}, for points of sale that speak the fiscal-device protocol
 
-{organisations} organisations, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
+{organisations} organisation, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
 
 Try it, in another terminal:
   curl -s {url}/api/v1/invoices -H \"Authorization: Bearer $(cat {key_file})\" \\
     -H 'Idempotency-Key: sale-1' -H 'Content-Type: application/json' -d @{sale}      # seal an invoice
-  curl -s {url}/api/v1/invoices/{number}/receipt?format=html -H \"Authorization: Bearer $(cat {key_file})\" \\
+  curl -s '{url}/api/v1/invoices/{number}/receipt?format=html' -H \"Authorization: Bearer $(cat {key_file})\" \\
     -o receipt.html                                          # open its receipt in a browser
   curl -s '{url}/api/v1/verify/{number}?auth_code={auth_code}'   # anybody can verify it, without a key
   {program} admin --dir {dir} status

@@ -23,6 +23,9 @@ use crate::http::Problem;
 const AGE_MAX: Duration = Duration::from_secs(30);
 /// Whoever names an authority that is not known makes us ask again, but not more often than this.
 const AGE_MIN: Duration = Duration::from_secs(1);
+/// Whoever needs none that is new waits no longer for news: a group that is gone must not hold up the receipts of the
+/// others.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// A group's majority has so long to answer before any replica of it is asked.
 const MAJORITY_WAIT: Duration = Duration::from_secs(1);
 
@@ -38,12 +41,18 @@ pub struct Published {
     asked: Instant,
 }
 
+impl Published {
+    fn has(&self, needed: Option<&str>) -> bool {
+        needed.is_none_or(|id| self.keys.get(id).is_some())
+    }
+}
+
 /// The keys as they were last heard of.
 #[derive(Debug, Default)]
 pub(super) struct Authorities {
     known: RwLock<Option<Arc<Published>>>,
-    /// One asks, the others wait for what it hears.
-    asking: tokio::sync::Mutex<()>,
+    /// One asks, the others wait for what it hears. Holds when somebody asked in vain.
+    asking: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Authorities {
@@ -58,11 +67,16 @@ impl Authorities {
         if let Some(known) = self.known_for(needed) {
             return Ok(known);
         }
-        let deadline = Instant::now() + wait;
-        let Ok(_one) = tokio::time::timeout_at(deadline, self.asking.lock()).await else {
+        let complete = self.known().is_some_and(|known| known.has(needed));
+        let deadline = Instant::now() + if complete { wait.min(PATIENCE) } else { wait };
+        let Ok(mut failed) = tokio::time::timeout_at(deadline, self.asking.lock()).await else {
             return self.known().ok_or_else(|| unheard().into());
         };
         if let Some(known) = self.known_for(needed) {
+            return Ok(known);
+        }
+        let just_failed = failed.is_some_and(|at| at.elapsed() < AGE_MIN);
+        if let Some(known) = self.known().filter(|_| just_failed) {
             return Ok(known);
         }
         match ask(cluster, deadline).await {
@@ -70,15 +84,15 @@ impl Authorities {
                 let heard = Arc::new(heard);
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
                 *known = Some(Arc::clone(&heard));
+                *failed = None;
                 Ok(heard)
             }
-            Err(problem) => match self.known() {
-                Some(known) => {
-                    tracing::warn!(code = &*problem.code, "the authorities' keys are not heard of");
-                    Ok(known)
-                }
-                None => Err(problem),
-            },
+            Err(problem) => {
+                *failed = Some(Instant::now());
+                let known = self.known().ok_or_else(|| problem.clone())?;
+                tracing::warn!(code = &*problem.code, "the authorities' keys are not heard of");
+                Ok(known)
+            }
         }
     }
 
@@ -88,8 +102,7 @@ impl Authorities {
 
     fn known_for(&self, needed: Option<&str>) -> Option<Arc<Published>> {
         let known = self.known()?;
-        let complete = needed.is_none_or(|id| known.keys.get(id).is_some());
-        let age_max = if complete { AGE_MAX } else { AGE_MIN };
+        let age_max = if known.has(needed) { AGE_MAX } else { AGE_MIN };
         (known.asked.elapsed() < age_max).then_some(known)
     }
 }
@@ -102,6 +115,10 @@ fn unheard() -> ReadError {
 async fn ask(cluster: &ClusterClient, deadline: Instant) -> Result<Published, Problem> {
     let asked = Instant::now();
     let groups = cluster.groups();
+    // Before any node has answered no group is known: that is no list without keys.
+    if groups.is_empty() {
+        return Err(unheard().into());
+    }
     let answers = groups.into_iter().map(|group| async move {
         let left = || deadline.saturating_duration_since(Instant::now());
         let wait = left().min(MAJORITY_WAIT);
@@ -167,4 +184,44 @@ fn published_key(authority: &Authority) -> Option<AuthorityKey> {
             _ => Environment::Live,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use fiscus_proto::client::ClientConfig;
+
+    use super::*;
+
+    /// A cluster that nobody has reached.
+    fn nobody() -> ClusterClient {
+        let seeds = vec!["127.0.0.1:1".to_owned()];
+        ClusterClient::new(ClientConfig::new(seeds, None)).expect("a client")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_asked_nobody_publishes_no_empty_list() {
+        let (authorities, cluster) = (Authorities::default(), nobody());
+        for needed in [None, Some("demo.1")] {
+            let refused = authorities.published(&cluster, needed, Duration::from_secs(5)).await;
+            let refused = refused.expect_err("there is nothing to publish");
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_goes_on_and_holds_nobody_up() {
+        let (authorities, cluster) = (Authorities::default(), nobody());
+        let keys = KeySet::new([]).expect("a list");
+        let (json, etag) = (Bytes::from_static(b"{}"), String::new());
+        let heard = Arc::new(Published { keys, json, etag, asked: Instant::now() });
+        *authorities.known.write().expect("nobody panicked") = Some(heard);
+        tokio::time::advance(AGE_MAX).await;
+        let asking = authorities.asking.lock().await;
+        let began = Instant::now();
+        let published = authorities.published(&cluster, None, Duration::from_secs(5)).await;
+        assert!(published.is_ok() && began.elapsed() <= PATIENCE, "{:?}", began.elapsed());
+        drop(asking);
+        authorities.published(&cluster, None, Duration::from_secs(5)).await.expect("the old ones");
+    }
 }

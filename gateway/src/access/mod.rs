@@ -48,7 +48,7 @@ pub use outlet::Outlet;
 pub use outlets::{NewOutlet, OutletChange};
 pub use public::{LookUp, Public, PublishedKeys, SoldAt};
 pub use range::{Range, RangeAsked};
-pub use receipt::{Credited, Seal, SealedReceipt};
+pub use receipt::{Credited, Printed, Seal, SealedReceipt};
 pub use registry::{Made, Once};
 pub(crate) use reports::no_answer;
 pub use reports::{KeptContent, KeptReport, KeptText, NewReport};
@@ -56,3 +56,5 @@ pub use scopes::{Role, Scope};
 pub use search::{Part, Search};
 pub use staff::{CashierChange, Terminal, TerminalChange};
 pub use tenants::MerchantChange;
+#[cfg(fuzzing)]
+pub(crate) use visitors::visitor;

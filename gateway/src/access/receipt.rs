@@ -45,6 +45,17 @@ pub struct Seal {
     pub auth_code: AuthCode,
 }
 
+/// What a terminal that sealed offline printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    /// Its leave.
+    pub credential_id: String,
+    /// Its own time.
+    pub timestamp: UnixMs,
+    /// Its own seal.
+    pub seal: Seal,
+}
+
 /// How much of an invoice was taken back by credit notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credited {
@@ -59,9 +70,30 @@ pub enum Credited {
 /// What is read of an offline record's payload.
 #[derive(Debug, Deserialize)]
 struct Inner {
+    credential_id: String,
     timestamp: String,
     entry_hash: String,
     signature: String,
+}
+
+impl Printed {
+    /// Nothing when the ledger itself sealed.
+    pub fn of(record: &Record<'_>) -> Result<Option<Self>, Problem> {
+        if !matches!(record.kind, RecordKind::Offline(_)) {
+            return Ok(None);
+        }
+        let wrong = |what: &str| Problem::internal(&format!("an offline seal: {what}"));
+        let inner: Inner =
+            serde_json::from_slice(record.payload).map_err(|error| wrong(&error.to_string()))?;
+        let timestamp = UnixMs::parse_canonical(&inner.timestamp);
+        let bytes = from_hex(&inner.signature).zip(from_hex(&inner.entry_hash));
+        let (signature, entry_hash) = bytes.ok_or_else(|| wrong("its hashes"))?;
+        Ok(Some(Self {
+            credential_id: inner.credential_id,
+            timestamp: timestamp.ok_or_else(|| wrong("its time"))?,
+            seal: Seal { entry_hash, auth_code: AuthCode::of_signature(&signature) },
+        }))
+    }
 }
 
 impl SealedReceipt {
@@ -71,16 +103,8 @@ impl SealedReceipt {
         let signature: &[u8; 64] =
             (&*sealed.signature).try_into().map_err(|_| wrong("its signature"))?;
         let invoice_type = record.kind.invoice_type().ok_or_else(|| wrong("no invoice"))?;
-        let mut timestamp = record.timestamp;
-        let mut offline = None;
-        if matches!(record.kind, RecordKind::Offline(_)) {
-            let inner: Inner = serde_json::from_slice(record.payload)
-                .map_err(|error| wrong(&format!("its offline seal: {error}")))?;
-            timestamp = UnixMs::parse_canonical(&inner.timestamp).unwrap_or(timestamp);
-            let bytes = from_hex(&inner.signature).zip(from_hex(&inner.entry_hash));
-            let (signature, entry_hash) = bytes.ok_or_else(|| wrong("its offline seal"))?;
-            offline = Some(Seal { entry_hash, auth_code: AuthCode::of_signature(&signature) });
-        }
+        let printed = Printed::of(&record)?;
+        let timestamp = printed.as_ref().map_or(record.timestamp, |printed| printed.timestamp);
         Ok(Self {
             fiscal_number: record.fiscal_number.to_owned(),
             invoice_type,
@@ -92,7 +116,7 @@ impl SealedReceipt {
                 entry_hash: record.entry_hash,
                 auth_code: AuthCode::of_signature(signature),
             },
-            offline,
+            offline: printed.map(|printed| printed.seal),
             place,
         })
     }

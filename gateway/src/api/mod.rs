@@ -10,6 +10,8 @@ pub mod cashiers;
 mod checkpoints;
 pub mod devices;
 mod docs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod invoices;
 mod keys;
 mod labels;

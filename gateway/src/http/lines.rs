@@ -16,6 +16,9 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub struct Lines {
     body: BodyDataStream,
     read: BytesMut,
+    /// So many bytes of it hold no end of a line: a line that comes a byte at a time is not searched through again
+    /// for each.
+    searched: usize,
     /// Bytes of the whole body that may still come.
     bytes_left: usize,
     line_bytes_max: usize,
@@ -32,6 +35,7 @@ impl Lines {
         Self {
             body: body.into_data_stream(),
             read: BytesMut::new(),
+            searched: 0,
             bytes_left: bytes_max,
             line_bytes_max,
             deadline,
@@ -44,7 +48,7 @@ impl Lines {
     /// are others.
     pub async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = self.end_of_line() {
                 let line = self.read.split_to(end + 1).freeze();
                 if std::mem::take(&mut self.skipping) {
                     continue;
@@ -56,21 +60,34 @@ impl Lines {
             }
             if self.ended {
                 let line = self.read.split().freeze();
+                self.searched = 0;
                 return if self.skipping { None } else { self.line(&line) };
             }
             if self.skipping {
-                self.read.clear();
+                self.clear();
             } else if self.read.len() > self.line_bytes_max {
-                self.read.clear();
+                self.clear();
                 self.skipping = true;
                 return Some(Err(self.line_too_long()));
             }
             if let Err(problem) = self.more().await {
                 self.ended = true;
-                self.read.clear();
+                self.clear();
                 return Some(Err(problem));
             }
         }
+    }
+
+    fn end_of_line(&mut self) -> Option<usize> {
+        let found = self.read[self.searched..].iter().position(|byte| *byte == b'\n');
+        let end = found.map(|at| self.searched + at);
+        self.searched = if end.is_some() { 0 } else { self.read.len() };
+        end
+    }
+
+    fn clear(&mut self) {
+        self.read.clear();
+        self.searched = 0;
     }
 
     fn line(&self, line: &Bytes) -> Option<Result<Bytes, Problem>> {
@@ -145,5 +162,18 @@ mod tests {
         assert_eq!(read(&["123456789\nb"], 99).await, [large(), ok("b")]);
         assert_eq!(read(&["123456789", "012", "\nb\n"], 99).await, [large(), ok("b")]);
         assert_eq!(read(&["a\n", "b\nccc"], 4).await, [ok("a"), large()]);
+    }
+
+    /// A line that comes a byte at a time takes as long as one that comes at once, but for the pieces.
+    #[tokio::test]
+    async fn a_line_in_pieces_is_searched_once() {
+        let pieces = vec!["x"; 1 << 18];
+        let sent = pieces.into_iter().chain(["\n", "y"]).map(Ok::<_, std::io::Error>);
+        let body = Body::from_stream(futures_util::stream::iter(sent));
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let mut lines = Lines::new(body, 1 << 20, 1 << 19, deadline);
+        let first = lines.next().await.expect("a line").expect("a good one");
+        let second = lines.next().await.expect("a line").expect("a good one");
+        assert_eq!((first.len(), &second[..]), (1 << 18, &b"y"[..]));
     }
 }

@@ -28,10 +28,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 /// What is wrong, with the parameter's name where serde tells it.
 fn wrong(told: &str) -> Problem {
     let detail = told.trim_start_matches("Failed to deserialize query string: ").to_owned();
-    // The name of the field may stand before it.
-    let (code, name) = match detail.split_once("unknown field `") {
-        Some((_, rest)) => ("PARAMETER_UNKNOWN", rest.split('`').next().unwrap_or("").to_owned()),
-        None => ("PARAMETER_INVALID", detail.split(':').next().unwrap_or("").to_owned()),
+    let named = |lead: &str| {
+        let (_, rest) = detail.split_once(lead)?;
+        Some(rest.split('`').next().unwrap_or_default().to_owned())
+    };
+    let (code, name) = match named("unknown field `") {
+        Some(name) => ("PARAMETER_UNKNOWN", name),
+        None => {
+            let name = named("missing field `").or_else(|| named("duplicate field `"));
+            // Of a wrong value the name stands before it.
+            let before = || detail.split(':').next().unwrap_or_default().to_owned();
+            ("PARAMETER_INVALID", name.unwrap_or_else(before))
+        }
     };
     Problem::at(StatusCode::BAD_REQUEST, code, name, detail)
 }
@@ -73,6 +81,35 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
             Err(error) => Err(invalid("path", error.body_text())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Asked {
+        limit: u16,
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_names_its_parameter() {
+        for (query, code, pointer) in [
+            ("limit=x", "PARAMETER_INVALID", "limit"),
+            ("limit=1&limit=2", "PARAMETER_INVALID", "limit"),
+            ("", "PARAMETER_INVALID", "limit"),
+            ("limit=1&colour=red", "PARAMETER_UNKNOWN", "colour"),
+        ] {
+            let (mut parts, ()) =
+                Request::get(format!("/?{query}")).body(()).expect("a request").into_parts();
+            let asked = Parameters::<Asked>::from_request_parts(&mut parts, &()).await;
+            let problem = asked.map(|Parameters(asked)| asked.limit).expect_err(query);
+            assert_eq!((&*problem.code, &*problem.errors[0].pointer), (code, pointer), "{query}");
         }
     }
 }

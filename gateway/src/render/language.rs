@@ -33,6 +33,14 @@ impl Language {
         }
     }
 
+    /// The other one.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::French => Self::English,
+            Self::English => Self::French,
+        }
+    }
+
     /// What an invoice is called.
     #[must_use]
     pub(crate) fn invoice_type(self, invoice_type: InvoiceType) -> &'static str {

@@ -23,6 +23,7 @@ mod view;
 mod words;
 
 pub use language::Language;
+pub(crate) use text::{escape, visible};
 pub use view::{CopyMark, MerchantLabel, OutletLabel, ReceiptParts, ReceiptView, ViewError};
 
 /// A thermal printer's paper.

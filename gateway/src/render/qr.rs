@@ -18,8 +18,11 @@ const MODULE_DOTS_MAX: usize = 4;
 pub(super) const QUIET_MODULES: usize = 4;
 /// The width that a sheet gives to a code: 60 mm.
 const SHEET_DOTS: usize = 480;
-/// Pixels of a module on a screen.
-const SCREEN_PIXELS: usize = 6;
+/// Pixels of a module in a picture,
+const PICTURE_PIXELS: usize = 6;
+/// and in a drawing, unless whoever shows it makes it smaller. A whole number, so that no module is wider than
+/// another.
+const DRAWING_PIXELS: usize = 3;
 
 /// A code as modules.
 #[derive(Debug, Clone)]
@@ -125,12 +128,13 @@ pub(super) struct Raster {
 pub fn svg(payload: &QrPayload, paper: Paper, label: &str) -> String {
     let symbol = Symbol::new(payload, paper);
     let side = symbol.side();
-    let label = super::receipt::escape(label);
+    let pixels = side * DRAWING_PIXELS;
+    let label = super::escape(label);
     let mut out = String::with_capacity(32 * 1024);
     let _ = write!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {side} {side}\" role=\"img\" \
-         aria-label=\"{label}\" shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{pixels}\" height=\"{pixels}\" \
+         viewBox=\"0 0 {side} {side}\" role=\"img\" aria-label=\"{label}\" shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 \
          0h{side}v{side}H0z\"/><path fill=\"#000\" d=\"",
     );
     for (x, y, length) in symbol.runs() {
@@ -145,7 +149,7 @@ pub fn svg(payload: &QrPayload, paper: Paper, label: &str) -> String {
 pub fn png(payload: &QrPayload, paper: Paper) -> Vec<u8> {
     let symbol = Symbol::new(payload, paper);
     let scale = match paper {
-        Paper::A4 => SCREEN_PIXELS,
+        Paper::A4 => PICTURE_PIXELS,
         Paper::Roll(_) => symbol.module_dots,
     };
     let raster = symbol.raster(scale, 0);

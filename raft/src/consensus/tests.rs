@@ -1,15 +1,21 @@
-//! openraft's own tests of a store, over this one on a real disk.
+//! openraft's own tests of a store, over this one on a real disk; and what openraft counts on in a connection.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use openraft::StorageError;
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::AppendEntriesRequest;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
-use crate::consensus::TypeConfig;
 use crate::consensus::log_store::LogStore;
+use crate::consensus::network::Network;
+use crate::consensus::peers::{Identity, PeerPool};
 use crate::consensus::state_machine::StateMachine;
+use crate::consensus::{Member, RaftVote, TypeConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::store::{Replica, ReplicaOptions};
 use crate::wal::{LogId, Wal, WalOptions};
@@ -39,4 +45,38 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_is_what_openraft_asks_for() {
     Suite::test_all(Builder).await.expect("every test of the suite");
+}
+
+/// openraft waits for a peer that is down inside the stream of requests: a connection that fails before it
+/// takes the first one is tried again at once, without end.
+#[tokio::test]
+async fn a_peer_that_is_down_costs_the_wait_of_the_first_request() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let rpc = closed.local_addr().expect("its address").to_string();
+    drop(closed);
+    let identity =
+        Identity { cluster: "test".to_owned(), node: 1, incarnation: "first".to_owned() };
+    let mut network = Network {
+        group: 1,
+        pool: PeerPool::new(identity, None),
+        disk: Arc::new(RealDisk::new()),
+        options: Default::default(),
+        stages: Arc::default(),
+    };
+    let mut connection = network.new_client(2, &Member { rpc, ..Member::default() }).await;
+    let asked = Arc::new(AtomicBool::new(false));
+    let noted = asked.clone();
+    let requests = futures_util::stream::once(async move {
+        noted.store(true, Ordering::SeqCst);
+        AppendEntriesRequest {
+            vote: RaftVote::new_committed(1, 1),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        }
+    });
+    let option = RPCOption::new(Duration::from_secs(10));
+    let answers = connection.stream_append(Box::pin(requests), option).await;
+    assert!(answers.is_err(), "nobody listens");
+    assert!(asked.load(Ordering::SeqCst), "the first request was taken");
 }

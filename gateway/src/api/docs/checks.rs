@@ -104,3 +104,72 @@ fn the_reference_shows_every_operation_and_schema() {
         assert!(page.contains(&format!("id=\"{target}\"")), "#{target} leads somewhere");
     }
 }
+
+/// The name under which a type is described, of a line that declares one.
+fn described_name(line: &str, renamed: Option<&str>) -> Option<String> {
+    let mut words = line.split_whitespace().filter(|_| !line.starts_with("//"));
+    let declared = words.find(|word| ["struct", "enum"].contains(word)).and(words.next())?;
+    let end = |c: char| !c.is_ascii_alphanumeric();
+    Some(renamed.unwrap_or(declared).split(end).next().unwrap_or_default().to_owned())
+}
+
+/// Every type with a schema, by the name that the document gives it.
+fn described_types(folder: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("the sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            described_types(&path, found);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a source");
+        let (mut described, mut renamed) = (false, None);
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("#[derive(") {
+                (described, renamed) = (line.contains("ToSchema"), None);
+            } else if let Some((_, name)) = line.split_once("schema(as = ") {
+                renamed = Some(name);
+            } else if let Some(name) = described_name(line, renamed).filter(|_| described) {
+                found.push(name);
+                (described, renamed) = (false, None);
+            }
+        }
+    }
+}
+
+/// Of two schemas with one name the document would hold one, and describe both with it.
+#[test]
+fn no_two_types_share_the_name_of_a_schema() {
+    let mut found = Vec::new();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    described_types(&folder, &mut found);
+    found.sort();
+    assert!(found.len() > 50, "the types are found");
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    for shared in found.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]) {
+        let named = schemas.keys().find(|name| name.split('_').any(|part| part == shared));
+        assert_eq!(
+            named, None,
+            "two types are called {shared}: give one another name, or inline both"
+        );
+    }
+}
+
+/// A value is of one type: parts of different types together allow nothing.
+#[test]
+fn no_schema_asks_for_two_types_at_once() {
+    fn walk(value: &Value, at: &str) {
+        let parts = value["allOf"].as_array().into_iter().flatten();
+        let kinds: BTreeSet<String> =
+            parts.filter_map(|part| part.get("type")).map(Value::to_string).collect();
+        assert!(kinds.len() < 2, "{at}: {kinds:?}");
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, field)| walk(field, &format!("{at}/{name}")));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, at)),
+            _ => {}
+        }
+    }
+    walk(&document(), "");
+}

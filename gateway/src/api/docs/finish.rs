@@ -118,6 +118,9 @@ fn codes(method: &str, operation: &Value) -> Vec<String> {
         if parameter["in"] == "query" {
             codes.extend(["PARAMETER_UNKNOWN", "PARAMETER_INVALID"]);
         }
+        if parameter["in"] == "path" {
+            codes.push("PARAMETER_INVALID");
+        }
         if parameter["name"] == "Idempotency-Key" {
             codes.extend([
                 "IDEMPOTENCY_KEY_REQUIRED",

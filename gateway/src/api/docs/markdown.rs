@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::page::escape;
+use crate::render::escape;
 
 /// A document as HTML; headings begin at `h{level}`, links to `CODE.md` lead to the page of the code.
 #[must_use]

@@ -23,7 +23,6 @@ mod checks;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -34,7 +33,7 @@ use utoipa_axum::routes;
 use crate::access::App;
 use crate::http::policy::page_policy;
 use crate::http::problem::ProblemBody;
-use crate::http::{Problem, Problems};
+use crate::http::{PathOf, Problem, Problems};
 
 /// A client may keep a page for so long before it asks whether it is still the same.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -179,7 +178,7 @@ async fn error_index(asked: HeaderMap) -> Response {
     ),
     extensions(("x-codes" = json!(["ROUTE_UNKNOWN"])))
 )]
-async fn error_page(Path(code): Path<String>, asked: HeaderMap) -> Result<Response, Problem> {
+async fn error_page(PathOf(code): PathOf<String>, asked: HeaderMap) -> Result<Response, Problem> {
     let page = errors::code_page(&code).ok_or_else(|| {
         Problem::not_found("ROUTE_UNKNOWN", "there is no such code; /docs/errors lists them")
     })?;

@@ -1,24 +1,9 @@
 //! The frame of a page: a head without anything to load, one style, no scripts.
 
+use crate::render::escape;
+
 /// The style of all pages here.
 pub(super) const STYLE: &str = include_str!("style.css");
-
-/// Text as it stands in HTML, within an attribute too.
-#[must_use]
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
 
 /// A whole page. `title` is text, `body` is HTML.
 #[must_use]

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::curl::{body_example, curl, parameter_example};
 use super::example::resolve;
 use super::finish::{is_public, operations};
-use super::page::{escape, page};
+use super::page::page;
 use super::{markdown, schema};
+use crate::render::escape;
 
 /// The page.
 #[must_use]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::curl::body_example;
 use super::example::kind;
 use super::markdown;
-use super::page::escape;
+use crate::render::escape;
 
 /// What a value is, with a link to its schema where it has a name.
 #[must_use]

@@ -10,6 +10,8 @@ mod seal;
 mod sealing;
 pub mod view;
 
+#[cfg(fuzzing)]
+pub(super) use batch::of_document;
 pub(crate) use get::Wanted;
 pub(crate) use sealing::check_merchant;
 

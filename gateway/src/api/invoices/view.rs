@@ -9,7 +9,7 @@ use fiscus_proto::ledger::JournalRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::Outlet;
+use crate::access::{Outlet, Printed};
 use crate::http::Problem;
 
 /// A tax group of an invoice.
@@ -50,6 +50,22 @@ pub struct Totals {
     /// What rounding by line makes of the tax against rounding by group.
     #[schema(example = "0.00")]
     pub rounding_adjustment: String,
+}
+
+/// What a terminal that sealed an invoice offline printed: its paper has this code and this time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct OfflinePaper {
+    /// The leave under which it sealed.
+    #[schema(example = "cred-7f2c")]
+    pub credential_id: String,
+    /// The code on the paper.
+    #[schema(example = "7Q4X-1M8K-ZC0D-3J5W")]
+    pub auth_code: String,
+    /// The time on the paper.
+    #[schema(example = "2026-11-28T08:15:30.123Z")]
+    pub timestamp: String,
+    /// What the terminal signed.
+    pub entry_hash: String,
 }
 
 /// A sealed invoice: its five security elements, and what they cover.
@@ -102,6 +118,20 @@ pub struct SealedInvoice {
     /// How far the upload to the tax authority is: `queued`; `none` for a sandbox.
     #[schema(example = "queued")]
     pub dgi_status: String,
+    /// Only when a terminal sealed it offline. Verification accepts either code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline: Option<OfflinePaper>,
+}
+
+impl From<Printed> for OfflinePaper {
+    fn from(printed: Printed) -> Self {
+        Self {
+            credential_id: printed.credential_id,
+            auth_code: printed.seal.auth_code.to_string(),
+            timestamp: printed.timestamp.to_string(),
+            entry_hash: hex(&printed.seal.entry_hash),
+        }
+    }
 }
 
 /// What is read of a canonical invoice for an answer.
@@ -159,6 +189,7 @@ impl SealedInvoice {
             tax_manifest_version: canonical.tax_manifest_version,
             environment: environment.as_str().to_owned(),
             dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
+            offline: Printed::of(&record)?.map(OfflinePaper::from),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use fiscus_ledger::credential::Credential;
 use fiscus_ledger::record::Record;
 use fiscus_ledger::reports::invoice_of;
 use fiscus_proto::ledger::{Consistency, JournalRecord};
@@ -11,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::{Caller, Outlet, Scope};
 use crate::api::labels::{merchant_label, outlet_label};
 use crate::api::tongue::Tongue;
-use crate::http::negotiate::accepted;
+use crate::http::negotiate::{Form, forms};
 use crate::http::parameters::{PathOf, invalid};
 use crate::http::policy::page_policy;
 use crate::http::{Parameters, Problem, Problems};
@@ -36,35 +37,15 @@ pub(super) enum Format {
     Svg,
 }
 
-const OFFERS: [(&str, Format); 5] = [
-    ("text/html", Format::Html),
-    ("application/pdf", Format::Pdf),
-    ("application/vnd.escpos", Format::Escpos),
-    ("image/png", Format::Png),
-    ("image/svg+xml", Format::Svg),
-];
+static FORMS: [Form<Format>; 5] = forms([
+    (Format::Html, "html", "text/html; charset=utf-8"),
+    (Format::Pdf, "pdf", "application/pdf"),
+    (Format::Escpos, "escpos", "application/vnd.escpos"),
+    (Format::Png, "png", "image/png"),
+    (Format::Svg, "svg", "image/svg+xml"),
+]);
 
 impl Format {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Html => "text/html; charset=utf-8",
-            Self::Pdf => "application/pdf",
-            Self::Escpos => "application/vnd.escpos",
-            Self::Png => "image/png",
-            Self::Svg => "image/svg+xml",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Html => "html",
-            Self::Pdf => "pdf",
-            Self::Escpos => "escpos",
-            Self::Png => "png",
-            Self::Svg => "svg",
-        }
-    }
-
     /// The QR code is part of a receipt, and is no receipt.
     fn is_code(self) -> bool {
         matches!(self, Self::Png | Self::Svg)
@@ -150,10 +131,8 @@ pub(super) async fn receipt(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.may(Scope::InvoicesRead)?;
-    let format = match wanted.format {
-        Some(format) => format,
-        None => accepted(&headers, &OFFERS)?,
-    };
+    let form = Form::choose(&FORMS, wanted.format, &headers)?;
+    let format = form.format;
     let paper = wanted.paper(format)?;
     let tongue = Tongue::choose(wanted.lang, &headers);
     let outlet = caller.outlet_of_number(&fiscal_number)?;
@@ -162,21 +141,24 @@ pub(super) async fn receipt(
         Problem::not_found("INVOICE_UNKNOWN", format!("there is no invoice {fiscal_number:?}"))
     })?;
     // Before it is counted it is known that it can be made.
-    let preview = view(&outlet, &sealed, CopyMark::Preview, tongue)?;
+    let credential = found.credential.map(|bytes| Credential::from_bytes(&bytes)).transpose();
+    let credential = credential.map_err(|_| Problem::internal("a receipt's credential"))?;
+    let sold = Sold { sealed: &sealed, credential: credential.as_ref() };
+    let preview = view(&outlet, &sold, CopyMark::Preview, tongue)?;
     // Whoever only asks about a receipt is given none.
     let counted = !format.is_code() && !wanted.preview && method != Method::HEAD;
     let (view, mark) = if counted {
-        let before = caller.count_copy(&outlet, &fiscal_number, format.name()).await?;
+        let before = caller.count_copy(&outlet, &fiscal_number, form.name).await?;
         let mark = if before == 0 { CopyMark::Original } else { CopyMark::Duplicate(before) };
-        (view(&outlet, &sealed, mark, tongue)?, mark)
+        (view(&outlet, &sold, mark, tongue)?, mark)
     } else {
         (preview, CopyMark::Preview)
     };
     let bytes = tokio::task::spawn_blocking(move || made(&view, format, paper));
     let bytes = bytes.await.map_err(|_| Problem::internal("a receipt could not be laid out"))?;
     let mut response = bytes.into_response();
-    let name = format!("inline; filename=\"{fiscal_number}.{}\"", format.name());
-    tell(response.headers_mut(), format, mark, &name);
+    form.name_file(response.headers_mut(), "inline", &fiscal_number);
+    tell(response.headers_mut(), form, mark);
     Ok(response)
 }
 
@@ -196,12 +178,9 @@ fn made(view: &ReceiptView, format: Format, paper: Paper) -> Vec<u8> {
     }
 }
 
-fn tell(headers: &mut HeaderMap, format: Format, mark: CopyMark, name: &str) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.kind()));
-    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-language"));
-    if let Ok(name) = HeaderValue::from_str(name) {
-        headers.insert(header::CONTENT_DISPOSITION, name);
-    }
+fn tell(headers: &mut HeaderMap, form: &Form<Format>, mark: CopyMark) {
+    let format = form.format;
+    form.tell(headers);
     // The code of a sealed invoice never changes; which copy a receipt is does.
     let cache = if format.is_code() { "private, max-age=86400, immutable" } else { "no-store" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
@@ -219,9 +198,16 @@ fn tell(headers: &mut HeaderMap, format: Format, mark: CopyMark, name: &str) {
     }
 }
 
+/// What is known of what was sold.
+struct Sold<'s> {
+    sealed: &'s JournalRecord,
+    /// With it the receipt carries the code of the terminal that sealed it offline.
+    credential: Option<&'s Credential>,
+}
+
 fn view(
     outlet: &Outlet,
-    sealed: &JournalRecord,
+    Sold { sealed, credential }: &Sold<'_>,
     mark: CopyMark,
     language: Language,
 ) -> Result<ReceiptView, Problem> {
@@ -242,7 +228,7 @@ fn view(
         signature: &signature,
         invoice: &invoice,
         manifest: &manifest,
-        credential: None,
+        credential: *credential,
         merchant: merchant_label(outlet),
         outlet: outlet_label(outlet),
         verify_host: outlet.verify_host(),

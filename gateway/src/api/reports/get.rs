@@ -7,13 +7,13 @@ use fiscus_ledger::hash::{Hash32, from_hex};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::articles::{Articles, Form};
+use super::articles::{Articles, Form as ArticleForm};
 use super::document::Document;
 use super::view::{Kind, Report, unknown};
 use crate::access::{Caller, Outlet, Scope};
 use crate::api::place_id::PlaceId;
 use crate::api::tongue::Tongue;
-use crate::http::negotiate::accepted;
+use crate::http::negotiate::{Form, forms};
 use crate::http::parameters::{PathOf, invalid};
 use crate::http::{Parameters, Problem, Problems};
 use crate::render::Language;
@@ -33,32 +33,12 @@ pub(super) enum Format {
     Pdf,
 }
 
-const OFFERS: [(&str, Format); 4] = [
-    ("application/json", Format::Json),
-    ("text/csv", Format::Csv),
-    ("application/pdf", Format::Pdf),
-    ("application/x-ndjson", Format::Ndjson),
-];
-
-impl Format {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-            Self::Pdf => "application/pdf",
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-            Self::Pdf => "pdf",
-        }
-    }
-}
+static FORMS: [Form<Format>; 4] = forms([
+    (Format::Json, "json", "application/json"),
+    (Format::Csv, "csv", "text/csv; charset=utf-8; header=present"),
+    (Format::Pdf, "pdf", "application/pdf"),
+    (Format::Ndjson, "ndjson", "application/x-ndjson"),
+]);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -100,10 +80,8 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.may(Scope::ReportsRead)?;
-    let format = match wanted.format {
-        Some(format) => format,
-        None => accepted(&headers, &OFFERS)?,
-    };
+    let form = Form::choose(&FORMS, wanted.format, &headers)?;
+    let format = form.format;
     let tongue = Tongue::choose(wanted.lang, &headers);
     let id = PlaceId::parse(&report_id).ok_or_else(|| unknown(&report_id))?;
     let outlet = caller.outlet(&id.outlet_id).map_err(|problem| hidden(problem, &report_id))?;
@@ -124,12 +102,10 @@ pub(super) async fn get(
         (_, None) => return Err(Problem::internal("a report has no document")),
     };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.kind()));
+    form.tell(headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-language"));
-    let name = format!("attachment; filename=\"{report_id}.{}\"", format.extension());
-    if let (false, Ok(name)) = (format == Format::Json, HeaderValue::from_str(&name)) {
-        headers.insert(header::CONTENT_DISPOSITION, name);
+    if format != Format::Json {
+        form.name_file(headers, "attachment", &report_id);
     }
     Ok(response)
 }
@@ -176,9 +152,11 @@ async fn articles(
 ) -> Result<Response, Problem> {
     let articles = Articles::begin(caller, outlet, report).await?;
     Ok(match format {
-        Format::Json => articles.body(Form::Json).into_response(),
-        Format::Ndjson => articles.body(Form::Ndjson).into_response(),
-        Format::Csv => articles.body(Form::Csv(Box::new(ArticleCsv::new(tongue)))).into_response(),
+        Format::Json => articles.body(ArticleForm::Json).into_response(),
+        Format::Ndjson => articles.body(ArticleForm::Ndjson).into_response(),
+        Format::Csv => {
+            articles.body(ArticleForm::Csv(Box::new(ArticleCsv::new(tongue)))).into_response()
+        }
         Format::Pdf => articles.whole().await?.pdf(tongue).await?.into_response(),
     })
 }

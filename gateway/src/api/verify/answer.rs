@@ -58,13 +58,12 @@ pub struct VerifiedReceipt {
     #[schema(example = "7Q4X-1M8K-ZC0D-3J5W")]
     pub auth_code: String,
     /// How much of it credit notes took back.
-    #[schema(inline)]
     pub credited: CreditedState,
-    /// How far the upload to the tax authority is: `queued`; `none` for a trial, and before the ledger has it.
+    /// How far the upload to the tax authority is: `queued`; `none` for a trial, and where the
+    /// ledger does not have it.
     #[schema(example = "queued")]
     pub dgi_status: String,
     /// Whether the ledger has it.
-    #[schema(inline)]
     pub ledger: LedgerState,
     /// Whether a terminal sealed it alone, with a leave of the authority.
     pub sealed_offline: bool,
@@ -126,7 +125,6 @@ pub struct NotFound {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tampered {
     /// What shows it.
-    #[schema(inline)]
     pub evidence: Evidence,
     /// In words.
     #[schema(
@@ -190,7 +188,7 @@ pub(super) struct Facts<'f> {
 impl VerifiedReceipt {
     pub(super) fn new(facts: &Facts<'_>, credited: Credited, as_of: Option<AsOf>) -> Self {
         let sandbox = facts.environment == fiscus_ledger::facts::Environment::Sandbox;
-        let queued = !sandbox && facts.ledger != LedgerState::Awaited;
+        let queued = !sandbox && facts.ledger == LedgerState::Recorded;
         let named = |name: fn(&SoldAt) -> &str| facts.place.map_or("", name).to_owned();
         Self {
             fiscal_number: facts.fiscal_number.to_owned(),

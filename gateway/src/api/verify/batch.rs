@@ -34,7 +34,7 @@ pub struct Batch {
 
 /// One receipt: its QR code's text, or its number with its code.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an item has either `qr`, or `fiscal_number` and `auth_code`")]
 #[schema(as = VerifyItem)]
 pub enum BatchItem {
     /// By the text of the QR code.

@@ -141,6 +141,14 @@ fn unknown(as_of: Option<AsOf>) -> Verification {
     not_found("this receipt is not known here: no authority of this ledger has sealed it", as_of)
 }
 
+/// What a replica has not heard of is not unknown for that.
 fn not_found(detail: &str, as_of: Option<AsOf>) -> Verification {
+    let detail = match as_of {
+        Some(_) => {
+            "the majority of the ledger does not answer now, and the replica that does has no such receipt yet; ask \
+             again later"
+        }
+        None => detail,
+    };
     Verification::NotFound(NotFound { detail: detail.to_owned(), as_of })
 }

@@ -27,6 +27,8 @@ use utoipa_axum::routes;
 
 use crate::access::App;
 
+#[cfg(fuzzing)]
+pub(super) use page::query_read;
 pub(super) use page::{is_for_a_person, no_such_page};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -36,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(batch::in_batch))
         .routes(routes!(page::page))
         .routes(routes!(page::form))
+        .routes(routes!(page::home))
 }
 
 /// An answer that nobody keeps: a minute later it may be another one.

@@ -1,6 +1,5 @@
 //! `GET /api/v1/verify/{fiscal_number}`.
 
-use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -10,7 +9,7 @@ use super::check::by_number as check;
 use super::schedule::on_schedule;
 use super::uncached;
 use crate::access::Public;
-use crate::http::{Parameters, Problem, Problems};
+use crate::http::{Parameters, PathOf, Problem, Problems};
 
 /// What stands beside the number.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -39,7 +38,7 @@ pub(super) struct Beside {
 )]
 pub(super) async fn by_number(
     public: Public,
-    Path(fiscal_number): Path<String>,
+    PathOf(fiscal_number): PathOf<String>,
     Parameters(beside): Parameters<Beside>,
 ) -> Result<Response, Problem> {
     let found = on_schedule(check(&public, &fiscal_number, &beside.auth_code)).await?;

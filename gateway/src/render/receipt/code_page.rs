@@ -1,6 +1,7 @@
 //! Code page 858, which nearly every thermal printer has: code page 850 with the euro sign.
 
 use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
 
 /// The characters of the bytes 128 to 255.
 const UPPER: &str = "\
@@ -58,19 +59,29 @@ fn likeness(c: char) -> &'static str {
     }
 }
 
-/// The text in characters of the page only, each of which prints in one column.
+/// The text in characters of the page only, each of which prints in one column. What would read as something else
+/// without a part of it (⅓, 10⁵) is a mark as a whole.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut after_letter = false;
     for c in text.chars() {
+        // Without its marks a letter can still be read: ő is printed as o, and ɔ́ as o.
+        if is_combining_mark(c) && after_letter {
+            continue;
+        }
         if c != '\u{a0}' && byte(c).is_some() {
             out.push(c);
         } else if !likeness(c).is_empty() {
             out.push_str(likeness(c));
         } else {
-            // Without its marks a letter can still be read: ő is printed as o.
-            let plain = c.nfkd().find(|part| *part != ' ' && byte(*part).is_some());
-            out.push(plain.unwrap_or(UNKNOWN));
+            let plain = c.nfd().next().filter(|first| *first != c);
+            match plain {
+                Some(plain) if byte(plain).is_some() => out.push(plain),
+                Some(plain) if !likeness(plain).is_empty() => out.push_str(likeness(plain)),
+                _ => out.push(UNKNOWN),
+            }
         }
+        after_letter = c.is_alphabetic();
     }
     out
 }
@@ -113,8 +124,10 @@ mod tests {
         for (text, expected) in [
             ("Élysée d'œuvre", "Élysée d'oeuvre"),
             ("l’« ours » – 5\u{202f}€…", "l'« ours » - 5 €..."),
-            ("Ngɔ́lɔ Ő ș ế", "Ngo?lo O s e"),
+            ("Ngɔ́lɔ Ő ș ế ǿ", "Ngolo O s e ø"),
             ("中🧾\u{fffd}", "???"),
+            ("⅓ kg, 10⁵, 5㎏, ①", "? kg, 10?, 5?, ?"),
+            ("\u{301}1\u{338}", "?1?"),
             ("\u{1b}@\u{0}\n", "?@??"),
             ("soft\u{ad}hyphen", "soft-hyphen"),
         ] {

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::render::Paper;
-use crate::render::qr;
 use crate::render::view::{Pair, ReceiptView};
+use crate::render::{Paper, escape, qr};
 
 /// The page's only style sheet, for whoever states its hash in a content security policy.
 pub const STYLE: &str = "\
@@ -39,30 +38,15 @@ font-variant-numeric:tabular-nums}\
 .sums dt{overflow-wrap:anywhere}.grand{font-weight:700;font-size:1.2rem;border-top:2px solid #16191d;\
 padding-top:.35rem;margin-top:.35rem}\
 .security{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:center;border:1px solid #c9ced4;\
-border-radius:6px;padding:1rem}.security figure{margin:0;width:15rem;flex:none}\
+border-radius:6px;padding:1rem}.security figure{margin:0;max-width:100%}.security svg{display:block;\
+max-width:100%;height:auto}\
 .security dl{grid-template-columns:1fr;gap:0}.security dd{font-weight:600;margin-bottom:.5rem;\
 font-variant-numeric:tabular-nums}.security div{flex:1 1 16rem}\
 .notes{color:#454d57;font-size:.85rem;margin:1.25rem 0 0}\
 @media (max-width:40rem){main{margin:0;padding:1.25rem;border:0}.kind{text-align:left}\
 .security figure{margin:0 auto}}\
 @media print{body{background:#fff;font-size:12px}main{border:0;margin:0;padding:0;max-width:none}\
-.security,tr{break-inside:avoid}thead{display:table-header-group}}";
-
-/// Text as text, in elements and in quoted attributes.
-pub(in crate::render) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
+.security svg{width:60mm}.security,tr{break-inside:avoid}thead{display:table-header-group}}";
 
 pub(super) fn page(view: &ReceiptView) -> String {
     let words = view.words();
@@ -136,7 +120,7 @@ fn push_table_head(out: &mut String, caption: &str, headings: &[&str]) {
     let caption = escape(caption);
     let _ = write!(
         out,
-        "<h2>{caption}</h2>\n<div class=\"scroll\">\n<table>\n<caption>{caption}</caption>\n<thead><tr>"
+        "<h2>{caption}</h2>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<caption>{caption}</caption>\n<thead><tr>"
     );
     for heading in headings {
         match heading.strip_prefix('>') {

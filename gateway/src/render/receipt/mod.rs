@@ -12,8 +12,6 @@ pub use html::STYLE;
 use super::view::ReceiptView;
 use super::{Paper, Roll};
 
-pub(super) use html::escape;
-
 /// A whole page without scripts, and without anything to load.
 #[must_use]
 pub fn html(view: &ReceiptView) -> String {

@@ -106,4 +106,7 @@ async fn a_batch_counts_each_of_its_receipts() {
     let call = world.post("/api/v1/verify/batch").by("owner");
     let refused = call.json(&odd).send().await.expect(422);
     assert_eq!(refused.code(), "FIELD_INVALID");
+    assert_eq!(refused.pointers(), ["/items/0"]);
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("either `qr`, or `fiscal_number` and `auth_code`"), "{detail}");
 }

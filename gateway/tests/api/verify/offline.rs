@@ -1,6 +1,7 @@
 //! Receipts that a terminal sealed alone: checkable before the ledger has them, and after, by either code.
 
 use ed25519_dalek::{Signer as _, SigningKey};
+use fiscus_gateway::render::{Paper, qr::svg};
 use fiscus_ledger::credential::{Credential, CredentialTerms};
 use fiscus_ledger::hash::{Hash32, from_hex, payload_hash};
 use fiscus_ledger::invoice::parse_lenient;
@@ -165,4 +166,23 @@ async fn an_offline_receipt_is_verified_before_and_after_it_is_delivered() {
         assert_eq!(found["auth_code"], code.as_str(), "the one on the paper");
         assert_eq!(found["timestamp"], inner["timestamp"], "the one on the paper");
     }
+
+    let place = format!("/api/v1/invoices/{number}");
+    let invoice = world.get(&place).by("owner").send().await.expect(200).json();
+    assert_eq!(invoice["auth_code"], ledgers_code.as_str());
+    assert_eq!(invoice["offline"]["auth_code"], code.as_str(), "answers carry both: {invoice}");
+    assert_eq!(invoice["offline"]["timestamp"], inner["timestamp"]);
+    assert_eq!(invoice["offline"]["credential_id"], CREDENTIAL);
+
+    // A receipt that is printed again is the terminal's, and names the ledger's code beside its own.
+    let receipt = async |query: &str| {
+        let place = format!("/api/v1/invoices/{number}/receipt?{query}");
+        world.get(&place).by("owner").send().await.expect(200).text()
+    };
+    let page = receipt("preview=true&lang=fr").await;
+    for words in [&*code, &*ledgers_code, CREDENTIAL, "Enregistrée au registre"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let printed = QrPayload::parse(&qr).expect("a code");
+    assert_eq!(receipt("format=svg").await, svg(&printed, Paper::A4, "QR"));
 }

@@ -38,6 +38,7 @@ async fn the_three_outcomes_are_shown_in_both_languages() {
         (&typed, 200, "Reçu introuvable", "Receipt not found"),
         (&"/v".to_owned(), 200, "Vérifier un reçu", "Verify a receipt"),
         (&"/verify".to_owned(), 200, "Vérifier un reçu", "Verify a receipt"),
+        (&"/".to_owned(), 200, "Vérifier un reçu", "Verify a receipt"),
         (&genuine[..genuine.len() - 4].to_owned(), 400, "Code illisible", "Unreadable code"),
         (&"/v?fn=KIN-GOMBE-1".to_owned(), 400, "Saisissez le numéro", "Type both the number"),
         (&"/nowhere".to_owned(), 404, "Page introuvable", "Page not found"),
@@ -67,7 +68,11 @@ async fn the_three_outcomes_are_shown_in_both_languages() {
     let number = text(&sealed, "fiscal_number").to_lowercase();
     let code = text(&sealed, "auth_code").to_lowercase().replace('-', "+");
     let typed = page(&world, &format!("/v?fn=+{number}&auth_code={code}&lang=fr"), "fr").await;
-    assert!(typed.expect(200).text().contains("Reçu authentique"));
+    let typed = typed.expect(200).text();
+    assert!(typed.contains("Reçu authentique"), "{typed}");
+    // Who typed two texts has not shown that the rest of the paper is as it was sealed.
+    let unchanged = "rien n’y a été changé";
+    assert!(french.contains(unchanged) && !typed.contains(unchanged), "{typed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +83,12 @@ async fn a_trial_says_so_and_nothing_becomes_markup() {
     for language in ["fr", "en"] {
         let html = page(&world, &path, language).await.expect(200).text();
         assert!(html.contains("TEST / SPÉCIMEN"), "{html}");
+        for genuine in ["Reçu authentique", "Genuine receipt", "outcome ok"] {
+            assert!(
+                !html.contains(genuine),
+                "whoever only reads the heading is not misled: {html}"
+            );
+        }
     }
     for attack in ["%22%3E%3Cscript%3E", "%3Cb%3E", "%27onfocus%3D1"] {
         for path in [
@@ -92,4 +103,9 @@ async fn a_trial_says_so_and_nothing_becomes_markup() {
     }
     let program = world.get("/nowhere").send().await.expect(404);
     assert_eq!(program.code(), "ROUTE_UNKNOWN", "programs get a problem");
+    for path in ["/api/v1/verify/%FF?auth_code=0", "/docs/errors/%FF"] {
+        let refused = world.get(path).send().await.expect(400);
+        assert_eq!(refused.header("content-type"), "application/problem+json", "{path}");
+        assert_eq!(refused.code(), "PARAMETER_INVALID", "{path}");
+    }
 }

@@ -29,6 +29,11 @@ async fn what_cannot_be_looked_up_is_never_called_unknown() {
     assert_eq!((&found["result"], &found["as_of"]["group"]), (&"verified".into(), &1.into()));
     let found = by_number(&world, "KIN-GOMBE-999", code).await.expect(200).json();
     assert_eq!((&found["result"], &found["as_of"]["group"]), (&"not_found".into(), &1.into()));
+    assert!(text(&found, "detail").contains("ask again later"), "{found}");
+    let typed = format!("/v?fn=KIN-GOMBE-999&auth_code={code}");
+    let page = world.get(&typed).header("accept-language", "fr").send().await.expect(200).text();
+    assert!(page.contains("S’il est récent, cela ne dit rien"), "{page}");
+    assert!(!page.contains("pas authentique"), "{page}");
 
     let last = (1..=3).find(|id| ![leader, other].contains(id)).expect("a third");
     world.cluster.kill_node(last).await;

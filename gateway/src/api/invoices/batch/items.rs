@@ -40,7 +40,7 @@ struct Document<'b> {
 }
 
 /// The texts of the items of a document, each a part of it.
-pub(super) fn of_document(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+pub(in crate::api) fn of_document(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
         Problem::at(StatusCode::BAD_REQUEST, "UTF8_INVALID", "", detail)

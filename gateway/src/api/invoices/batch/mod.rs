@@ -11,3 +11,6 @@ mod answer;
 pub(super) mod handler;
 mod items;
 mod lanes;
+
+#[cfg(fuzzing)]
+pub(in crate::api) use items::of_document;

@@ -1,6 +1,8 @@
 //! Markup that is written here, and text that is not: the one is a constant of this program, the other is always
 //! escaped.
 
+use crate::render::{escape, visible};
+
 /// A document that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Html(String);
@@ -14,17 +16,7 @@ impl Html {
 
     /// Text, in an element or in a quoted attribute.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        for c in text.chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                c if c.is_control() => self.0.push(char::REPLACEMENT_CHARACTER),
-                c => self.0.push(c),
-            }
-        }
+        self.0.push_str(&escape(&visible(text)));
         self
     }
 
@@ -50,5 +42,12 @@ mod tests {
             html.finish(),
             "<p title=\"a&quot;b&#39;c\"><bdi>&lt;script&gt;&amp;\u{fffd}</bdi></p>"
         );
+    }
+
+    #[test]
+    fn a_name_cannot_pose_as_another() {
+        let mut html = Html::default();
+        html.foreign("DRAS\u{202e}LRAS\u{202c} A\u{200b}B");
+        assert_eq!(html.finish(), "<bdi>DRAS\u{fffd}LRAS\u{fffd} A\u{fffd}B</bdi>");
     }
 }

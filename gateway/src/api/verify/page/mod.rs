@@ -2,7 +2,6 @@
 //! document of a few kilobytes, without scripts, fonts or anything else to load.
 
 mod html;
-mod language;
 mod style;
 mod view;
 mod words;
@@ -12,11 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fiscus_ledger::qr::QrPayload;
 
-use self::language::wanted;
 use self::view::{Shown, document};
 use super::check::{by_number, by_qr};
 use super::schedule::on_schedule;
 use crate::access::{App, Public};
+use crate::api::tongue::Tongue;
 use crate::http::Problems;
 use crate::render::Language;
 
@@ -81,6 +80,22 @@ pub(super) async fn form(uri: Uri, RawQuery(query): RawQuery, headers: HeaderMap
     respond(&Shown::Form, wanted(lang.as_deref(), &headers), uri.path(), "")
 }
 
+/// The form, at the address that is printed on receipts.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "verification",
+    security(()),
+    params(("lang" = Option<String>, Query, description = "`fr` or `en`", example = "fr")),
+    responses(
+        (status = 200, description = "The form", body = String, content_type = "text/html", example = "<!doctype html>"),
+        Problems,
+    )
+)]
+pub(super) async fn home(uri: Uri, query: RawQuery, headers: HeaderMap) -> Response {
+    form(uri, query, headers).await
+}
+
 /// A page for whoever comes with a browser to a path that is none.
 pub(in crate::api) fn no_such_page(uri: &Uri, headers: &HeaderMap) -> Response {
     let (lang, _) = split_language(uri.query().unwrap_or_default());
@@ -93,6 +108,11 @@ pub(in crate::api) fn is_for_a_person(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| {
         accept.split(',').any(|kind| kind.trim().to_ascii_lowercase().starts_with("text/html"))
     })
+}
+
+/// The language that is asked for, else the one that the browser prefers, else French.
+fn wanted(asked: Option<&str>, headers: &HeaderMap) -> Language {
+    asked.and_then(Language::parse).unwrap_or_else(|| Tongue::choose(None, headers))
 }
 
 /// Takes the language out of a query; the rest stays as it was written.
@@ -158,6 +178,16 @@ fn respond(shown: &Shown, language: Language, path: &str, query: &str) -> Respon
     response
 }
 
+/// Reads a query as the page does, for the fuzz target.
+#[cfg(fuzzing)]
+pub(in crate::api) fn query_read(query: &str) -> bool {
+    let (lang, rest) = split_language(query);
+    let shown = Shown::Incomplete { number: rest.clone(), code: rest.clone() };
+    let page = document(&shown, wanted(lang.as_deref(), &HeaderMap::new()), "/v", &rest);
+    assert_eq!(page.matches("<script").count() + page.matches("<form").count(), 1);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +200,22 @@ mod tests {
         assert_eq!(split_language("lang=fr&fn=A"), (some("fr"), "fn=A".to_owned()));
         assert_eq!(split_language("slang=fr"), (None, "slang=fr".to_owned()));
         assert_eq!(split_language(""), (None, String::new()));
+    }
+
+    #[test]
+    fn the_language_is_the_one_asked_for_or_the_one_preferred() {
+        for (asked, accepted, expected) in [
+            (None, "", Language::French),
+            (None, "en-GB,en;q=0.9", Language::English),
+            (None, "ln, sw;q=0.9, en;q=0.5", Language::English),
+            (None, "de", Language::French),
+            (Some("en"), "fr", Language::English),
+            (Some("xx"), "en", Language::English),
+        ] {
+            let accepted = HeaderValue::from_static(accepted);
+            let headers = HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, accepted)]);
+            assert_eq!(wanted(asked, &headers), expected, "{asked:?} {headers:?}");
+        }
     }
 
     #[test]

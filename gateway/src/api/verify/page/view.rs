@@ -7,10 +7,9 @@ use fiscus_ledger::invoice::InvoiceType;
 use fiscus_ledger::time::UnixMs;
 
 use super::html::Html;
-use super::language::other;
 use super::style::STYLE;
 use super::words::{Words, credited, evidence, unrecorded};
-use crate::api::verify::answer::{CreditedState, Verification, VerifiedReceipt};
+use crate::api::verify::answer::{CreditedState, LedgerState, Verification, VerifiedReceipt};
 use crate::http::Problem;
 use crate::http::list::AsOf;
 use crate::render::Language;
@@ -83,6 +82,8 @@ impl Shown {
             Self::Unavailable(_) => words.unavailable,
             Self::Failed(_) => words.failed,
             Self::Found { verification, .. } => match verification {
+                // Whoever only reads the heading must not take a trial for a sale.
+                Verification::Verified(receipt) if receipt.notice.is_some() => words.trial,
                 Verification::Verified(_) => words.verified,
                 Verification::NotFound(_) => words.not_found,
                 Verification::Tampered(_) => words.tampered,
@@ -112,7 +113,7 @@ pub(super) fn document(shown: &Shown, language: Language, path: &str, query: &st
     }
     html.raw("</title><style>").raw(STYLE).raw("</style></head>\n<body>\n");
     html.raw("<header><p>").text(words.page).raw("</p><nav><a href=\"").text(path).raw("?");
-    let other = other(language).tag();
+    let other = language.other().tag();
     if !query.is_empty() {
         html.text(query).raw("&amp;");
     }
@@ -137,13 +138,17 @@ fn push_outcome(html: &mut Html, shown: &Shown, language: Language) {
         Shown::Failed(_) => ("none", NOTHING, words.failed_text),
         Shown::Found { verification, scanned } => match verification {
             Verification::Verified(receipt) => {
-                push_verified(html, receipt, *scanned, language);
+                push_verified(html, receipt, (shown.heading(words), *scanned), language);
                 return;
             }
             Verification::NotFound(found) => {
                 push_as_of(html, found.as_of.as_ref(), language);
-                let by_number = words.not_found_number;
-                ("none", UNKNOWN, if *scanned { words.not_found_qr } else { by_number })
+                let text = match (found.as_of.is_some(), *scanned) {
+                    (true, _) => words.not_found_yet,
+                    (false, true) => words.not_found_qr,
+                    (false, false) => words.not_found_number,
+                };
+                ("none", UNKNOWN, text)
             }
             Verification::Tampered(found) => ("bad", FORGED, evidence(language, found.evidence)),
         },
@@ -173,14 +178,21 @@ fn push_as_of(html: &mut Html, as_of: Option<&AsOf>, language: Language) {
     }
 }
 
-fn push_verified(html: &mut Html, receipt: &VerifiedReceipt, scanned: bool, language: Language) {
+fn push_verified(
+    html: &mut Html,
+    receipt: &VerifiedReceipt,
+    (heading, scanned): (&str, bool),
+    language: Language,
+) {
     let words = Words::of(language);
     if let Some(notice) = &receipt.notice {
         html.raw("<p class=\"test\"><strong>").text(notice).raw("</strong> ").text(words.test);
         html.raw("</p>\n");
     }
     push_as_of(html, receipt.as_of.as_ref(), language);
-    push_banner(html, "ok", GENUINE, words.verified, words.verified_text);
+    let (class, icon) = if receipt.notice.is_some() { ("none", NOTHING) } else { ("ok", GENUINE) };
+    let text = if scanned { words.verified_text } else { words.verified_number };
+    push_banner(html, class, icon, heading, text);
     if receipt.credited != CreditedState::None {
         html.raw("<p class=\"note\"><strong>").text(credited(language, receipt.credited));
         html.raw("</strong></p>\n");
@@ -193,12 +205,15 @@ fn push_verified(html: &mut Html, receipt: &VerifiedReceipt, scanned: bool, lang
     let kind = InvoiceType::parse(&receipt.invoice_type);
     let upload =
         if receipt.dgi_status == "queued" { words.upload_queued } else { words.upload_none };
+    // Nobody can say whether it still stands before the ledger has it.
+    let recorded = receipt.ledger == LedgerState::Recorded;
+    let state = if recorded { credited(language, receipt.credited) } else { "" };
     for (label, value) in [
         (words.merchant, receipt.merchant_name.as_str()),
         (words.outlet, &receipt.outlet_name),
         (words.kind, kind.map_or("", |kind| language.invoice_type(kind))),
         (words.total, &total),
-        (words.state, credited(language, receipt.credited)),
+        (words.state, state),
         (words.upload, upload),
     ] {
         if !value.is_empty() {
@@ -209,9 +224,9 @@ fn push_verified(html: &mut Html, receipt: &VerifiedReceipt, scanned: bool, lang
     push_time(html, &receipt.timestamp, language);
     html.raw("</dd></div></dl></section>\n");
     push_elements(html, receipt, scanned, words);
-    for (heading, texts) in
-        [(words.proves, &words.proves_text[..]), (words.proves_not, &words.proves_not_text)]
-    {
+    let proves: &[&str] = &[words.proves_text, words.proves_record];
+    let proves = if recorded { proves } else { &proves[..1] };
+    for (heading, texts) in [(words.proves, proves), (words.proves_not, &words.proves_not_text)] {
         html.raw("<section><h2>").text(heading).raw("</h2><ul>");
         for text in texts {
             html.raw("<li>").text(text).raw("</li>");
