@@ -149,6 +149,8 @@ pub struct RatesSection {
     pub enterprise: Tier,
     /// Public verifications, an address.
     pub public_per_minute: u32,
+    /// Tiles and checkpoints of the logs, an address.
+    pub log_per_minute: u32,
     /// Requests with keys that are none, an address; valid keys are served all the same.
     pub failures_per_minute: u32,
 }
@@ -171,6 +173,7 @@ impl Default for RatesSection {
             professional: Tier { per_minute: 300, per_day: 100_000 },
             enterprise: Tier { per_minute: 1_000, per_day: 0 },
             public_per_minute: 30,
+            log_per_minute: 1_200,
             failures_per_minute: 600,
         }
     }

@@ -57,5 +57,6 @@ pub mod state;
 pub mod tax;
 pub mod text;
 pub mod time;
+pub mod tlog_proof;
 pub mod tree;
 mod unicode_assigned;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fiscus_ledger::commands::HEADS_LEAF_INTERVAL_MS;
 use fiscus_ledger::outcome::{Event, Outcome};
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::command::{self as proto, Command, command};
@@ -47,6 +48,8 @@ const UNSIGNED_PATIENCE: Duration = Duration::from_millis(200);
 const SIGNATURES_HELD_MAX: usize = 1 << 18;
 /// Between two cuts, when there is something new.
 const CUT_INTERVAL: Duration = Duration::from_secs(1);
+/// So many new leaves are cut at once.
+const CUT_LEAVES: u64 = 10_000;
 /// An idle group's clock is moved this often.
 const TICK_INTERVAL: Duration = Duration::from_secs(10);
 /// What a client is told to wait when there is no room.
@@ -370,7 +373,7 @@ impl Batcher {
             own.push(decided);
         }
         let now = Instant::now();
-        if self.cut_is_due(&progress) {
+        if self.cut_is_due(&progress) || self.heads_are_due(&progress) {
             self.last_cut = now;
             self.cut_leaves = progress.leaves;
             let cut = proto::CheckpointCut { demand_heads: false };
@@ -393,8 +396,16 @@ impl Batcher {
     fn cut_is_due(&self, progress: &Progress) -> bool {
         let last = progress.last_cut.as_ref().or(progress.decided.as_ref());
         let covered = last.map_or(0, |tuple| tuple.size).max(self.cut_leaves);
-        let fresh = progress.leaves > covered;
-        fresh && self.last_cut.elapsed() >= CUT_INTERVAL
+        let fresh = progress.leaves.saturating_sub(covered);
+        fresh >= CUT_LEAVES || (fresh > 0 && self.last_cut.elapsed() >= CUT_INTERVAL)
+    }
+
+    /// Whether a root of the heads tree is due although no record has come since the last cut.
+    fn heads_are_due(&self, progress: &Progress) -> bool {
+        let fresh = progress.leaves > progress.heads_leaf_end;
+        let due = progress.heads_leaf_time_ms.saturating_add(HEADS_LEAF_INTERVAL_MS);
+        let now = fresh.then(|| self.stamp()).flatten();
+        now.is_some_and(|now| now.get() >= due) && self.last_cut.elapsed() >= CUT_INTERVAL
     }
 
     fn decide(&mut self, progress: &Progress) -> Option<Command> {

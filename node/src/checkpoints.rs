@@ -4,8 +4,8 @@
 //! log's key makes the same bytes whenever it is asked: nothing has to be kept.
 
 use fiscus_ledger::checkpoint::{Checkpoint, CheckpointError, origin};
+use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::note::{KeyError, Note, NoteSignError, VerifierKey};
-use fiscus_ledger::state::group::Group;
 
 use crate::context::NodeContext;
 use crate::signer::{SignError, Signable};
@@ -30,17 +30,18 @@ pub(crate) enum SignedCheckpointError {
     NoKey(u64),
 }
 
-/// The note; `None` before the first decided cut.
+/// The note of a decided cut.
 pub(crate) fn signed(
     context: &NodeContext,
-    group: &Group,
-) -> Result<Option<String>, SignedCheckpointError> {
-    let Some(tuple) = &group.decided else { return Ok(None) };
-    let origin = origin(&group.cluster, group.number);
-    let text = Checkpoint::new(&origin, tuple.size, &tuple.root)?.to_text();
-    let key = context.log_key(group.number).ok_or(SignedCheckpointError::NoKey(group.number))?;
+    group: u64,
+    size: u64,
+    root: &Hash32,
+) -> Result<String, SignedCheckpointError> {
+    let origin = origin(&context.config.cluster, group);
+    let text = Checkpoint::new(&origin, size, root)?.to_text();
+    let key = context.log_key(group).ok_or(SignedCheckpointError::NoKey(group))?;
     let signature =
         context.signer.sign(&key.public_key, &Signable::CheckpointNote(text.as_bytes()))?;
     let verifier = VerifierKey::new(&origin, &key.public_key)?;
-    Ok(Some(Note::sign(&text, &verifier, |_| signature)?.to_text()))
+    Ok(Note::sign(&text, &verifier, |_| signature)?.to_text())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use cluster::{Cluster, LIMIT, NIF, OUTLET, TERMINAL, submitted};
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use fiscus_ledger::hash::{Hash32, Tagged, payload_hash};
+use fiscus_ledger::heads::{HeadsProof, HeadsVerdict, heads_leaf};
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::record::{Record, RecordKind};
@@ -24,8 +25,9 @@ use fiscus_proto::ledger::report_part::Part;
 use fiscus_proto::ledger::x_report_request::Scope;
 use fiscus_proto::ledger::{
     AReportRequest, Consistency, FindNumbersRequest, FindRecordsRequest, JournalRecord,
-    OutletScope, ProveConsistencyRequest, ProveInclusionRequest, ReadGroupResponse,
-    ReadInvoiceRequest, ReadInvoiceResponse, ShiftScope, TerminalScope, XReportRequest,
+    OutletScope, ProveConsistencyRequest, ProveHeadsRequest, ProveInclusionRequest,
+    ReadGroupResponse, ReadInvoiceRequest, ReadInvoiceResponse, ReadTileRequest, ShiftScope,
+    TerminalScope, XReportRequest, prove_heads_request::Which,
 };
 use fiscus_raft::disk::{Disk, RealDisk};
 use fiscus_raft::store::SnapshotDir;
@@ -376,4 +378,77 @@ async fn proofs_lead_to_the_root_that_the_group_names() {
     let future = ProveConsistencyRequest { group: GROUP, from_size: 1, size: size + 1_000 };
     let refused = client.prove_consistency(future, Duration::from_millis(500)).await;
     assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
+}
+
+/// A root of the heads tree as of now.
+async fn demand(client: &ClusterClient) {
+    let cut = command::Command::CheckpointCut(proto::CheckpointCut { demand_heads: true });
+    let answer = client.submit(GROUP, Command { command: Some(cut) }, LIMIT).await;
+    assert!(matches!(answer, Ok(Answer::Done | Answer::Unchanged)), "{answer:?}");
+}
+
+/// The leaf of a version, and the outlet's last position in it.
+async fn head(client: &ClusterClient, outlet: &str, which: Option<Which>) -> (u64, Option<u64>) {
+    let request = ProveHeadsRequest {
+        group: GROUP,
+        outlet_id: outlet.to_owned(),
+        which,
+        ..ProveHeadsRequest::default()
+    };
+    let answer = client.prove_heads(request, LIMIT).await.expect("an answer");
+    let told = answer.proof.expect("such a version is kept");
+    let root: Hash32 = (*told.root).try_into().expect("32 bytes");
+    let proof = HeadsProof::decode(&told.proof).expect("a proof");
+    let last = match proof.verify(&root, outlet).expect("it holds") {
+        HeadsVerdict::Present(entry) => Some(entry.last_position()),
+        HeadsVerdict::Absent => None,
+    };
+    let (index, width) = (told.leaf / 256, u32::try_from(told.leaf % 256 + 1).expect("small"));
+    let tile = ReadTileRequest { group: GROUP, level: None, index, width };
+    let entries = loop {
+        // The checkpoint that covers it is decided a moment later.
+        match client.read_tile(tile, LIMIT).await {
+            Ok(tile) => break tile.hashes,
+            Err(error) => assert!(error.is_beyond(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let leaf = heads_leaf(cluster::CLUSTER, GROUP, told.leaf, &root);
+    assert!(entries.ends_with(&leaf), "the version is that of its leaf");
+    (told.leaf, last)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_proved_as_of_then_and_outlive_a_restart() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.sell(5).await;
+    let client = cluster.client().await;
+    demand(&client).await;
+    let (first, then) = head(&client, OUTLET, None).await;
+    assert_eq!(head(&client, "nowhere", None).await, (first, None));
+    cluster.sell(3).await;
+    demand(&client).await;
+    let (second, now) = head(&client, OUTLET, None).await;
+    assert!(second > first);
+    assert_eq!(now, then.map(|position| position + 3));
+    for restarted in [false, true] {
+        let before = head(&client, OUTLET, Some(Which::BeforeLeaf(second))).await;
+        assert_eq!(before, (first, then), "restarted: {restarted}");
+        let from = head(&client, OUTLET, Some(Which::FromLeaf(first + 1))).await;
+        assert_eq!(from, (second, now), "restarted: {restarted}");
+        if restarted {
+            break;
+        }
+        for id in 1..=3 {
+            cluster.stop_node(id).await;
+            cluster.start_node(id).await;
+        }
+    }
+    let beyond = ProveHeadsRequest {
+        group: GROUP,
+        outlet_id: OUTLET.to_owned(),
+        which: Some(Which::FromLeaf(1 << 40)),
+        ..ProveHeadsRequest::default()
+    };
+    assert!(client.prove_heads(beyond, LIMIT).await.expect("an answer").proof.is_none());
 }

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,23 @@ fn ask(stream: &mut TcpStream, body: &str) -> String {
 
 fn nonce(prepared: &str) -> String {
     text(&Value::parse(prepared).unwrap(), "nonce")
+}
+
+fn operators_register_replace_and_revoke(dir: &Path) {
+    let run = |arguments: &[&str]| {
+        let output = fiscus().args(["admin", "--dir"]).arg(dir).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let register = ["devices", "register", "--id", "def-2", "--outlet", "outlet-gombe", "--yes"];
+    let (exit, code) = run(&register);
+    assert_eq!(exit, Some(0));
+    assert!(code.starts_with("def-2/") && code.trim().len() == "def-2/".len() + 19, "{code}");
+    assert_eq!(run(&register).0, Some(1), "an id is registered once");
+    assert_eq!(run(&["devices", "replace", "def-2", "--by", "def-3", "--yes"]).0, Some(0));
+    let (_, list) = run(&["devices", "list", "--json"]);
+    assert!(list.contains("\"state\":\"replaced\",\"replaced_by\":\"def-3\""), "{list}");
+    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(0));
+    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,21 +105,7 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
     .await;
     assert!(ask(&mut host, &prepare).contains("REPLAY_DETECTED"), "and only once");
 
-    // Operators register, replace and revoke.
-    let run = |arguments: &[&str]| {
-        let output = fiscus().args(["admin", "--dir"]).arg(&dir).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
-    let register = ["devices", "register", "--id", "def-2", "--outlet", "outlet-gombe", "--yes"];
-    let (exit, code) = run(&register);
-    assert_eq!(exit, Some(0));
-    assert!(code.starts_with("def-2/") && code.trim().len() == "def-2/".len() + 19, "{code}");
-    assert_eq!(run(&register).0, Some(1), "an id is registered once");
-    assert_eq!(run(&["devices", "replace", "def-2", "--by", "def-3", "--yes"]).0, Some(0));
-    let (_, list) = run(&["devices", "list", "--json"]);
-    assert!(list.contains("\"state\":\"replaced\",\"replaced_by\":\"def-3\""), "{list}");
-    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(0));
-    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(1));
+    operators_register_replace_and_revoke(&dir);
     let mut host = TcpStream::connect(&place).unwrap();
     until("the device says so", Duration::from_secs(5), || {
         ask(&mut host, "QRY|STATUS").contains("DEVICE_REVOKED")

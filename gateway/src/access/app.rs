@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::authorities::Authorities;
+use super::log::LastCheckpoints;
 use super::places::{Place, Places};
 use super::rates::Rates;
 use super::strangers::Strangers;
@@ -31,7 +32,9 @@ struct Shared {
     directory: Directory,
     rates: Rates,
     visitors: Visitors,
+    log_readers: Visitors,
     authorities: Authorities,
+    last_checkpoints: LastCheckpoints,
     metrics: Metrics,
     places: Arc<Semaphore>,
     organisations: Arc<Places>,
@@ -47,13 +50,16 @@ impl App {
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
         let rates = Rates::new(&config.rates);
         let visitors = Visitors::new(config.rates.public_per_minute);
+        let log_readers = Visitors::new(config.rates.log_per_minute);
         let shared = Shared {
             config,
             cluster,
             directory,
             rates,
             visitors,
+            log_readers,
             authorities: Authorities::default(),
+            last_checkpoints: LastCheckpoints::default(),
             metrics: Metrics::default(),
             places,
             organisations,
@@ -100,6 +106,16 @@ impl App {
     /// How often addresses came without a key.
     pub(in crate::access) fn visitors(&self) -> &Visitors {
         &self.shared.visitors
+    }
+
+    /// How often addresses read the logs.
+    pub(in crate::access) fn log_readers(&self) -> &Visitors {
+        &self.shared.log_readers
+    }
+
+    /// The checkpoints of the logs as they were last heard of.
+    pub(in crate::access) fn last_checkpoints(&self) -> &LastCheckpoints {
+        &self.shared.last_checkpoints
     }
 
     /// The authorities' keys as they were last heard of.

@@ -6,7 +6,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::hash::Hash32;
-use fiscus_proto::ledger::{Consistency, ProveConsistencyRequest, ProveInclusionRequest};
+use fiscus_ledger::tlog_proof::tlog_proof;
+use fiscus_proto::ledger::{
+    Consistency, ListCheckpointsRequest, ProveConsistencyRequest, ProveInclusionRequest,
+    ReadCheckpointRequest,
+};
 use tokio::time::sleep;
 
 use super::app::App;
@@ -16,9 +20,9 @@ use crate::http::Problem;
 use crate::http::list::AsOf;
 
 /// A checkpoint that covers a record is signed within about a second; it is looked for so often,
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// and for so long.
-const CHECKPOINT_WAIT: Duration = Duration::from_secs(6);
+pub(super) const CHECKPOINT_WAIT: Duration = Duration::from_secs(6);
 /// The directory has a log of its own.
 const DIRECTORY: u64 = 0;
 
@@ -36,17 +40,18 @@ pub struct SignedCheckpoint {
 impl Outlet {
     /// The last checkpoint of the outlet's group, when it covers a leaf; waits for one that does.
     pub async fn checkpoint_over(&self, leaf: u64) -> Result<SignedCheckpoint, Problem> {
-        let wait = CHECKPOINT_WAIT.min(self.time_left());
-        let looking = async {
-            loop {
-                let found = self.app().checkpoint(self.entry().group(), self.time_left()).await?;
-                if let Some(found) = found.filter(|found| found.checkpoint.size() > leaf) {
-                    return Ok(found);
-                }
-                sleep(LOOK_INTERVAL).await;
-            }
-        };
-        tokio::time::timeout(wait, looking).await.unwrap_or_else(|_elapsed| Err(pending()))
+        self.app().checkpoint_over(self.entry().group(), leaf, self.time_left()).await
+    }
+
+    /// A proof of each leaf under the last checkpoint, as C2SP tlog-proof.
+    pub async fn proofs_of(&self, leaves: Vec<u64>) -> Result<Vec<String>, Problem> {
+        let Some(last) = leaves.iter().max() else { return Ok(Vec::new()) };
+        let pinned = self.checkpoint_over(*last).await?;
+        let size = pinned.checkpoint.size();
+        let ways = self.inclusion(leaves.clone(), size, self.time_left()).await?;
+        let proofs =
+            leaves.iter().zip(&ways).map(|(leaf, way)| tlog_proof(*leaf, way, &pinned.note));
+        Ok(proofs.collect())
     }
 
     /// The way from each leaf to the root of a tree.
@@ -56,20 +61,21 @@ impl Outlet {
         size: u64,
         wait: Duration,
     ) -> Result<Vec<Vec<Hash32>>, Problem> {
-        let count = leaves.len();
         let request = ProveInclusionRequest { group: self.entry().group(), leaves, size };
-        let answer = self.app().cluster().prove_inclusion(request, wait).await?;
-        if answer.proofs.len() != count {
-            return Err(Problem::internal("there is not a proof for each leaf"));
-        }
-        answer.proofs.into_iter().map(|proof| hashes(&proof.hashes)).collect()
+        self.app().inclusion(request, wait).await
     }
 }
 
-fn pending() -> Problem {
+pub(super) fn pending() -> Problem {
     let detail = "no signed checkpoint covers the last records yet; send the request again";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "CHECKPOINT_PENDING", detail)
         .retry_after(Duration::from_secs(1))
+}
+
+/// The checkpoint in a note.
+pub(super) fn text_of(note: &str) -> Result<Checkpoint, Problem> {
+    let text = note.rfind("\n\n").map_or("", |blank| &note[..=blank]);
+    Checkpoint::parse(text).map_err(|error| Problem::internal(&format!("a checkpoint: {error}")))
 }
 
 fn hashes(raw: &[bytes::Bytes]) -> Result<Vec<Hash32>, Problem> {
@@ -78,20 +84,54 @@ fn hashes(raw: &[bytes::Bytes]) -> Result<Vec<Hash32>, Problem> {
 }
 
 impl App {
+    /// The last checkpoint of a group, when it covers a leaf; waits for one that does.
+    pub(super) async fn checkpoint_over(
+        &self,
+        group: u64,
+        leaf: u64,
+        wait: Duration,
+    ) -> Result<SignedCheckpoint, Problem> {
+        let looking = async {
+            loop {
+                let found = self.checkpoint(group, wait).await?;
+                if let Some(found) = found.filter(|found| found.checkpoint.size() > leaf) {
+                    return Ok(found);
+                }
+                sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let looked = tokio::time::timeout(CHECKPOINT_WAIT.min(wait), looking).await;
+        looked.unwrap_or_else(|_elapsed| Err(pending()))
+    }
+
+    /// The way from each leaf to the root of a tree.
+    pub(super) async fn inclusion(
+        &self,
+        request: ProveInclusionRequest,
+        wait: Duration,
+    ) -> Result<Vec<Vec<Hash32>>, Problem> {
+        let count = request.leaves.len();
+        let answer = self.cluster().prove_inclusion(request, wait).await?;
+        if answer.proofs.len() != count {
+            return Err(Problem::internal("there is not a proof for each leaf"));
+        }
+        answer.proofs.into_iter().map(|proof| hashes(&proof.hashes)).collect()
+    }
+
     /// The last signed checkpoint of a group; none before the first one.
     pub(super) async fn checkpoint(
         &self,
         group: u64,
         wait: Duration,
     ) -> Result<Option<SignedCheckpoint>, Problem> {
-        let found = self.cluster().read_group(group, Consistency::Linearizable, wait).await?;
+        let consistency = Consistency::Linearizable.into();
+        let request = ReadCheckpointRequest { group, consistency };
+        let found = self.cluster().read_checkpoint(request, wait).await?;
         if found.checkpoint.is_empty() {
             return Ok(None);
         }
         let note = found.checkpoint;
-        let text = note.rfind("\n\n").map_or("", |blank| &note[..=blank]);
-        let checkpoint = Checkpoint::parse(text)
-            .map_err(|error| Problem::internal(&format!("a checkpoint: {error}")))?;
+        let checkpoint = text_of(&note)?;
         let as_of = AsOf::from(&found.as_of.unwrap_or_default());
         Ok(Some(SignedCheckpoint { as_of, note, checkpoint }))
     }
@@ -120,6 +160,32 @@ impl Caller {
         self.own_group(group)?;
         let found = self.app().checkpoint(group, self.context().time_left()).await?;
         found.ok_or_else(pending)
+    }
+
+    /// Checkpoints of one of the caller's groups, each with the time of its decision, the last one first; `below` 0
+    /// begins with it.
+    pub async fn checkpoint_history(
+        &self,
+        group: u64,
+        below: u64,
+        limit: usize,
+    ) -> Result<(Vec<(u64, SignedCheckpoint)>, AsOf), Problem> {
+        self.own_group(group)?;
+        let request = ListCheckpointsRequest {
+            group,
+            below_size: below,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            consistency: Consistency::Linearizable.into(),
+        };
+        let wait = self.context().time_left();
+        let answer = self.app().cluster().list_checkpoints(request, wait).await?;
+        let as_of = AsOf::from(&answer.as_of.unwrap_or_default());
+        let read = answer.checkpoints.into_iter().map(|known| {
+            let (as_of, note) = (as_of.clone(), known.checkpoint);
+            let checkpoint = text_of(&note)?;
+            Ok((known.time_ms, SignedCheckpoint { as_of, note, checkpoint }))
+        });
+        Ok((read.collect::<Result<_, Problem>>()?, as_of))
     }
 
     /// That a group's tree of one size begins with that of another.

@@ -218,7 +218,8 @@ impl Outlet {
         })
     }
 
-    fn records(
+    /// Records that follow each other, from one position to another.
+    pub(super) fn records(
         &self,
         from_position: u64,
         to_position: u64,

@@ -35,6 +35,8 @@ pub struct Range {
     pub from: u64,
     /// The last position.
     pub to: u64,
+    /// The leaf of the first record.
+    pub first_leaf: u64,
     /// The leaf of the last record; those of the others are smaller.
     pub last_leaf: u64,
     /// The group's time at the first record.
@@ -114,6 +116,7 @@ impl Outlet {
         Ok(Range {
             from: first.position,
             to: last.position,
+            first_leaf: first.leaf_index,
             last_leaf: last.leaf_index,
             from_time: first.timestamp,
             to_time: last.timestamp,

@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod invoices;
 mod keys;
 mod labels;
+mod log;
 pub mod merchants;
 mod moments;
 pub mod organizations;
@@ -64,6 +65,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(reports::routes())
         .merge(audit::routes())
         .merge(checkpoints::routes())
+        .merge(log::routes())
         .merge(keys::routes())
         .merge(organizations::routes())
         .merge(regions::routes())

@@ -77,6 +77,30 @@ fn a_clone_does_not_change_with_the_original() {
 }
 
 #[test]
+fn what_has_changed_makes_the_later_tree_of_the_earlier_one() {
+    let mut trie = HeadsTrie::new();
+    for round in 0..40_u64 {
+        let earlier = trie.clone();
+        let changes: Vec<_> = (0..round % 7).map(|n| (round * 13 + n * 5) % 90).collect();
+        for index in &changes {
+            trie.set(&outlet(*index), entry(round * 1_000 + index));
+        }
+        let mut named: Vec<String> =
+            trie.changed_since(&earlier).iter().map(|(id, _)| (*id).to_owned()).collect();
+        named.sort_unstable();
+        let mut expected: Vec<String> = changes.iter().map(|index| outlet(*index)).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        assert_eq!(named, expected, "round {round}");
+        let mut made = earlier.clone();
+        made.update(trie.changed_since(&earlier).into_iter().map(|(id, e)| (id, e.clone())));
+        assert_eq!(made.root(), trie.root(), "round {round}");
+    }
+    assert_eq!(trie.changed_since(&HeadsTrie::new()).len(), trie.len());
+    assert!(trie.changed_since(&trie.clone()).is_empty());
+}
+
+#[test]
 fn every_part_of_an_entry_is_in_the_root() {
     let series = |rows: &[(&str, u64)]| rows.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect();
     let root_of = |outlet_id: &str, entry| {

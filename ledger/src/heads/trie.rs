@@ -102,6 +102,17 @@ impl HeadsTrie {
         HeadsIter { ahead: self.root.as_deref().into_iter().collect() }
     }
 
+    /// The outlets whose entries are not those of an earlier state of this tree, by key. What the two share
+    /// is not looked at.
+    #[must_use]
+    pub fn changed_since<'a>(&'a self, earlier: &Self) -> Vec<(&'a str, &'a HeadEntry)> {
+        let mut changed = Vec::new();
+        if let Some(root) = self.root.as_deref() {
+            differ(root, earlier.root.as_deref(), &mut changed);
+        }
+        changed
+    }
+
     /// Proves an outlet's entry, or that it has none.
     #[must_use]
     pub fn prove(&self, outlet_id: &str) -> HeadsProof {
@@ -217,6 +228,32 @@ fn merge(node: &Arc<Node>, changed: &[Arc<Node>], replaced: &mut usize) -> Arc<N
         (_, None) => {
             *replaced += 1;
             Arc::clone(first)
+        }
+    }
+}
+
+/// Gathers the entries below `node` that are not below `earlier`, the subtree of an earlier state whose keys
+/// are all below `node` or on its path. Every deeper call looks at a later bit of the keys.
+fn differ<'a>(node: &'a Node, earlier: Option<&Node>, changed: &mut Vec<(&'a str, &'a HeadEntry)>) {
+    if earlier.is_some_and(|earlier| earlier.hash == node.hash) {
+        return;
+    }
+    match &node.shape {
+        Shape::Entry { outlet_id, entry } => changed.push((outlet_id, entry)),
+        Shape::Inner { depth, left, right } => {
+            let (before_left, before_right) = match earlier {
+                None => (None, None),
+                Some(Node { shape: Shape::Inner { depth: known, left, right }, .. })
+                    if known == depth =>
+                {
+                    (Some(&**left), Some(&**right))
+                }
+                // A branch that came between the earlier subtree and its root.
+                Some(earlier) if bit(&earlier.bits, *depth) => (None, Some(earlier)),
+                Some(earlier) => (Some(earlier), None),
+            };
+            differ(left, before_left, changed);
+            differ(right, before_right, changed);
         }
     }
 }

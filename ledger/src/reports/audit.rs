@@ -54,8 +54,18 @@ impl AuditChunkWriter {
     }
 }
 
+/// A record with its signature on a line of its own, without an inclusion proof.
+#[must_use]
+pub fn audit_line(record: &Record<'_>, signature: &[u8; 64]) -> String {
+    fields(record, signature).finish() + "\n"
+}
+
 fn record_text(record: &Record<'_>, signature: &[u8; 64], inclusion: &[Hash32]) -> String {
     let inclusion: Vec<String> = inclusion.iter().map(|hash| hex(hash)).collect();
+    fields(record, signature).texts("inclusion", inclusion.iter().map(String::as_str)).finish()
+}
+
+fn fields(record: &Record<'_>, signature: &[u8; 64]) -> Object {
     Object::new()
         .text("outlet_id", record.outlet_id)
         .count("position", record.position)
@@ -71,8 +81,6 @@ fn record_text(record: &Record<'_>, signature: &[u8; 64], inclusion: &[Hash32]) 
         .bytes("previous_hash", &record.prev_hash)
         .bytes("entry_hash", &record.entry_hash)
         .bytes("signature", signature)
-        .texts("inclusion", inclusion.iter().map(String::as_str))
-        .finish()
 }
 
 /// A chunk being filled in memory.

@@ -11,7 +11,9 @@ mod x;
 mod z;
 
 pub use articles::{ArticleLine, ArticleRange, ArticleReport, article_lines};
-pub use audit::{AUDIT_CHUNK_RECORDS_MAX, AuditChunk, AuditChunkFull, AuditChunkWriter};
+pub use audit::{
+    AUDIT_CHUNK_RECORDS_MAX, AuditChunk, AuditChunkFull, AuditChunkWriter, audit_line,
+};
 pub use fold::{Fold, FoldError, ZFigures, invoice_of};
 pub use totals::{digest_of, report_digest};
 pub use x::{XContext, XScope, shift_close, x_report};

@@ -404,7 +404,10 @@ impl Ledger for LedgerService {
         let reading = self.reading(&hosted, request.consistency).await?;
         let group = reading.group().map_err(|error| failed(&error))?;
         let moment = reading.as_of();
-        let checkpoint = checkpoints::signed(&self.context, &group).unwrap_or_else(|error| {
+        let decided = group.decided.as_ref();
+        let signed = decided
+            .map(|tuple| checkpoints::signed(&self.context, moment.group, tuple.size, &tuple.root));
+        let checkpoint = signed.transpose().unwrap_or_else(|error| {
             tracing::warn!(group = moment.group, %error, "no checkpoint is signed here");
             None
         });
@@ -499,6 +502,38 @@ impl Ledger for LedgerService {
     ) -> Result<Response<wire::ProveConsistencyResponse>, Status> {
         require(&self.context, &request, &READERS)?;
         self.consistency(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_checkpoint(
+        &self,
+        request: Request<wire::ReadCheckpointRequest>,
+    ) -> Result<Response<wire::ReadCheckpointResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.checkpoint(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_tile(
+        &self,
+        request: Request<wire::ReadTileRequest>,
+    ) -> Result<Response<wire::ReadTileResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.tile(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn prove_heads(
+        &self,
+        request: Request<wire::ProveHeadsRequest>,
+    ) -> Result<Response<wire::ProveHeadsResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.heads(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<wire::ListCheckpointsRequest>,
+    ) -> Result<Response<wire::ListCheckpointsResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.checkpoints_of(request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -5,6 +5,7 @@ mod documents;
 mod group_view;
 pub(crate) mod http;
 pub(crate) mod ledger;
+mod log;
 mod members;
 mod outlets;
 pub(crate) mod peer;

@@ -2,6 +2,7 @@
 
 use fiscus_ledger::hash::Hash32;
 use fiscus_proto::ledger as wire;
+use fiscus_proto::ledger::prove_heads_request::Which;
 use fiscus_raft::store::ProofError;
 use prost::bytes::Bytes;
 use tonic::Status;
@@ -55,6 +56,40 @@ impl LedgerService {
             let hashes = hashes(proof.map_err(|error| no_proof(&error))?);
             let as_of = Some(as_of(reading.as_of()));
             Ok(wire::ProveConsistencyResponse { as_of, hashes })
+        })
+        .await
+    }
+
+    /// What a version of the heads tree says of an outlet.
+    pub(super) async fn heads(
+        &self,
+        request: wire::ProveHeadsRequest,
+    ) -> Result<wire::ProveHeadsResponse, Status> {
+        self.search(request.group, request.consistency, move |_, _, reading| {
+            let known = reading.heads_versions().map_err(|error| failed(&error))?;
+            let before = |leaf: u64| known.partition_point(|version| version.leaf < leaf);
+            let version = match request.which {
+                None => known.last(),
+                Some(Which::BeforeLeaf(leaf)) => {
+                    before(leaf).checked_sub(1).and_then(|at| known.get(at))
+                }
+                Some(Which::FromLeaf(leaf)) => known.get(before(leaf)),
+            };
+            let proof = version.map(|version| {
+                let heads = reading.heads_at(&known, version).map_err(|error| failed(&error))?;
+                Ok::<_, Status>(wire::HeadsProof {
+                    leaf: version.leaf,
+                    time_ms: version.time_ms,
+                    root: Bytes::copy_from_slice(&version.root),
+                    proof: heads.prove(&request.outlet_id).encode().into(),
+                })
+            });
+            let leaves = reading.as_of().leaves;
+            Ok(wire::ProveHeadsResponse {
+                as_of: Some(as_of(reading.as_of())),
+                is_behind: known.last().map_or(0, |last| last.leaf + 1) < leaves,
+                proof: proof.transpose()?,
+            })
         })
         .await
     }

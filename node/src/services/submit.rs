@@ -28,8 +28,10 @@ impl LedgerService {
         };
         let began = Instant::now();
         let answer = match request.command {
-            Some(command) if !directory && changes_directory(&command) => {
-                malformed("a device proxy may not change the directory")
+            Some(command)
+                if !directory && (changes_directory(&command) || asks_for_heads(&command)) =>
+            {
+                malformed("a device proxy may not change the directory, nor ask for heads")
             }
             command => self.answer(request.group, command, limit).await,
         };
@@ -44,7 +46,7 @@ impl LedgerService {
         limit: Duration,
     ) -> Answer {
         let Some(command) = command else { return malformed("the request has no command") };
-        if is_internal(&command) {
+        if is_internal(&command) && !asks_for_heads(&command) {
             return malformed("this command is not taken from clients");
         }
         self.execute(group, command, limit).await
@@ -119,6 +121,12 @@ fn malformed(detail: &str) -> Answer {
 
 fn unknown(detail: &str) -> Answer {
     Answer::Unknown(wire::Unknown { detail: detail.to_owned() })
+}
+
+/// Whether a command asks for a root of the heads tree: it changes nothing, and takes a leaf only when
+/// something is new.
+fn asks_for_heads(command: &Command) -> bool {
+    matches!(&command.command, Some(command::Command::CheckpointCut(cut)) if cut.demand_heads)
 }
 
 /// Whether a command says what merchants, outlets, devices and taxes there are.

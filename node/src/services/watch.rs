@@ -259,6 +259,8 @@ mod tests {
             leaves: 0,
             signed_leaves: 0,
             apply_version: 1,
+            heads_leaf_end: 0,
+            heads_leaf_time_ms: 0,
             last_cut: None,
             decided: None,
             stopped: None,

@@ -10,9 +10,11 @@ use super::error::ReadError;
 use super::read::{Read, may_differ_elsewhere, rejected};
 use crate::ledger::{
     AReportRequest, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest,
-    FindRecordsResponse, ProveConsistencyRequest, ProveConsistencyResponse, ProveInclusionRequest,
-    ProveInclusionResponse, ReadInvoiceRequest, ReadInvoiceResponse, RehearseRequest,
-    RehearseResponse, ReportPart, SignedReport, XReportRequest,
+    FindRecordsResponse, ListCheckpointsRequest, ListCheckpointsResponse, ProveConsistencyRequest,
+    ProveConsistencyResponse, ProveHeadsRequest, ProveHeadsResponse, ProveInclusionRequest,
+    ProveInclusionResponse, ReadCheckpointRequest, ReadCheckpointResponse, ReadInvoiceRequest,
+    ReadInvoiceResponse, ReadTileRequest, ReadTileResponse, RehearseRequest, RehearseResponse,
+    ReportPart, SignedReport, XReportRequest,
 };
 
 impl ClusterClient {
@@ -103,6 +105,57 @@ impl ClusterClient {
         self.read(request.group, timeout, |mut node| async move {
             node.prove_consistency(request).await
         })
+        .await
+    }
+
+    /// Reads the signed state of a group's log.
+    pub async fn read_checkpoint(
+        &self,
+        request: ReadCheckpointRequest,
+        timeout: Duration,
+    ) -> Result<ReadCheckpointResponse, ReadError> {
+        self.read(
+            request.group,
+            timeout,
+            |mut node| async move { node.read_checkpoint(request).await },
+        )
+        .await
+    }
+
+    /// Reads a tile of a group's log.
+    pub async fn read_tile(
+        &self,
+        request: ReadTileRequest,
+        timeout: Duration,
+    ) -> Result<ReadTileResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| async move { node.read_tile(request).await })
+            .await
+    }
+
+    /// Proves what a kept version of the heads tree says of an outlet.
+    pub async fn prove_heads(
+        &self,
+        request: ProveHeadsRequest,
+        timeout: Duration,
+    ) -> Result<ProveHeadsResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| {
+            let request = request.clone();
+            async move { node.prove_heads(request).await }
+        })
+        .await
+    }
+
+    /// Lists checkpoints that were decided, the last one first.
+    pub async fn list_checkpoints(
+        &self,
+        request: ListCheckpointsRequest,
+        timeout: Duration,
+    ) -> Result<ListCheckpointsResponse, ReadError> {
+        self.read(
+            request.group,
+            timeout,
+            |mut node| async move { node.list_checkpoints(request).await },
+        )
         .await
     }
 

@@ -122,6 +122,12 @@ impl ReadError {
         matches!(self, Self::Rejected { status: tonic::Code::NotFound, .. })
     }
 
+    /// Whether what was asked for is beyond what there is, on every node.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        matches!(self, Self::Rejected { status: tonic::Code::OutOfRange, .. })
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -16,7 +16,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use fiscus_ledger::codec::{DecodeError, Reader};
 use fiscus_ledger::facts::{Fact, FactKind, OutletFact};
 use fiscus_ledger::hash::{Hash32, ZERO_HASH};
-use fiscus_ledger::heads::HeadEntry;
+use fiscus_ledger::heads::{HeadEntry, heads_leaf};
 use fiscus_ledger::record::Record;
 use fiscus_ledger::state::Id;
 use fiscus_ledger::state::block::{Block, WaitingSeal};
@@ -31,6 +31,7 @@ use fiscus_proto::stored;
 use prost::Message;
 
 use crate::disk::Disk;
+use crate::store::decided::{DECIDED_TABLE, DecidedCheckpoint};
 use crate::store::journal::{
     FRAME_BYTES, LEAF_BYTES, LeafEntry, NODE_BYTES, SIGNATURE_BYTES, TREE_HEIGHTS, TREE_NAMES,
     open_frame, open_numbered, run_identity,
@@ -41,6 +42,7 @@ use crate::store::replica::{APPLIED_KEY, POSITION_TABLE, position_key};
 use crate::store::series::{HEADER_BYTES, header_of};
 use crate::store::snapshot::rows::RowFiles;
 use crate::store::snapshot::{SnapshotDir, SnapshotError};
+use crate::store::versions::{PART_TABLE, VERSION_TABLE, VersionsCheck};
 
 /// What a check has looked at, and what it found.
 #[derive(Debug)]
@@ -76,6 +78,9 @@ struct Rows {
     open_blocks: Sum,
     /// Those that are named as open.
     named_open: Sum,
+    versions: VersionsCheck,
+    /// Sizes and roots of checkpoints that were decided.
+    decided: Vec<(u64, Hash32)>,
 }
 
 /// A sum of hashes: equal for equal sets in whatever order they come.
@@ -117,8 +122,10 @@ impl SnapshotDir {
         let mut roots = roots.to_vec();
         let cuts = group.cuts.iter().chain(&group.decided);
         roots.extend(cuts.map(|tuple| (tuple.size, tuple.root)));
+        roots.extend(&rows.decided);
         let keys = self.keys_of(&group)?;
         let mut walk = Walk::new(self, disk, Some(keys), roots);
+        walk.heads = rows.versions.roots.clone();
         walk.run(&rows.applied)?;
         walk.compare(&rows, &group)?;
         Ok(Checked {
@@ -195,6 +202,8 @@ impl SnapshotDir {
             references: Sum::default(),
             open_blocks: Sum::default(),
             named_open: Sum::default(),
+            versions: VersionsCheck::default(),
+            decided: Vec::new(),
         };
         let mut last: Option<Vec<u8>> = None;
         for row in RowFiles::new(self, disk) {
@@ -211,6 +220,7 @@ impl SnapshotDir {
         if rows.open_blocks != rows.named_open {
             return Err(self.wrong("the open blocks are not those that are named".to_owned()));
         }
+        rows.versions.finish().map_err(|what| self.wrong(what))?;
         Ok(rows)
     }
 
@@ -264,6 +274,14 @@ impl Rows {
             Some(REFERENCE_TABLE) => self.references.take(key, value),
             Some(OPEN_BLOCK_TABLE) => {
                 self.named_open.add(key, 0);
+                Ok(())
+            }
+            Some(VERSION_TABLE) => self.versions.take_version(key, value),
+            Some(PART_TABLE) => self.versions.take_part(key, value),
+            Some(DECIDED_TABLE) => {
+                let known = DecidedCheckpoint::read(key, value);
+                let known = known.map_err(|error| error.to_string())?;
+                self.decided.push((known.size, known.root));
                 Ok(())
             }
             _ => Err("this version knows no such table; use the one that made it".to_owned()),
@@ -398,7 +416,11 @@ struct Walk<'a> {
     nodes: [Run<'a>; 3],
     /// Those that signatures are checked with; without them, none is.
     keys: Option<BTreeMap<Id, VerifyingKey>>,
+    /// In the order of their sizes, and which of them comes next.
     roots: Vec<(u64, Hash32)>,
+    next_root: usize,
+    /// Roots of the heads tree by their leaves.
+    heads: BTreeMap<u64, Hash32>,
     tree: CompactRange,
     chains: BTreeMap<Id, (u64, Hash32)>,
     positions: Sum,
@@ -411,8 +433,9 @@ impl<'a> Walk<'a> {
         snapshot: &'a SnapshotDir,
         disk: &'a dyn Disk,
         keys: Option<BTreeMap<Id, VerifyingKey>>,
-        roots: Vec<(u64, Hash32)>,
+        mut roots: Vec<(u64, Hash32)>,
     ) -> Self {
+        roots.sort_unstable();
         let run = |name| Run::new(snapshot, disk, name);
         Self {
             snapshot,
@@ -422,6 +445,8 @@ impl<'a> Walk<'a> {
             nodes: TREE_NAMES.map(run),
             keys,
             roots,
+            next_root: 0,
+            heads: BTreeMap::new(),
             tree: CompactRange::new(),
             chains: BTreeMap::new(),
             positions: Sum::default(),
@@ -446,6 +471,7 @@ impl<'a> Walk<'a> {
             if entry.is_record() {
                 self.check_record(leaf, &entry, signature)?;
             }
+            self.check_heads(leaf, &entry)?;
             self.push(leaf, &entry.hash)?;
             self.check_roots()?;
         }
@@ -516,12 +542,26 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn check_roots(&self) -> Result<(), SnapshotError> {
+    /// A version of the heads tree is that of the leaf which it is filed under.
+    fn check_heads(&self, leaf: u64, entry: &LeafEntry) -> Result<(), SnapshotError> {
+        let Some(root) = self.heads.get(&leaf) else { return Ok(()) };
+        let manifest = &self.snapshot.manifest;
+        if entry.hash == heads_leaf(&manifest.cluster, manifest.group, leaf, root) {
+            return Ok(());
+        }
+        Err(self.snapshot.wrong(format!("leaf {leaf}: the heads that are kept are not its own")))
+    }
+
+    fn check_roots(&mut self) -> Result<(), SnapshotError> {
         let size = self.tree.size();
-        let mut here = self.roots.iter().filter(|(known, _)| *known == size);
-        if here.any(|(_, root)| *root != self.tree.root()) {
-            let what = format!("the tree of {size} leaves has another root than was published");
-            return Err(self.snapshot.wrong(what));
+        while let Some((known, root)) = self.roots.get(self.next_root)
+            && *known == size
+        {
+            if *root != self.tree.root() {
+                let what = format!("the tree of {size} leaves has another root than was published");
+                return Err(self.snapshot.wrong(what));
+            }
+            self.next_root += 1;
         }
         Ok(())
     }

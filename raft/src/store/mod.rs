@@ -15,6 +15,7 @@
 //! rows say and the log is replayed from there.
 
 mod check;
+mod decided;
 mod documents;
 mod error;
 mod find;
@@ -37,16 +38,18 @@ mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod walk;
 
 pub use check::Checked;
+pub use decided::DecidedCheckpoint;
 pub use documents::DocumentQuery;
 pub use find::{FindLimits, Found, NumberQuery, RecordQuery};
 pub use harm::Harm;
 pub use incoming::{Incoming, IncomingError};
 pub use journal::{Journal, LeafEntry, Lengths};
 pub(crate) use members::known as known_members;
-pub use prove::ProofError;
+pub use prove::{ProofError, TILE_WIDTH};
 pub use read::{AsOf, FoundRecord, Reading};
 pub use recovery::{Recovery, Step};
 pub(crate) use remains::remains;
@@ -59,3 +62,4 @@ pub use scrub::{Content, Examined, KEPT_HEIGHTS, Place};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};
 pub use state::drop_index;
+pub use versions::HeadsVersion;

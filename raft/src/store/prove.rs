@@ -144,6 +144,55 @@ impl Reading {
     }
 }
 
+/// So many nodes, or leaves, make a whole tile.
+pub const TILE_WIDTH: u64 = 1 << STEP;
+
+impl Reading {
+    /// The `width` nodes of the height `8 * level` that begin a tile, when all of them are complete in the
+    /// tree of `size` leaves.
+    pub fn tile(
+        &self,
+        level: u32,
+        index: u64,
+        width: u64,
+        size: u64,
+    ) -> Result<Option<Vec<Hash32>>, ProofError> {
+        let height = level.saturating_mul(STEP);
+        let complete = size.checked_shr(height).unwrap_or(0);
+        let Some(first) = tile_begin(index, width, complete) else { return Ok(None) };
+        let nodes = self.nodes(size)?;
+        let tile: Option<Vec<Hash32>> =
+            (first..first + width).map(|at| nodes.node(height, at)).collect();
+        match nodes.failure.take() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(tile),
+        }
+    }
+
+    /// The data of the `width` leaves that begin a tile, when the tree of `size` leaves has all of them.
+    pub fn tile_entries(
+        &self,
+        index: u64,
+        width: u64,
+        size: u64,
+    ) -> Result<Option<Vec<Hash32>>, ProofError> {
+        let leaves = self.as_of().leaves;
+        if size > leaves {
+            return Err(ProofError::Size { size, leaves });
+        }
+        let Some(first) = tile_begin(index, width, size) else { return Ok(None) };
+        let read = self.open_state().journal.leaf_hashes(first, width).map_err(StoreError::from);
+        Ok(Some(self.noting(read)?))
+    }
+}
+
+/// Where a tile begins, when it is within what is complete.
+fn tile_begin(index: u64, width: u64, complete: u64) -> Option<u64> {
+    let first = index.checked_mul(TILE_WIDTH)?;
+    let whole = (1..=TILE_WIDTH).contains(&width) && first.checked_add(width)? <= complete;
+    whole.then_some(first)
+}
+
 /// What failed below is the reason, not that a node is missing because of it.
 fn finished<T>(nodes: &Nodes<'_>, proof: Result<T, ProveError>) -> Result<T, ProofError> {
     match nodes.failure.take() {

@@ -17,6 +17,7 @@ use crate::store::journal::LeafEntry;
 use crate::store::replica::{APPLIED_KEY, Replica, StoreError, position_key, to_log_id};
 use crate::store::series::SeriesError;
 use crate::store::state::OpenState;
+use crate::store::versions::AtHand;
 
 /// No outlet has a longer id, whatever somebody asks for.
 const OUTLET_ID_BYTES_MAX: usize = 255;
@@ -55,6 +56,7 @@ pub struct Reading {
     cluster: String,
     as_of: AsOf,
     harm: Arc<Harm>,
+    heads: Arc<AtHand>,
 }
 
 impl Replica {
@@ -85,8 +87,9 @@ impl Replica {
             leaves: applied.leaves,
             signatures: applied.signatures,
         };
-        let (cluster, harm) = (self.options.cluster.clone(), self.harm.clone());
-        Ok(Reading { view, open, cluster, as_of, harm })
+        let cluster = self.options.cluster.clone();
+        let (harm, heads) = (self.harm.clone(), self.heads.clone());
+        Ok(Reading { view, open, cluster, as_of, harm, heads })
     }
 
     pub(crate) fn unreadable(&self, what: &'static str, detail: &str) -> StoreError {
@@ -102,6 +105,14 @@ impl Reading {
 
     pub(crate) fn view(&self) -> &dyn View {
         &*self.view
+    }
+
+    pub(crate) fn at_hand(&self) -> &AtHand {
+        &self.heads
+    }
+
+    pub(crate) fn note_harm(&self, error: &StoreError) {
+        self.harm.note(error);
     }
 
     /// The moment.

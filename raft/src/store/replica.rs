@@ -23,6 +23,7 @@ use tokio::sync::{broadcast, watch};
 use crate::disk::Disk;
 use crate::entry::{GroupEntry, decode_entry};
 use crate::index::{Batch, Durability, Index};
+use crate::store::decided::Decided;
 pub use crate::store::error::StoreError;
 use crate::store::harm::Harm;
 use crate::store::journal::{JOURNAL_FILE_BYTES, SIDE_FILE_ENTRIES};
@@ -34,6 +35,7 @@ use crate::store::snapshot::{Pins, SnapshotDir};
 use crate::store::state::{
     OpenState, differs, forget_incoming, make_group_dir, open_or_rebuild, open_state, write_current,
 };
+use crate::store::versions::{AtHand, Versions};
 use crate::wal::LogId;
 
 /// Whether somebody still holds the files of a replica that was let go: two owners would damage them.
@@ -144,6 +146,10 @@ pub struct Progress {
     pub signed_leaves: u64,
     /// The rules in force.
     pub apply_version: u32,
+    /// The leaves up to the last root of the heads tree, itself among them.
+    pub heads_leaf_end: u64,
+    /// Its group time.
+    pub heads_leaf_time_ms: u64,
     /// The last cut that waits for its decision.
     pub last_cut: Option<CheckpointTuple>,
     /// The last decided cut.
@@ -176,6 +182,8 @@ pub(crate) struct Working {
     pub(crate) applied: stored::AppliedState,
     /// Where the last durable state is.
     pub(crate) durable: Option<LogId>,
+    pub(crate) versions: Versions,
+    pub(crate) decided: Decided,
 }
 
 /// The replica of one group.
@@ -197,6 +205,7 @@ pub struct Replica {
     /// The entry of the members that are noted beside the state.
     members_noted: Mutex<Option<peer::LogId>>,
     pub(crate) harm: Arc<Harm>,
+    pub(crate) heads: Arc<AtHand>,
 }
 
 pub(crate) fn from_log_id(id: LogId) -> peer::LogId {
@@ -245,6 +254,7 @@ impl Replica {
             pins: Pins::default(),
             members_noted: Mutex::default(),
             harm: Arc::new(Harm::of(options_group)),
+            heads: Arc::default(),
         };
         replica.note_members();
         Ok(replica)
@@ -472,7 +482,12 @@ impl Replica {
         if diverged {
             self.quarantine(DIVERGED);
         }
-        open.index.write(&effects_batch(&effects, &applied), Durability::Eventual)?;
+        let mut batch = effects_batch(&effects, &applied);
+        working.decided.note(&mut batch, &effects, applied.time_ms);
+        if let Some(heads) = working.versions.note(&mut batch, &effects, &state.group) {
+            self.heads.keep(heads);
+        }
+        open.index.write(&batch, Durability::Eventual)?;
         working.group = state.group;
         working.applied = applied;
         self.tell_documents(&effects);
@@ -607,6 +622,8 @@ fn progress_of(working: &Working, stopped: Option<Arc<str>>) -> Progress {
         leaves: group.tree.size(),
         signed_leaves: group.signed_leaves,
         apply_version: group.apply_version,
+        heads_leaf_end: group.heads_leaf_end,
+        heads_leaf_time_ms: group.heads_leaf_time.get(),
         last_cut: group.cuts.last().cloned(),
         decided: group.decided.clone(),
         stopped,

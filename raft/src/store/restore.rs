@@ -29,6 +29,7 @@ use prost::Message;
 
 use crate::disk::{Disk, OpenHow};
 use crate::index::{BulkLoad, Index, RedbOptions};
+use crate::store::decided::DECIDED_TABLE;
 use crate::store::journal::run_identity;
 use crate::store::replica::{APPLIED_KEY, INDEX_FILE};
 use crate::store::series::{HEADER_BYTES, header_of};
@@ -37,11 +38,14 @@ use crate::store::snapshot::{
     SnapshotDir, SnapshotError, copy_file, io_error, make_parent, sync_dirs,
 };
 use crate::store::state::write_current;
+use crate::store::versions::{PART_TABLE, VERSION_TABLE};
 use crate::wal::{GroupLog, LogId, Vote, WalError};
 
 /// The state in use of a group that was restored.
 const STATE: &str = "state-1";
 const CACHE_BYTES: usize = 64 << 20;
+/// Rows that speak of the log under its former name.
+const OF_THE_OLD_LOG: [u8; 3] = [VERSION_TABLE, PART_TABLE, DECIDED_TABLE];
 
 /// What is different in the new cluster.
 #[derive(Debug, Clone)]
@@ -120,6 +124,10 @@ impl SnapshotDir {
         let mut held = 0;
         for row in RowFiles::new(self, &**disk) {
             let (key, value) = row?;
+            // The new log has another name, and its heads begin anew: the old ones are the old log's.
+            if key.first().is_some_and(|table| OF_THE_OLD_LOG.contains(table)) {
+                continue;
+            }
             // A row of the backup comes before or in the place of a registration of the same outlet.
             while let Some(first) = unheard.first_entry().filter(|first| *first.key() <= key) {
                 let (added, outlet) = first.remove_entry();

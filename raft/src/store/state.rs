@@ -19,6 +19,7 @@ use prost::Message;
 
 use crate::disk::{Disk, OpenHow};
 use crate::index::{Index, IndexError, LayeredIndex, RedbIndex, RedbOptions};
+use crate::store::decided::Decided;
 use crate::store::journal::{Journal, Lengths};
 use crate::store::members;
 use crate::store::recovery::{Recovery, Step};
@@ -26,6 +27,7 @@ use crate::store::replica::{
     APPLIED_KEY, INDEX_FILE, ReplicaOptions, StoreError, Working, io_error, to_log_id,
 };
 use crate::store::snapshot::{SnapshotDir, SnapshotError, read_manifest};
+use crate::store::versions::{Versions, VersionsError};
 
 /// The files of a state, shared with readers. Closing it loses what is only in memory, as a crash does:
 /// the log has it.
@@ -88,8 +90,16 @@ pub(crate) fn open_state(
     // The names of the journal's own folders.
     disk.sync_dir(dir).map_err(io_error("sync", dir))?;
     let durable = applied.applied.map(to_log_id);
+    let view = index.view()?;
+    let versions = Versions::open(&*view).map_err(|error| match error {
+        VersionsError::Index(error) => StoreError::from(error),
+        other => damaged("heads version", other.to_string()),
+    })?;
+    let decided = Decided::open(&*view, group.time.get())?
+        .map_err(|error| damaged("checkpoint row", error.to_string()))?;
+    drop(view);
     let open = OpenState { dir: dir.to_owned(), index, journal };
-    Ok((open, Working { group, applied, durable }))
+    Ok((open, Working { group, applied, durable, versions, decided }))
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;

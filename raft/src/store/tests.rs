@@ -10,3 +10,4 @@ mod install;
 pub(super) mod life;
 pub(super) mod picture;
 mod space;
+mod versions;

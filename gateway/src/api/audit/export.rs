@@ -153,6 +153,27 @@ pub(super) struct Wanted {
     to_position: Option<u64>,
 }
 
+impl Wanted {
+    pub(super) fn outlet_id(&self) -> &str {
+        &self.outlet_id
+    }
+
+    pub(super) fn range(&self) -> Result<RangeAsked, Problem> {
+        let time = |text: &Option<String>, name, bound| {
+            let read = text.as_deref().map(|text| moment(text, bound));
+            let wrong = || invalid(name, "must be a day or an RFC 3339 time");
+            read.map(|read| read.ok_or_else(wrong)).transpose()
+        };
+        Ok(RangeAsked {
+            from: time(&self.from, "from", Bound::First)?,
+            until: time(&self.to, "to", Bound::Last)?,
+            from_position: self.from_position,
+            to_position: self.to_position,
+            ..RangeAsked::default()
+        })
+    }
+}
+
 /// Export at once
 ///
 /// All chunks, one a line, for a script that saves them to a file; the last line carries the checkpoint. A file
@@ -175,19 +196,7 @@ pub(super) async fn whole(
 ) -> Result<Response, Problem> {
     caller.may(Scope::AuditRead)?;
     let outlet = caller.outlet(&wanted.outlet_id)?;
-    let time = |text: &Option<String>, name, bound| {
-        let read = text.as_deref().map(|text| moment(text, bound));
-        let wrong = || invalid(name, "must be a day or an RFC 3339 time");
-        read.map(|read| read.ok_or_else(wrong)).transpose()
-    };
-    let asked = RangeAsked {
-        from: time(&wanted.from, "from", Bound::First)?,
-        until: time(&wanted.to, "to", Bound::Last)?,
-        from_position: wanted.from_position,
-        to_position: wanted.to_position,
-        ..RangeAsked::default()
-    };
-    let range = outlet.range(&asked).await?;
+    let range = outlet.range(&wanted.range()?).await?;
     let pinned = outlet.checkpoint_over(range.last_leaf).await?;
     let export = range.export(&outlet, &caller, &pinned);
     let own = outlet.clone();
@@ -200,7 +209,7 @@ pub(super) async fn whole(
 
 /// Sends pieces as they come. What goes wrong before the first one is answered as a problem; later it ends the
 /// connection before the body's end, so that nobody takes it for whole.
-async fn send(
+pub(super) async fn send(
     caller: Caller,
     outlet: &Outlet,
     pieces: impl Stream<Item = Result<String, Problem>> + Send + 'static,

@@ -2,6 +2,7 @@
 
 mod begin;
 mod export;
+mod heads;
 mod proofs;
 mod view;
 
@@ -18,4 +19,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(export::acknowledge))
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
+        .routes(routes!(heads::range))
+        .routes(routes!(heads::absence))
 }

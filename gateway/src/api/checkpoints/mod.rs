@@ -1,5 +1,7 @@
 //! `GET /api/v1/checkpoints`: the signed state of each group's log.
 
+mod history;
+
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use fiscus_ledger::hash::hex;
@@ -13,7 +15,7 @@ use crate::http::list::Page;
 use crate::http::{Parameters, Problem, Problems};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(history::history))
 }
 
 /// A checkpoint.

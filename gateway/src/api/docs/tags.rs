@@ -26,6 +26,7 @@ pub(super) const TAGS: [(&str, &str); 21] = [
         "Everything that an auditor needs to trust nobody: records with proofs, and who did what.",
     ),
     ("checkpoints", "The signed size and root of each group's log."),
+    ("log", "Each group's log as standard clients read it (C2SP tlog-tiles). No key is needed."),
     ("verification", "For whoever holds a receipt: is it genuine? No key is needed."),
     ("organizations", "Tenants of the platform."),
     ("regions", "Parts of an organisation that keys can be limited to."),

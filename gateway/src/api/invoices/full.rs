@@ -85,6 +85,12 @@ pub(crate) struct FullInvoice {
     pub(crate) complete: bool,
     /// The position that this is as of.
     pub(crate) as_of: AsOf,
+    /// When asked for: that the record is in the log, with the signed checkpoint (C2SP tlog-proof).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        example = "c2sp.org/tlog-proof@v1\nindex 0\n\nkinshasa/g/1\n1\nS/USLzRFVMU73i67jNK349FgCtYxw4Wl18ziPHeFRZo=\n\n— kinshasa/g/1 AAAAAA==\n"
+    )]
+    pub(crate) proof: Option<String>,
 }
 
 impl FullInvoice {
@@ -109,6 +115,7 @@ impl FullInvoice {
             credited_groups: groups,
             complete: !found.credits_cut && !found.payments_cut,
             as_of: found.as_of.as_ref().map(AsOf::from).unwrap_or_default(),
+            proof: None,
         })
     }
 }

@@ -21,30 +21,48 @@ pub(crate) struct Wanted {
     pub(crate) consistency: Consistency,
 }
 
+/// How fresh the answer must be, and whether it is to be proved.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedWithProof {
+    /// `linearizable` unless asked otherwise.
+    #[serde(default)]
+    #[param(inline)]
+    consistency: Consistency,
+    /// Whether the answer carries its proof of inclusion.
+    #[serde(default)]
+    proof: bool,
+}
+
 /// Read a sealed invoice
 ///
-/// The seal as it was answered, the canonical document, and what came after it: payments and credit notes.
+/// The seal as it was answered, the canonical document, and what came after it: payments and credit notes. With
+/// `proof=true` it carries its proof under the last checkpoint, which is waited for when the invoice is new.
 #[utoipa::path(
     get,
     path = "/api/v1/invoices/{fiscal_number}",
     tag = "invoices",
     security(("api_key" = ["invoices:read"])),
-    params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
+    params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), WantedWithProof),
     responses(
         (status = 200, description = "The invoice", body = FullInvoice, headers(("As-Of" = String, description = "The position that this is as of"))),
         Problems,
     ),
-    extensions(("x-codes" = json!(["INVOICE_UNKNOWN"])))
+    extensions(("x-codes" = json!(["INVOICE_UNKNOWN", "CHECKPOINT_PENDING"])))
 )]
 pub(super) async fn get(
     caller: Caller,
     PathOf(fiscal_number): PathOf<String>,
-    Parameters(wanted): Parameters<Wanted>,
+    Parameters(wanted): Parameters<WantedWithProof>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::InvoicesRead)?;
     let outlet = caller.outlet_of_number(&fiscal_number)?;
     let found = outlet.invoice(&fiscal_number, wanted.consistency.into()).await?;
     let record = found.record.as_ref().ok_or_else(|| invoice_unknown(&fiscal_number))?;
-    let full = FullInvoice::of(&outlet, record, &found)?;
+    let mut full = FullInvoice::of(&outlet, record, &found)?;
+    if wanted.proof {
+        full.proof = outlet.proofs_of(vec![record.leaf]).await?.pop();
+    }
     Ok(([full.as_of.header()], Json(full)).into_response())
 }

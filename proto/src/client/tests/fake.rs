@@ -362,4 +362,32 @@ impl Ledger for Node {
     ) -> Result<Response<ledger::ProveConsistencyResponse>, Status> {
         Ok(Response::new(ledger::ProveConsistencyResponse::default()))
     }
+
+    async fn read_checkpoint(
+        &self,
+        _: Request<ledger::ReadCheckpointRequest>,
+    ) -> Result<Response<ledger::ReadCheckpointResponse>, Status> {
+        Ok(Response::new(ledger::ReadCheckpointResponse::default()))
+    }
+
+    async fn read_tile(
+        &self,
+        _: Request<ledger::ReadTileRequest>,
+    ) -> Result<Response<ledger::ReadTileResponse>, Status> {
+        Ok(Response::new(ledger::ReadTileResponse::default()))
+    }
+
+    async fn prove_heads(
+        &self,
+        _: Request<ledger::ProveHeadsRequest>,
+    ) -> Result<Response<ledger::ProveHeadsResponse>, Status> {
+        Ok(Response::new(ledger::ProveHeadsResponse::default()))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<ledger::ListCheckpointsRequest>,
+    ) -> Result<Response<ledger::ListCheckpointsResponse>, Status> {
+        Ok(Response::new(ledger::ListCheckpointsResponse::default()))
+    }
 }

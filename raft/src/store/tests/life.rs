@@ -143,7 +143,7 @@ pub(super) fn submitted(outlet_id: &str, key: u8) -> Submitted {
     Submitted { outlet_id: outlet_id.into(), key: [key; 16], fingerprint: [key; 32] }
 }
 
-fn seal(key: u8) -> GroupCommand {
+pub(super) fn seal(key: u8) -> GroupCommand {
     let outlet_id = format!("o{}", 1 + key % 2);
     let json = format!(
         r#"{{"merchant_nif":"A1234567B","outlet_id":"{outlet_id}","pos_terminal_id":"t1","invoice_type":"sale","currency":"CDF","client":{{"classification":"individual"}},"items":[{{"code":"A","description":"Ciment 50 kg","quantity":{key},"unit_price":"99.99","tax_group":"TG02"}}],"payments":[]}}"#
@@ -167,11 +167,11 @@ fn shift(key: u8, terminal: &str, id: &str) -> GroupCommand {
     })
 }
 
-fn cut() -> GroupCommand {
+pub(super) fn cut() -> GroupCommand {
     GroupCommand::System(SystemCommand::CheckpointCut(CheckpointCut { demand_heads: true }))
 }
 
-fn decided(tuple: CheckpointTuple) -> GroupCommand {
+pub(super) fn decided(tuple: CheckpointTuple) -> GroupCommand {
     GroupCommand::System(SystemCommand::CheckpointDecided(CheckpointDecided { tuple }))
 }
 
@@ -202,6 +202,11 @@ impl Scribe {
     fn internal(&mut self, item: &Item) {
         let id = self.push(item.clone());
         apply(&self.replica, id, item).expect("apply");
+    }
+
+    /// What was written so far.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// No command of the log is refused: a log of refusals would show nothing.
