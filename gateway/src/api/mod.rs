@@ -18,6 +18,7 @@ mod labels;
 mod log;
 pub mod merchants;
 mod moments;
+mod of_outlet;
 pub mod organizations;
 pub mod outlets;
 mod payments;

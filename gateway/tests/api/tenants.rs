@@ -276,7 +276,8 @@ async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_things_take_as_long_as_those_that_do_not_exist() {
-    const ROUNDS: usize = 25;
+    const ROUNDS_MIN: usize = 25;
+    const ROUNDS_MAX: usize = 250;
     let world = World::start().await;
     let (theirs, nobodys) = (ids_of_lualaba(&world).await, ids_of_nobody());
     let names_one = |operation: &&Operation| {
@@ -286,20 +287,25 @@ async fn another_tenants_things_take_as_long_as_those_that_do_not_exist() {
     let asked = asked.iter().filter(|o| !o.public && o.method == "GET").filter(names_one);
     for operation in asked {
         let mut took = [Vec::new(), Vec::new()];
-        for turn in 0..ROUNDS {
+        // A question to the cluster that only one of them asks would show in every round; what else the machine does
+        // shows in most, but not in the fastest, if need be of more.
+        let is_even = |took: &[Vec<Duration>; 2]| {
+            let [foreign, unknown] = [0, 1].map(|at| took[at].iter().min().copied());
+            let both = foreign.zip(unknown);
+            both.is_some_and(|(a, b)| a.abs_diff(b) < Duration::from_millis(2) + a.min(b))
+        };
+        for turn in 0..ROUNDS_MAX {
             // Each goes first in every other round: what follows another at once may have to wait for it.
             for which in [turn % 2, 1 - turn % 2] {
                 let began = Instant::now();
                 operation.ask(&world, "owner", [&theirs, &nobodys][which], &turn.to_string()).await;
                 took[which].push(began.elapsed());
             }
+            if turn >= ROUNDS_MIN && is_even(&took) {
+                break;
+            }
         }
-        // What else the machine does shows in most rounds, but not in the fastest.
-        let [foreign, unknown] = took.map(|took| took.into_iter().min().unwrap_or_default());
-        let apart = foreign.abs_diff(unknown);
-        // A question to the cluster that only one of them asks would show in every round.
-        let bound = Duration::from_millis(2) + foreign.min(unknown);
-        assert!(apart < bound, "{}: {foreign:?} and {unknown:?}", operation.name());
+        assert!(is_even(&took), "{}: {took:?}", operation.name());
     }
 }
 
