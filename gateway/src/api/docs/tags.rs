@@ -1,7 +1,7 @@
 //! The chapters of the description, in the order in which they are shown.
 
 /// A chapter's name and what it is about. One that no operation names is not shown.
-pub(super) const TAGS: [(&str, &str); 21] = [
+pub(super) const TAGS: [(&str, &str); 22] = [
     (
         "invoices",
         "Seal invoices, read them, credit them. A sealed invoice never changes; a correction is a credit note.",
