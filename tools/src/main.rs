@@ -10,6 +10,7 @@ mod output;
 mod pki;
 mod process;
 mod receipt_verify;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ enum Command {
     DeviceProxy(device_proxy::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
+    Verify(verify::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
     Invoice(Invoice),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }
