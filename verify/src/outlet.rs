@@ -1,7 +1,7 @@
 //! An outlet's journal, record after record: positions, links, numbers, sums and closures.
 //!
 //! What is kept grows with terminals, blocks and currencies, not with records, but for two things: ranges of
-//! numbers, of which a journal without gaps has one, and what may still be credited of each invoice, about 50 bytes
+//! numbers, of which a journal without gaps has one, and what may still be credited of each invoice, about 130 bytes
 //! for each of the last [`ORIGINALS_MAX`] of them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,7 +19,7 @@ use crate::tally::{Counted, Tally};
 use crate::value::Value;
 
 /// How many of the last invoices credit notes are checked against.
-pub(crate) const ORIGINALS_MAX: usize = 4_000_000;
+pub(crate) const ORIGINALS_MAX: usize = 1_000_000;
 
 /// What may still be credited of an invoice.
 #[derive(Debug)]
