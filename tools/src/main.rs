@@ -2,6 +2,7 @@
 
 mod admin;
 mod demo;
+mod device_proxy;
 mod gateway;
 mod invoice_check;
 mod node;
@@ -33,6 +34,7 @@ struct Cli {
 enum Command {
     Admin(admin::Arguments),
     Demo(demo::Arguments),
+    DeviceProxy(device_proxy::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
     Verify(verify::Arguments),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

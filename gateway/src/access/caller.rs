@@ -34,11 +34,22 @@ const KEY_WAIT: Duration = Duration::from_secs(2);
 pub struct Caller {
     app: App,
     key: Arc<Versioned<ApiKey>>,
+    seed: Seed,
     scopes: BTreeSet<Scope>,
     context: RequestContext,
     told: Told,
     /// Given back when the request has been served.
     _place: Arc<Place>,
+}
+
+/// What only the key's holder can make secrets from; it is never printed.
+#[derive(Clone)]
+struct Seed(blake3::Hash);
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed")
+    }
 }
 
 impl FromRequestParts<App> for Caller {
@@ -48,11 +59,13 @@ impl FromRequestParts<App> for Caller {
         let context = RequestContext::from_request_parts(parts, app).await;
         let context = context.unwrap_or_else(|never| match never {});
         let key = authenticate(parts, app).await?;
+        let seed = key_text(&parts.headers).map(|text| Seed(text.seed()));
+        let seed = seed.ok_or_else(unauthenticated)?;
         let place = app.admit_organisation(&key.value.organisation).ok_or_else(overloaded)?;
         let scopes = scopes(&key.value);
         let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
         let _place = Arc::new(place);
-        let caller = Self { app: app.clone(), key, scopes, context, told, _place };
+        let caller = Self { app: app.clone(), key, seed, scopes, context, told, _place };
         caller.count(1)?;
         Ok(caller)
     }
@@ -246,6 +259,11 @@ impl Caller {
     #[must_use]
     pub fn key(&self) -> &ApiKey {
         &self.key.value
+    }
+
+    /// What only the key's holder can make secrets from.
+    pub(super) fn seed(&self) -> &blake3::Hash {
+        &self.seed.0
     }
 
     /// The tenant; empty for the platform's operator.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fiscus_ledger::facts::{Fact, FactKind, OutletFact, TerminalFact};
+use fiscus_ledger::facts::{DeviceFact, Fact, FactKind, OutletFact, TerminalFact};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::ledger::Document;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::{
-    ApiKey, Cashier, Idempotency, Merchant, Organisation, OutletProfile, Region, TerminalProfile,
-    kind,
+    ApiKey, Cashier, DeviceProfile, Idempotency, Merchant, Organisation, OutletProfile, Region,
+    TerminalProfile, kind,
 };
 
 /// A document with the version that a change must name.
@@ -44,6 +44,10 @@ pub struct Tables {
     pub terminals: Table<TerminalFact>,
     /// What else is known of terminals, by the same.
     pub terminal_profiles: Table<TerminalProfile>,
+    /// Devices' fiscal parts.
+    pub devices: Table<DeviceFact>,
+    /// What else is known of devices.
+    pub device_profiles: Table<DeviceProfile>,
     /// Cashiers by `{outlet}/{cashier}`.
     pub cashiers: Table<Cashier>,
     /// Keys by id.
@@ -96,6 +100,12 @@ impl Tables {
             kind::OUTLET_PROFILE => put_json(&mut self.outlet_profiles, document),
             kind::TERMINAL_PROFILE => put_json(&mut self.terminal_profiles, document),
             kind::CASHIER => put_json(&mut self.cashiers, document),
+            kind::DEVICE_PROFILE => put_json(&mut self.device_profiles, document),
+            kind::DEVICE => {
+                if let Some(Fact::Device(fact)) = fact(FactKind::Device, document) {
+                    put(&mut self.devices, id, version, fact);
+                }
+            }
             kind::API_KEY => put_json(&mut self.api_keys, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
@@ -133,6 +143,8 @@ impl Tables {
             kind::OUTLET_PROFILE => of(&self.outlet_profiles, id),
             kind::TERMINAL => of(&self.terminals, id),
             kind::TERMINAL_PROFILE => of(&self.terminal_profiles, id),
+            kind::DEVICE => of(&self.devices, id),
+            kind::DEVICE_PROFILE => of(&self.device_profiles, id),
             kind::CASHIER => of(&self.cashiers, id),
             kind::API_KEY => of(&self.api_keys, id),
             _ => 0,
@@ -218,6 +230,7 @@ stored! {
     Merchant => kind::MERCHANT,
     OutletProfile => kind::OUTLET_PROFILE,
     TerminalProfile => kind::TERMINAL_PROFILE,
+    DeviceProfile => kind::DEVICE_PROFILE,
     Cashier => kind::CASHIER,
     ApiKey => kind::API_KEY,
     Idempotency => kind::IDEMPOTENCY,

@@ -85,6 +85,7 @@ fn kind(name: &str) -> Option<&'static str> {
         "terminal_id" | "pos_terminal_id" => "terminal_id",
         "cashier_id" => "cashier_id",
         "secret_id" => "secret_id",
+        "device_id" => "device_id",
         _ => return None,
     })
 }
@@ -184,6 +185,9 @@ async fn ids_of_lualaba(world: &World) -> Ids {
     call.send().await.expect(201);
     let call = world.post("/api/v1/invoices").by("other").idempotent("i");
     let sealed = call.json(&sale("outlet-kenya", 500)).send().await.expect(201).json();
+    let device = json!({"device_id": "def-kenya-1", "outlet_id": "outlet-kenya", "name": "Caisse"});
+    let call = world.post("/api/v1/devices").by("other").idempotent("d").json(&device);
+    call.send().await.expect(201);
     let keys = world.get("/api/v1/api-keys").by("other").send().await.expect(200).json();
     let key = &keys["data"][0];
     let text = |value: &Value| value.as_str().expect("an id").to_owned();
@@ -197,6 +201,7 @@ async fn ids_of_lualaba(world: &World) -> Ids {
         ("fiscal_number", text(&sealed["fiscal_number"])),
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
+        ("device_id", "def-kenya-1".to_owned()),
         ("other", "outlet-kenya".to_owned()),
     ])
 }
@@ -218,6 +223,7 @@ fn ids_of_nobody() -> Ids {
         ("fiscal_number", "LUB-NIHIL-1".to_owned()),
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
+        ("device_id", "def-nihil-1".to_owned()),
         ("other", "outlet-nihil".to_owned()),
     ])
 }
@@ -271,7 +277,7 @@ async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
     assert_eq!(outlet.header("etag"), "\"1-1\"");
     assert_eq!(outlet.json()["status"], "active");
     let log = world.get("/api/v1/audit/actions").by("other").send().await.expect(200).json();
-    assert_eq!(log["data"].as_array().expect("data").len(), 1, "its own region: {log}");
+    assert_eq!(log["data"].as_array().expect("data").len(), 2, "its region and device: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
