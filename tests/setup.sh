@@ -35,6 +35,9 @@ command -v socat >/dev/null || packages+=(socat)
 command -v chromium >/dev/null || packages+=(chromium)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
+# Go's own transparency log, which reads ours.
+[[ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ]] || packages+=(golang-golang-x-mod-dev)
+command -v go >/dev/null || packages+=(golang-go)
 # Debian ships Python without ensurepip; a venv cannot be made then.
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
@@ -65,14 +68,41 @@ if [[ "$(cat "$venv/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
   printf '%s\n' "$stamp" >"$venv/stamp"
 fi
 
-stamp="$(node --version)
-$(cat tests/web/package-lock.json)"
-web=$cache/web
-if [[ "$(cat "$web/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
-  echo "setup: making $web" >&2
-  rm -rf "$web"
-  mkdir -p "$web"
-  cp tests/web/package.json tests/web/package-lock.json "$web"
-  (cd "$web" && npm ci --silent --ignore-scripts --no-audit --no-fund)
-  printf '%s\n' "$stamp" >"$web/stamp"
+# The folder of a package and the one it is installed in.
+install_npm() {
+  local from=$1 to=$2 stamp
+  stamp="$(node --version)
+$(cat "$from/package-lock.json")"
+  if [[ "$(cat "$to/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
+    echo "setup: making $to" >&2
+    rm -rf "$to"
+    mkdir -p "$to"
+    cp "$from/package.json" "$from/package-lock.json" "$to"
+    (cd "$to" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+    printf '%s\n' "$stamp" >"$to/stamp"
+  fi
+}
+install_npm tests/web "$cache/web"
+install_npm tests/peers "$cache/peers"
+
+# A transparency log and a witness in Python, which ask for a later one than Debian 12 has. Without it they are left
+# out, and tests/python/check_peers.py says so.
+newer=
+for candidate in "${FISCUS_PYTHON_NEWER:-}" python3.12 python3.13 python3.14 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python; do
+  if [[ -n $candidate ]] && "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+    newer=$candidate
+    break
+  fi
+done
+if [[ -n $newer ]]; then
+  stamp="$("$newer" -c 'import sys; print(sys.executable, sys.version)')
+$(cat tests/peers/requirements.txt)"
+  aics=$cache/aics
+  if [[ "$(cat "$aics/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
+    echo "setup: making $aics" >&2
+    rm -rf "$aics"
+    "$newer" -m venv "$aics"
+    "$aics/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/peers/requirements.txt
+    printf '%s\n' "$stamp" >"$aics/stamp"
+  fi
 fi

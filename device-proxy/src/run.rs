@@ -12,6 +12,7 @@ use std::time::Duration;
 use fiscus_proto::client::{ClientConfig, ClientError, ClusterClient};
 use fiscus_proto::tls::TlsError;
 use ring::rand::SystemRandom;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -30,6 +31,11 @@ use crate::serial;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Before a line that is not there, or has gone, is looked for again.
 const LINE_PAUSE: Duration = Duration::from_millis(250);
+
+/// A silent host is asked whether it is there after so long, so often, with such pauses.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// Why a proxy does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -247,14 +253,22 @@ async fn talk(
     place: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a host is without TCP_NODELAY");
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| notice_the_dead(&stream)) {
+        tracing::debug!(%error, "a host's connection is as the system makes it");
     }
     let counted = device.metrics.host(device.port.device_id());
     if let Err(error) = device.converse(stream, stop).await {
         tracing::debug!(%error, "a host is gone");
     }
     drop((counted, place));
+}
+
+/// A host that lost its power never says so: its place is given away after some minutes.
+fn notice_the_dead(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?)
 }
 
 /// Attends to one line until it is told to stop. A line that is not there, or whose other end has gone, is

@@ -57,5 +57,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     head(&mut out, name, "gauge", "Since the directory was last heard of.");
     let age_ms = admin.app.directory_state().1.as_millis();
     line(&mut out, name, &format!("{}.{:03}", age_ms / 1_000, age_ms % 1_000));
+    let name = "fiscus_gateway_places_taken";
+    head(&mut out, name, "gauge", "Requests that are served now, of at most limits.requests_max.");
+    line(&mut out, name, &admin.app.places_taken().to_string());
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], out)
 }

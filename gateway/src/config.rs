@@ -102,6 +102,8 @@ pub struct LimitsSection {
     pub requests_per_organisation_max: usize,
     /// A request's head must be there within this time.
     pub head_timeout_ms: u64,
+    /// A connection on which nothing is asked for so long is let go.
+    pub idle_timeout_ms: u64,
     /// A request is answered within this time, whatever the cluster does.
     pub request_timeout_ms: u64,
     /// Bytes of an ordinary body.
@@ -110,6 +112,8 @@ pub struct LimitsSection {
     pub batch_bytes_max: usize,
     /// Batches that are served at once; each may hold its bytes in memory.
     pub batches_max: usize,
+    /// Of them, for one organisation: one whose batches are slow leaves places for the others.
+    pub batches_per_organisation_max: usize,
     /// A batch is answered within this time; what is not sealed by then is told so.
     pub batch_timeout_ms: u64,
     /// How long a stopping gateway, which is not ready any more, still takes connections, so that balancers hear
@@ -126,11 +130,13 @@ impl Default for LimitsSection {
             requests_max: 1_024,
             requests_per_organisation_max: 512,
             head_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
             request_timeout_ms: 10_000,
             body_bytes_max: 1 << 20,
             batch_bytes_max: 64 << 20,
             linger_ms: 2_000,
             batches_max: 8,
+            batches_per_organisation_max: 4,
             batch_timeout_ms: 120_000,
             drain_ms: 15_000,
         }
@@ -298,6 +304,11 @@ impl GatewayConfig {
             "must be 100 to 600,000",
         )?;
         rule(
+            time.contains(&limits.idle_timeout_ms),
+            "limits.idle_timeout_ms",
+            "must be 100 to 600,000",
+        )?;
+        rule(
             time.contains(&limits.request_timeout_ms),
             "limits.request_timeout_ms",
             "must be 100 to 600,000",
@@ -309,6 +320,11 @@ impl GatewayConfig {
             "must be 100 to 600,000",
         )?;
         rule(limits.batches_max >= 1, "limits.batches_max", "must be at least 1")?;
+        rule(
+            limits.batches_per_organisation_max >= 1,
+            "limits.batches_per_organisation_max",
+            "must be at least 1",
+        )?;
         rule(limits.drain_ms <= 600_000, "limits.drain_ms", "must be at most 600,000")?;
         rule(
             (1_024..=1 << 20).contains(&limits.body_bytes_max),

@@ -12,6 +12,7 @@
 //! Non-goals: fiscal rules, which are the ledger's and checked again by every replica.
 
 pub mod access;
+mod activity;
 mod admin;
 pub mod api;
 pub mod config;

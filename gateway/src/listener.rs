@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::activity::Activity;
 use crate::config::{LimitsSection, ServerTls};
 
 /// A connection that does not shake hands in time is let go.
@@ -89,7 +90,11 @@ impl Listener {
                 accepted = accept => accepted,
                 () = &mut leaving => break,
             };
-            while connections.try_join_next().is_some() {}
+            while let Some(ended) = connections.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection broke off here");
+                }
+            }
             match accepted {
                 Ok((stream, place)) => {
                     connections.spawn(self.connection(stream, place, graceful.watcher()));
@@ -125,6 +130,7 @@ impl Listener {
             tls: self.tls.clone(),
             routes: self.routes.clone(),
             head_timeout: Duration::from_millis(self.limits.head_timeout_ms),
+            idle_timeout: Duration::from_millis(self.limits.idle_timeout_ms),
             peer,
         };
         async move {
@@ -138,6 +144,7 @@ struct Connection {
     tls: Option<TlsAcceptor>,
     routes: Router,
     head_timeout: Duration,
+    idle_timeout: Duration,
     peer: SocketAddr,
 }
 
@@ -168,31 +175,26 @@ impl Connection {
             .max_concurrent_streams(256)
             .keep_alive_interval(Some(Duration::from_secs(20)));
         let (routes, peer) = (self.routes, self.peer);
-        let (begin, begun) = watch::channel(false);
+        let activity = Activity::default();
+        let busy = activity.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            begin.send_replace(true);
+            let exchange = busy.begin();
             let routes = routes.clone();
             async move {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(peer));
-                Ok::<_, Infallible>(
-                    routes.oneshot(request).await.unwrap_or_else(|never| match never {}),
-                )
+                let answered = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(answered.map(|body| exchange.until_end_of(body)))
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        // Until the first bytes have told which HTTP it is, nothing else bounds the wait.
-        let silent = async {
-            tokio::time::sleep(self.head_timeout).await;
-            if *begun.borrow() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             served = watcher.watch(connection) => if let Err(error) = served {
                 tracing::debug!(%error, %peer, "a connection broke");
             },
-            () = silent => tracing::debug!(%peer, "no request in time"),
+            () = activity.silent(self.head_timeout, self.idle_timeout) => {
+                tracing::debug!(%peer, "no request in time");
+            }
         }
     }
 }

@@ -10,6 +10,16 @@ const BUCKETS_US: [u64; 14] = [
     2_000_000, 5_000_000, 10_000_000,
 ];
 
+/// Problems that an operator watches, by their codes.
+const WATCHED: [&str; 6] = [
+    "CLUSTER_BUSY",
+    "CLUSTER_UNAVAILABLE",
+    "INTERNAL_ERROR",
+    "OUTCOME_UNKNOWN",
+    "OVERLOADED",
+    "RATE_LIMITED",
+];
+
 /// What is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -17,6 +27,7 @@ pub struct Metrics {
     answers: [AtomicU64; 6],
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     took_us: AtomicU64,
+    problems: [AtomicU64; WATCHED.len()],
 }
 
 impl Metrics {
@@ -28,6 +39,13 @@ impl Metrics {
         let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.took_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// Counts a problem that was answered, if it is one of those that are watched.
+    pub fn problem(&self, code: &str) {
+        if let Some(at) = WATCHED.iter().position(|known| *known == code) {
+            self.problems[at].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The figures as Prometheus reads them.
@@ -42,6 +60,12 @@ impl Metrics {
                 &format!("fiscus_gateway_answers_total{{class=\"{class}xx\"}}"),
                 &count.to_string(),
             );
+        }
+        let name = "fiscus_gateway_problems_total";
+        head(&mut out, name, "counter", "Problems that were answered, by their codes.");
+        for (code, count) in WATCHED.iter().zip(&self.problems) {
+            let count = count.load(Ordering::Relaxed).to_string();
+            line(&mut out, &format!("{name}{{code=\"{code}\"}}"), &count);
         }
         let name = "fiscus_gateway_request_seconds";
         head(&mut out, name, "histogram", "From a request's head to its answer.");

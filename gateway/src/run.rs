@@ -141,9 +141,17 @@ impl Gateway {
     /// Stops it: it is not ready any more, takes nothing new, and lets requests come to their end.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        while self.public.join_next().await.is_some() {}
+        join(&mut self.public).await;
         self.end.send_replace(true);
-        while self.behind.join_next().await.is_some() {}
+        join(&mut self.behind).await;
+    }
+}
+
+async fn join(parts: &mut JoinSet<()>) {
+    while let Some(ended) = parts.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a part of the gateway broke");
+        }
     }
 }
 

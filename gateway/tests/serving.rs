@@ -5,6 +5,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fiscus_gateway::Gateway;
@@ -17,15 +18,17 @@ use support::{LIMIT, Setup, World, sale, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// How the metrics tell of what went well.
+const CREATED: &str = "fiscus_gateway_answers_total{class=\"2xx\"}";
 /// Longer than a test lasts: what is to wait, waits.
 const FOR_EVER_MS: u64 = 120_000;
 
 /// A request whose body is still to come: it has a place until then.
-async fn half_a_request(world: &World, body_bytes: usize) -> TcpStream {
+async fn half_a_request(world: &World, body_bytes: usize, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(world.gateways[0].address()).await.expect("a connection");
     let head = format!(
         "POST /api/v1/invoices HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\n\
-         idempotency-key: slow\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\
+         idempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\
          connection: close\r\nexpect: 100-continue\r\n\r\n",
         world.keys["owner"]
     );
@@ -50,7 +53,7 @@ async fn a_stopping_gateway_is_not_ready_and_breaks_nothing() {
     let mut world = World::start_with(setup).await;
     assert_eq!(world.admin(0, "/readyz").send().await.status, 200);
     let body = sale("outlet-gombe", 1_000).to_string();
-    let mut slow = half_a_request(&world, body.len()).await;
+    let mut slow = half_a_request(&world, body.len(), "slow").await;
 
     let (public, admin) = (world.gateways[0].address(), world.gateways[0].admin_address());
     let keys = world.keys.clone();
@@ -79,7 +82,7 @@ async fn a_stopping_gateway_is_not_ready_and_breaks_nothing() {
 async fn what_does_not_end_is_cut_off_after_the_drain() {
     let setup = Setup { configure: |config| config.limits.drain_ms = 200, ..Setup::default() };
     let mut world = World::start_with(setup).await;
-    let slow = half_a_request(&world, 10).await;
+    let slow = half_a_request(&world, 10, "slow").await;
     tokio::time::timeout(LIMIT, world.gateways.remove(0).stop()).await.expect("it ends");
     drop(slow);
 }
@@ -94,7 +97,7 @@ async fn requests_beyond_the_bound_are_turned_away_at_once() {
     let body = sale("outlet-gombe", 1_000).to_string();
     let mut held = Vec::new();
     for _ in 0..2 {
-        held.push(half_a_request(&world, body.len()).await);
+        held.push(half_a_request(&world, body.len(), "slow").await);
     }
     for _ in 0..20 {
         let began = Instant::now();
@@ -113,13 +116,177 @@ async fn requests_beyond_the_bound_are_turned_away_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_told_as_such_and_not_as_doubt() {
+    let setup =
+        Setup { configure: |config| config.limits.request_timeout_ms = 600, ..Setup::default() };
+    let world = World::start_with(setup).await;
+    let answer = rest(half_a_request(&world, 10, "slow").await).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"BODY_INCOMPLETE\""), "{answer}");
+}
+
+/// A batch of lines that goes on: its first item is answered, and another one may come.
+async fn half_a_batch(world: &World, key: &str, outlet: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.gateways[0].address()).await.expect("a connection");
+    let item = serde_json::json!({ "idempotency_key": "first", "invoice": sale(outlet, 100) });
+    let item = format!("{item}\n");
+    let head = format!(
+        "POST /api/v1/invoices/batch HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\n\
+         content-type: application/x-ndjson\r\naccept: application/x-ndjson\r\n\
+         transfer-encoding: chunked\r\nconnection: close\r\n\r\n{:x}\r\n{item}\r\n",
+        world.keys[key],
+        item.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("it is sent");
+    let mut told = String::new();
+    let reading = async {
+        while !told.contains("\"status\":201") {
+            let mut piece = [0; 4_096];
+            let read = stream.read(&mut piece).await.expect("an answer");
+            assert_ne!(read, 0, "{told}");
+            told.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+    };
+    tokio::time::timeout(LIMIT, reading).await.expect("the first item is answered");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_goes_on_has_its_places_until_its_end() {
+    let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
+        config.limits.requests_max = 2;
+        config.limits.requests_per_organisation_max = 1;
+        config.limits.batches_per_organisation_max = 1;
+    };
+    let world = World::start_with(Setup { configure, ..Setup::default() }).await;
+    let kivu = half_a_batch(&world, "owner", "outlet-gombe").await;
+    let ask = |by: &'static str| world.get("/api/v1/merchants").by(by).send();
+    assert_eq!(ask("manager").await.expect(503).code(), "OVERLOADED", "its organisation's place");
+    ask("other").await.expect(200);
+    let lualaba = half_a_batch(&world, "other", "outlet-kenya").await;
+    let all_taken = world.get("/nothing").send().await.expect(503);
+    assert_eq!(all_taken.code(), "OVERLOADED", "the gateway's places");
+    for mut batch in [kivu, lualaba] {
+        batch.write_all(b"0\r\n\r\n").await.expect("there are no more items");
+        rest(batch).await;
+    }
+    ask("manager").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_organisations_batches_leave_places_for_the_others() {
+    let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
+        config.limits.batches_max = 2;
+        config.limits.batches_per_organisation_max = 1;
+    };
+    let world = World::start_with(Setup { configure, ..Setup::default() }).await;
+    let slow = half_a_batch(&world, "owner", "outlet-gombe").await;
+    let item =
+        |outlet: &str| serde_json::json!({ "idempotency_key": "k", "invoice": sale(outlet, 100) });
+    let batch = |by: &'static str, outlet: &str| {
+        let body = serde_json::json!({ "invoices": [item(outlet)] });
+        world.post("/api/v1/invoices/batch").by(by).json(&body).send()
+    };
+    let refused = batch("manager", "outlet-limete").await.expect(503);
+    assert_eq!((refused.code().as_str(), refused.header("retry-after")), ("OVERLOADED", "1"));
+    batch("other", "outlet-kenya").await.expect(200);
+    drop(slow);
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Asks on and on until it is told to stop: how long it took each time that it was turned away.
+async fn ask_on(
+    address: SocketAddr,
+    keys: Arc<Keys>,
+    stopped: tokio::sync::watch::Receiver<bool>,
+    count: Arc<AtomicUsize>,
+) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while !*stopped.borrow() {
+        let began = Instant::now();
+        let answer = Call::new(address, "GET", "/nothing", &keys).send().await;
+        // When an admitted one has been answered, its place is free.
+        if answer.status != 404 {
+            assert_eq!((answer.status, answer.code().as_str()), (503, "OVERLOADED"));
+            assert_eq!(answer.header("retry-after"), "1");
+            times.push(began.elapsed());
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    times
+}
+
+/// How long an admitted request takes while others are turned away, against how long it takes when there are none;
+/// in turns, so that whatever else the machine does is in both.
+#[tokio::test(flavor = "multi_thread")]
+async fn admitted_requests_do_not_wait_for_those_that_are_turned_away() {
+    const ROUNDS: u32 = 15;
+    const ASKING: usize = 4;
+    let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
+        config.limits.requests_max = 2;
+        config.limits.request_timeout_ms = FOR_EVER_MS;
+    };
+    let world = World::start_with(Setup { configure, ..Setup::default() }).await;
+    let (address, keys) = (world.gateways[0].address(), Arc::new(world.keys.clone()));
+    let (mut quiet, mut crowded, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..2 * ROUNDS {
+        let body = sale("outlet-gombe", 1_000 + round).to_string();
+        let mut admitted = half_a_request(&world, body.len(), &round.to_string()).await;
+        let other = half_a_request(&world, body.len(), "held").await;
+        // Every place is taken: all that ask now are turned away.
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let count = Arc::new(AtomicUsize::new(0));
+        let asking = if round % 2 == 0 { 0 } else { ASKING };
+        let crowd: Vec<_> = (0..asking)
+            .map(|_| tokio::spawn(ask_on(address, keys.clone(), stopped.clone(), count.clone())))
+            .collect();
+        let turned_away = || count.load(Ordering::Relaxed);
+        until("others are turned away", || turned_away() >= 5 * asking).await;
+        let began = Instant::now();
+        admitted.write_all(body.as_bytes()).await.expect("it is sent");
+        let answer = rest(admitted).await;
+        let took = began.elapsed();
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        stop.send_replace(true);
+        for times in crowd {
+            refused.extend(times.await.expect("no panic"));
+        }
+        let times = if asking == 0 { &mut quiet } else { &mut crowded };
+        times.push(took);
+        drop(other);
+        let app = world.gateways[0].app();
+        until("both places are free", || {
+            let places = [app.admit(), app.admit()];
+            places.iter().all(Option::is_some)
+        })
+        .await;
+    }
+    let turned_away = refused.len();
+    let (quiet, crowded, refused) =
+        (median(&mut quiet), median(&mut crowded), median(&mut refused));
+    let ratio = |time: Duration| time.as_secs_f64() / quiet.as_secs_f64();
+    println!(
+        "an admitted sale takes {quiet:?} alone and {crowded:?} ({:.2} times) while {ASKING} ask on and on; {turned_away} \
+         were turned away, each within {refused:?} ({:.2} times)",
+        ratio(crowded),
+        ratio(refused),
+    );
+    assert!(ratio(crowded) < 10.0, "it waits for nobody");
+    assert!(ratio(refused) < 10.0, "and they are told at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_bound_wait_for_a_place() {
     let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
         config.limits.connections_max = 1;
         config.limits.head_timeout_ms = FOR_EVER_MS;
     };
     let world = World::start_with(Setup { configure, ..Setup::default() }).await;
-    let held = half_a_request(&world, 10).await;
+    let held = half_a_request(&world, 10, "slow").await;
     let waiting = tokio::spawn({
         let keys = world.keys.clone();
         let address = world.gateways[0].address();
@@ -146,6 +313,23 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
         let ended = tokio::time::timeout(LIMIT, stream.read_to_end(&mut sink)).await;
         assert!(ended.is_ok(), "it is closed: {begun:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_goes_on_is_let_go() {
+    let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
+        config.limits.head_timeout_ms = FOR_EVER_MS;
+        config.limits.idle_timeout_ms = 300;
+    };
+    let world = World::start_with(Setup { configure, ..Setup::default() }).await;
+    let mut batch = half_a_batch(&world, "owner", "outlet-gombe").await;
+    let mut idle = TcpStream::connect(world.gateways[0].address()).await.expect("a connection");
+    idle.write_all(b"GET /nothing HTTP/1.1\r\nhost: gateway\r\n\r\n").await.expect("it is sent");
+    let answer = rest(idle).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "it is closed after its answer: {answer}");
+    // The batch has been silent for longer, and is still answered.
+    batch.write_all(b"0\r\n\r\n").await.expect("there are no more items");
+    assert!(rest(batch).await.ends_with("0\r\n\r\n"), "it comes to its end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,6 +406,8 @@ async fn metrics_are_as_prometheus_reads_them() {
         }
     }
     assert!(text.contains("fiscus_gateway_answers_total{class=\"4xx\"} 1"), "{text}");
+    assert!(text.contains("fiscus_gateway_problems_total{code=\"OVERLOADED\"} 0"), "{text}");
+    assert!(text.contains("fiscus_gateway_places_taken 0"), "{text}");
     promtool(&text);
 }
 
@@ -310,6 +496,80 @@ async fn a_cluster_that_is_gone_is_told_within_the_time_limit() {
         assert!([200, 201].contains(&clear.status), "{code}: {}", clear.text());
         let again = seal(address, &keys, price).await.expect(200);
         assert_eq!(again.body, clear.body, "it was sealed once");
+    }
+}
+
+/// Registers one merchant after another until one has no clear answer: its number, and the problem's code.
+async fn register_until_in_doubt(desk: u32, address: SocketAddr, keys: Keys) -> (String, String) {
+    for number in 0..10_000 {
+        let nif = format!("D{desk}-{number}");
+        let answer = register(address, &keys, &nif).await;
+        match answer.status {
+            201 => {}
+            503 => return (nif, answer.code()),
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    panic!("the cluster goes on");
+}
+
+/// Registers a merchant whose number is its key.
+async fn register(address: SocketAddr, keys: &Keys, nif: &str) -> Answer {
+    let call = Call::new(address, "POST", "/api/v1/merchants", keys).by("owner").idempotent(nif);
+    call.json(&serde_json::json!({ "nif": nif, "name": "Douteux SARL" })).send().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_registry_in_doubt_is_told_so_and_made_once() {
+    let setup = Setup {
+        nodes: 3,
+        configure: |config| config.limits.request_timeout_ms = 4_000,
+        ..Setup::default()
+    };
+    let mut world = World::start_with(setup).await;
+    let (address, keys) = (world.gateways[0].address(), world.keys.clone());
+    let desks: Vec<_> = (0..8)
+        .map(|desk| tokio::spawn(register_until_in_doubt(desk, address, keys.clone())))
+        .collect();
+    until("each desk registers", || {
+        let known = world.gateways[0].app().metrics().exposition();
+        let answered =
+            known.lines().find_map(|line| line.strip_prefix(CREATED)?.trim().parse().ok());
+        answered.is_some_and(|count: u64| count >= 16)
+    })
+    .await;
+    // The leader stays, and holds what it cannot commit.
+    let leader = world.cluster.leader(0).await;
+    for id in (1..=3).filter(|id| *id != leader) {
+        world.cluster.kill_node(id).await;
+    }
+    let mut doubtful = Vec::new();
+    for desk in desks {
+        doubtful.push(desk.await.expect("no panic"));
+    }
+    let codes = ["OUTCOME_UNKNOWN", "CLUSTER_UNAVAILABLE", "CLUSTER_BUSY"];
+    assert!(doubtful.iter().all(|(_, code)| codes.contains(&code.as_str())), "{doubtful:?}");
+    assert!(doubtful.iter().any(|(_, code)| code == "OUTCOME_UNKNOWN"), "{doubtful:?}");
+    for id in (1..=3).filter(|id| *id != leader) {
+        world.cluster.start_node(id).await;
+    }
+    for (nif, code) in doubtful {
+        let waiting = async {
+            loop {
+                let answer = register(address, &keys, &nif).await;
+                if answer.status != 503 {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let clear = tokio::time::timeout(LIMIT, waiting).await.expect("it is clear in the end");
+        assert!([200, 201].contains(&clear.status), "{nif} {code}: {}", clear.text());
+        let again = register(address, &keys, &nif).await.expect(200);
+        assert_eq!(again.body, clear.body, "{nif} is registered once");
+        let path = format!("/api/v1/audit/actions?action=merchant.create&object_id={nif}");
+        let log = world.get(&path).by("auditor").send().await.expect(200).json();
+        assert_eq!(log["data"].as_array().expect("lines").len(), 1, "{nif} has one line: {log}");
     }
 }
 

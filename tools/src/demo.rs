@@ -1,17 +1,20 @@
-//! `fiscus demo`: a real cluster and its gateway, each a child process, with sample data, in one directory.
+//! `fiscus demo`: a real cluster, its gateway and a device proxy, each a child process, with sample data, in one
+//! directory.
 //!
 //! ```text
 //! DIR/admin.toml      how `fiscus admin --dir DIR` reaches it     DIR/pki/     CA and certificates
 //! DIR/demo.toml       the ports and the number of nodes           DIR/keys     signing keys
 //! DIR/n1, n2, …       a node each: node.toml, log, data           DIR/receipts what was sealed
 //! DIR/gateway         the gateway: gateway.toml, log              DIR/api-key  the owner's key to the API
+//! DIR/device-proxy    the device proxy: device-proxy.toml, log, a sale to try it with
 //! ```
 //!
-//! Every node and the gateway are processes of this program. One that dies is started again, so that trying
+//! All of them are processes of this program. One that dies is started again, so that trying
 //! to break the cluster is part of the tour.
 
 mod children;
 mod cluster_files;
+mod device;
 mod registry;
 mod samples;
 
@@ -30,11 +33,11 @@ use crate::admin::cluster::Connection;
 use crate::admin::init::found;
 use crate::output::answer;
 use children::Children;
-use cluster_files::Layout;
-
+use cluster_files::{DEVICE, Layout};
+use registry::OUTLETS;
 use samples::Sold;
 
-/// Start a cluster and a gateway on this machine, with sample data, and keep them running until interrupted.
+/// Start a cluster, a gateway and a device proxy on this machine, with sample data, and keep them running until interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,7 +55,8 @@ pub(crate) struct Arguments {
     /// Where to keep it; a temporary directory, removed at the end, when absent.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The first of two ports a node, and of two for the gateway after them; free ones when absent.
+    /// The first of two ports a node, and of two each for the gateway and the device proxy after them; free ones
+    /// when absent.
     #[arg(long, value_name = "PORT")]
     port_base: Option<u16>,
     /// How many nodes; a directory that holds a cluster keeps its own number.
@@ -141,9 +145,10 @@ async fn show(layout: &Layout, children: &mut Children, json: bool) -> Result<()
     let manifest = Manifest::builtin().to_json();
     found(&cluster, &addresses, layout.data_groups(), &manifest).await?;
     let sold = samples::fill(&cluster, layout).await?;
-    // It hears of everything at once, and so serves all of it from its first moment.
-    children.start_gateway(layout)?;
-    children.wait_until_the_gateway_is_ready(layout).await?;
+    device::fill(&cluster.client().await?, layout).await?;
+    // They hear of everything at once, and so serve all of it from their first moment.
+    children.start_gateways(layout)?;
+    children.wait_until_the_gateways_are_ready(layout).await?;
     children.set_ready();
     let text = if json { line(layout, children, &sold) } else { screen(layout, children, &sold)? };
     print!("{text}");
@@ -174,12 +179,19 @@ fn line(layout: &Layout, children: &Children, sold: &Sold) -> String {
             .text("admin", &format!("http://{}", layout.admin(id)))
             .finish()
     });
+    let device_proxy = Object::new()
+        .text("addr", &layout.device_proxy())
+        .text("device_id", DEVICE)
+        .text("outlet_id", OUTLETS[0].id)
+        .text("merchant_nif", OUTLETS[0].merchant_nif)
+        .finish();
     let line = Object::new()
         .text("dir", &layout.dir().display().to_string())
         .json("nodes", &array(nodes))
         .text("gateway", &format!("http://{}", layout.gateway()))
         .text("gateway_admin", &format!("http://{}", layout.gateway_admin()))
         .text("api_key", &sold.api_key)
+        .json("device_proxy", &device_proxy)
         .finish();
     line + "\n"
 }
@@ -200,6 +212,7 @@ A cluster of {count} nodes, with mutual TLS, {groups} data group and a directory
 
 {lines}  gateway  {url}  http://{gateway_admin}/metrics   pid {gateway_pid}
   API key  {key}   (also in {key_file})
+  device   {device_id} at {device}, for points of sale that speak the fiscal-device protocol
 
 {organisations} organisation, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
 
@@ -222,6 +235,8 @@ Ctrl-C stops everything.
         gateway_admin = layout.gateway_admin(),
         gateway_pid = children.gateway_pid().context("it was started")?,
         key = sold.api_key,
+        device_id = DEVICE,
+        device = layout.device_proxy(),
         key_file = quoted(&layout.api_key_path()),
         sale = quoted(&layout.sale_path()),
         number = sold.number,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod demo;
+mod device_proxy;
 mod gateway;
 mod invoice_check;
 mod node;
@@ -9,6 +10,7 @@ mod output;
 mod pki;
 mod process;
 mod receipt_verify;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -32,8 +34,10 @@ struct Cli {
 enum Command {
     Admin(admin::Arguments),
     Demo(demo::Arguments),
+    DeviceProxy(device_proxy::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
+    Verify(verify::Arguments),
     /// Work with invoices before they are sealed.
     #[command(subcommand)]
     Invoice(Invoice),
@@ -56,8 +60,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
     }

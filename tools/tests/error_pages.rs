@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fiscus_device_proxy::protocol::Code as DeviceCode;
 use fiscus_ledger::outcome::RefusalCode;
 use fiscus_ledger::problem::Code;
 
@@ -40,7 +41,8 @@ fn is_code(text: &str) -> bool {
 fn codes() -> BTreeSet<String> {
     let invoice = Code::ALL.iter().map(|code| code.as_str().to_owned());
     let ledger = RefusalCode::ALL.iter().map(|code| code.as_str().to_owned());
-    let mut codes: BTreeSet<String> = invoice.chain(ledger).collect();
+    let device = DeviceCode::ALL.iter().map(|code| code.as_str().to_owned());
+    let mut codes: BTreeSet<String> = invoice.chain(ledger).chain(device).collect();
     for path in
         files(&folder("src"), "rs").into_iter().chain(files(&folder("../gateway/src"), "rs"))
     {

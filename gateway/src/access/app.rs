@@ -40,6 +40,7 @@ struct Shared {
     organisations: Arc<Places>,
     strangers: Strangers,
     batches: Arc<Semaphore>,
+    batches_of_organisations: Arc<Places>,
     random: SystemRandom,
 }
 
@@ -48,6 +49,7 @@ impl App {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
         let organisations = Places::new(config.limits.requests_per_organisation_max);
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
+        let batches_of_organisations = Places::new(config.limits.batches_per_organisation_max);
         let rates = Rates::new(&config.rates);
         let visitors = Visitors::new(config.rates.public_per_minute);
         let log_readers = Visitors::new(config.rates.log_per_minute);
@@ -65,6 +67,7 @@ impl App {
             organisations,
             strangers: Strangers::new(),
             batches,
+            batches_of_organisations,
             random: SystemRandom::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -135,6 +138,12 @@ impl App {
         Arc::clone(&self.shared.places).try_acquire_owned().ok()
     }
 
+    /// How many requests are served now, or are still being answered.
+    #[must_use]
+    pub fn places_taken(&self) -> usize {
+        self.shared.config.limits.requests_max - self.shared.places.available_permits()
+    }
+
     /// A place for a request of an organisation; none when it has as many as it may.
     pub(in crate::access) fn admit_organisation(&self, organisation: &str) -> Option<Place> {
         self.shared.organisations.take(organisation)
@@ -145,9 +154,13 @@ impl App {
         &self.shared.strangers
     }
 
-    /// A place for a batch; none when all are taken.
-    pub(in crate::access) fn admit_batch(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.shared.batches).try_acquire_owned().ok()
+    /// A place for a batch of an organisation; none when all are taken, or as many as it may have.
+    pub(in crate::access) fn admit_batch(
+        &self,
+        organisation: &str,
+    ) -> Option<(Place, OwnedSemaphorePermit)> {
+        let place = self.shared.batches_of_organisations.take(organisation)?;
+        Some((place, Arc::clone(&self.shared.batches).try_acquire_owned().ok()?))
     }
 
     /// This machine's time: for what a client leaves open and for rates, never for what is sealed.

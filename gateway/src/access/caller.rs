@@ -34,11 +34,22 @@ const KEY_WAIT: Duration = Duration::from_secs(2);
 pub struct Caller {
     app: App,
     key: Arc<Versioned<ApiKey>>,
+    seed: Seed,
     scopes: BTreeSet<Scope>,
     context: RequestContext,
     told: Told,
     /// Given back when the request has been served.
     _place: Arc<Place>,
+}
+
+/// What only the key's holder can make secrets from; it is never printed.
+#[derive(Clone)]
+struct Seed(blake3::Hash);
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed")
+    }
 }
 
 impl FromRequestParts<App> for Caller {
@@ -48,11 +59,13 @@ impl FromRequestParts<App> for Caller {
         let context = RequestContext::from_request_parts(parts, app).await;
         let context = context.unwrap_or_else(|never| match never {});
         let key = authenticate(parts, app).await?;
+        let seed = key_text(&parts.headers).map(|text| Seed(text.seed()));
+        let seed = seed.ok_or_else(unauthenticated)?;
         let place = app.admit_organisation(&key.value.organisation).ok_or_else(overloaded)?;
         let scopes = scopes(&key.value);
         let told = parts.extensions.get::<Told>().cloned().unwrap_or_default();
         let _place = Arc::new(place);
-        let caller = Self { app: app.clone(), key, scopes, context, told, _place };
+        let caller = Self { app: app.clone(), key, seed, scopes, context, told, _place };
         caller.count(1)?;
         Ok(caller)
     }
@@ -64,17 +77,22 @@ async fn authenticate(parts: &Parts, app: &App) -> Result<Arc<Versioned<ApiKey>>
     directory_known(app).await?;
     let hash = key.secret_hash();
     let known = app.directory().read().api_keys.get(key.id).cloned();
-    let is_new_here = known.is_none();
+    let is_over = known.as_ref().is_some_and(|known| never_opens(&known.value, &hash));
     if let Some(known) = known.filter(|known| opens(&known.value, &hash, app.now().get())) {
         return Ok(known);
     }
     // Only keys that fail are counted: whoever shares an address with somebody who guesses is served on.
     count_failure(parts, app)?;
-    if !is_new_here {
+    if is_over {
         return Err(unauthenticated());
     }
-    let found = ask_for(app, key.id).await?;
-    found.filter(|key| opens(&key.value, &hash, app.now().get())).ok_or_else(unauthenticated)
+    ask_for(app, key.id, &hash).await?.ok_or_else(unauthenticated)
+}
+
+/// Whether nothing that this gateway has not heard of yet can make a secret valid: it, or the key, was in force and
+/// is not any more. A secret that is not known may be that of a rotation at another gateway, a moment ago.
+fn never_opens(key: &ApiKey, hash: &blake3::Hash) -> bool {
+    key.revoked_ms != 0 || key.secrets.iter().any(|secret| matches(&secret.hash, hash))
 }
 
 /// A gateway that has just begun has not heard of everything: what it does not know may well exist, and nothing may
@@ -137,9 +155,15 @@ fn overloaded() -> Problem {
     .retry_after(Duration::from_secs(1))
 }
 
-/// A key that is not known here: it may be newer than what this gateway has heard.
-async fn ask_for(app: &App, id: &str) -> Result<Option<Arc<Versioned<ApiKey>>>, Problem> {
-    match app.strangers().look(id) {
+/// A key or a secret that is not known here: it may be newer than what this gateway has heard.
+async fn ask_for(
+    app: &App,
+    id: &str,
+    hash: &blake3::Hash,
+) -> Result<Option<Arc<Versioned<ApiKey>>>, Problem> {
+    // The hash is of the id, too.
+    let text = hash.to_hex();
+    match app.strangers().look(&text) {
         Look::Ask => {}
         Look::Unknown => return Ok(None),
         Look::Later => {
@@ -154,12 +178,15 @@ async fn ask_for(app: &App, id: &str) -> Result<Option<Arc<Versioned<ApiKey>>>, 
         consistency: Consistency::Linearizable.into(),
     };
     let answer = app.cluster().read_document(request, KEY_WAIT).await?;
-    let Some(document) = answer.document else {
-        app.strangers().remember(id);
-        return Ok(None);
-    };
-    app.directory().note(&document);
-    Ok(app.directory().read().api_keys.get(id).cloned())
+    if let Some(document) = answer.document {
+        app.directory().note(&document);
+    }
+    let known = app.directory().read().api_keys.get(id).cloned();
+    let found = known.filter(|key| opens(&key.value, hash, app.now().get()));
+    if found.is_none() {
+        app.strangers().remember(&text);
+    }
+    Ok(found)
 }
 
 /// What a key may do: its role's, or less.
@@ -234,6 +261,11 @@ impl Caller {
         &self.key.value
     }
 
+    /// What only the key's holder can make secrets from.
+    pub(super) fn seed(&self) -> &blake3::Hash {
+        &self.seed.0
+    }
+
     /// The tenant; empty for the platform's operator.
     #[must_use]
     pub fn organisation(&self) -> &str {
@@ -245,6 +277,11 @@ impl Caller {
         let outlet = self.reach_outlet(outlet_id)?;
         self.count_outlet(outlet.id())?;
         Ok(outlet)
+    }
+
+    /// The same, of an outlet that a body names.
+    pub fn outlet_in_body(&self, outlet_id: &str) -> Result<Outlet, Problem> {
+        self.outlet(outlet_id).map_err(|problem| problem.about("/outlet_id"))
     }
 
     /// The same within a request that has been counted.
@@ -339,7 +376,9 @@ impl Caller {
     /// The tenant's, and within what the key is limited to.
     pub(super) fn reaches(&self, entry: &OutletEntry) -> bool {
         let key = &self.key.value;
-        let tenant = entry.merchant.value.organisation == key.organisation;
+        // The platform's operator, who has no tenant, reaches no outlet, nor one that belongs to nobody.
+        let tenant =
+            !key.organisation.is_empty() && entry.merchant.value.organisation == key.organisation;
         let listed =
             |list: &[String], word: &str| list.is_empty() || list.iter().any(|l| l == word);
         tenant && listed(&key.outlets, entry.id()) && listed(&key.regions, entry.region())

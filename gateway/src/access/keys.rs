@@ -35,13 +35,19 @@ impl<'t> KeyText<'t> {
     /// The hash of its secret, as it is kept.
     #[must_use]
     pub fn secret_hash(&self) -> blake3::Hash {
-        secret_hash(self.id, self.secret)
+        secret_hash("fiscus/api-key/v1", self.id, self.secret)
+    }
+
+    /// What only the key's holder can make secrets from. It is kept nowhere.
+    #[must_use]
+    pub fn seed(&self) -> blake3::Hash {
+        secret_hash("fiscus/api-key-seed/v1", self.id, self.secret)
     }
 }
 
-fn secret_hash(id: &str, secret: &str) -> blake3::Hash {
+fn secret_hash(tag: &str, id: &str, secret: &str) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
-    for part in ["fiscus/api-key/v1", id, secret] {
+    for part in [tag, id, secret] {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
     hasher.finalize()
@@ -57,7 +63,7 @@ pub fn new_id(random: &[u8; ID_BYTES]) -> String {
 #[must_use]
 pub fn new_secret(id: &str, random: &[u8; SECRET_BYTES]) -> (String, String) {
     let secret = hex(random);
-    let hash = secret_hash(id, &secret).to_hex().to_string();
+    let hash = secret_hash("fiscus/api-key/v1", id, &secret).to_hex().to_string();
     (format!("{PREFIX}{id}_{secret}"), hash)
 }
 

@@ -1,7 +1,12 @@
 //! Outlets as they are registered and changed. Registrations and their status have commands of their own in the
-//! directory; what else is known of an outlet is a document beside them, written with the audit log's line.
+//! directory, which take nothing else with them; what else is known of an outlet is a document beside them.
 //!
-//! A registration is two writes. Whoever repeats one that was cut in two finds its first half and makes the other.
+//! ```text
+//! asked: the log's line, and what the key is for ─► the command ─► done
+//! ```
+//!
+//! The line comes first: no change is without one, whenever a gateway is killed. Whoever repeats a request that was
+//! cut finds what it asked for, and from which version, and goes on there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +25,7 @@ use super::outlet::Outlet;
 use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
-use crate::directory::documents::{OutletProfile, kind};
+use crate::directory::documents::{Idempotency, OutletProfile, kind};
 use crate::directory::{OutletEntry, Versioned};
 use crate::http::{Precondition, Problem};
 
@@ -28,6 +33,8 @@ use crate::http::{Precondition, Problem};
 const READY_WAIT: Duration = Duration::from_secs(5);
 /// An organisation has at most so many outlets, those that are closed included.
 const OUTLETS_MAX: usize = 100_000;
+/// How a request under a key says from which version it changes an outlet, until it is done. No id begins so.
+const FROM_VERSION: char = '@';
 const LOOK_FIRST: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(200);
 
@@ -89,18 +96,8 @@ impl Caller {
     pub async fn make_outlet(&self, new: NewOutlet, once: &Once) -> Result<Made, Problem> {
         self.may_all(Scope::RegistryWrite)?;
         let organisation = self.own_tenant()?.to_owned();
-        if let Some(made) = self.made_before(once).await? {
-            self.learn(kind::OUTLET, &made).await?;
-            self.learn(kind::OUTLET_PROFILE, &made).await?;
-            self.wait_until_ready(&self.reach_outlet(&made)?, 1).await?;
-            return Ok(Made::before(made));
-        }
-        self.merchant(&new.merchant_nif)?;
-        if !new.region.is_empty() {
-            self.region(&new.region)?;
-        }
-        check_room(self.outlet_ids().len(), OUTLETS_MAX, "outlets in the organisation")?;
-        let id = new.outlet_id.clone();
+        let asked = self.made_before(once).await?;
+        let id = asked.clone().or_else(|| new.outlet_id.clone());
         let id = id.unwrap_or_else(|| format!("outlet-{}", once.made_id(&organisation)));
         let fact = OutletFact {
             outlet_id: id.as_str().into(),
@@ -112,23 +109,54 @@ impl Caller {
             environment: new.environment,
             signing_mode: SigningMode::Cluster,
         };
-        self.register(&fact).await?;
-        let profile = OutletProfile {
-            outlet_id: id.clone(),
-            name: new.name,
-            region: new.region,
-            address: new.address,
-            phone: new.phone,
-            created_ms: self.now().get(),
+        let made = match asked {
+            Some(id) => Made::before(id),
+            None => self.ask_for_outlet(&organisation, &new, &fact, once).await?,
         };
-        let change = self.change(&organisation, "outlet.register", "outlet", &id);
-        let numbers = format!("{}-{}", new.prefix, new.code);
-        let change = change.outlet(&id).detail("numbers", &numbers);
-        let change = change.detail("environment", new.environment.as_str());
-        let made = change.put(&id, 0, &profile).once(once).make(outlet_exists).await?;
+        if !self.is_whole(&fact).await? {
+            self.register(&fact).await?;
+            let profile = OutletProfile {
+                outlet_id: id.clone(),
+                name: new.name,
+                region: new.region,
+                address: new.address,
+                phone: new.phone,
+                created_ms: self.now().get(),
+            };
+            self.finish_with(&id, 0, &profile).await?;
+        }
         self.learn(kind::OUTLET, &id).await?;
+        self.learn(kind::OUTLET_PROFILE, &id).await?;
         self.wait_until_ready(&self.reach_outlet(&id)?, 1).await?;
         Ok(made)
+    }
+
+    /// Checks what can be checked of a registration, and writes the line of the log that tells of it.
+    async fn ask_for_outlet(
+        &self,
+        organisation: &str,
+        new: &NewOutlet,
+        fact: &OutletFact,
+        once: &Once,
+    ) -> Result<Made, Problem> {
+        self.merchant(&new.merchant_nif).map_err(|problem| problem.about("/merchant_nif"))?;
+        if !new.region.is_empty() {
+            self.region(&new.region).map_err(|problem| problem.about("/region_id"))?;
+        }
+        check_room(self.outlet_ids().len(), OUTLETS_MAX, "outlets in the organisation")?;
+        let id = &*fact.outlet_id;
+        if self.is_whole(fact).await? {
+            return Err(outlet_exists());
+        }
+        let numbers = format!("{}-{}", new.prefix, new.code);
+        let owner = self.app().directory().read().fact_of_series(&numbers).cloned();
+        if owner.is_some_and(|owner| owner.outlet_id != fact.outlet_id) {
+            return Err(numbers_taken(fact));
+        }
+        let change = self.change(organisation, "outlet.register", "outlet", id).outlet(id);
+        let change = change.detail("numbers", &numbers);
+        let change = change.detail("environment", new.environment.as_str());
+        change.once(once).commit().await
     }
 
     /// The data group with the fewest outlets of those that are led from the region, or of all when none is.
@@ -149,25 +177,27 @@ impl Caller {
         match answer {
             Answer::Recorded(_) | Answer::AlreadyRecorded(_) | Answer::Done => Ok(()),
             Answer::Refused(refusal) if refusal.code == "OUTLET_EXISTS" => {
-                self.find_unfinished(fact).await
+                if self.is_whole(fact).await? { Err(outlet_exists()) } else { Ok(()) }
             }
             Answer::Refused(refusal) => Err(register_refused(&refusal, fact)),
             other => Err(Problem::internal(&format!("a registration: {other:?}"))),
         }
     }
 
-    /// An outlet of the same identity that nothing else is known of is an earlier attempt's.
-    async fn find_unfinished(&self, wanted: &OutletFact) -> Result<(), Problem> {
+    /// Whether an outlet is registered with all that belongs to it; without the rest it is an earlier attempt's. One
+    /// of another identity is somebody else's.
+    async fn is_whole(&self, wanted: &OutletFact) -> Result<bool, Problem> {
         let id = &*wanted.outlet_id;
-        let known = self.document(kind::OUTLET, id).await?.ok_or_else(outlet_exists)?;
+        let Some(known) = self.document(kind::OUTLET, id).await? else { return Ok(false) };
         let Ok(Fact::Outlet(known)) = Fact::decode(FactKind::Outlet, &known.bytes) else {
             return Err(Problem::internal("an outlet's document cannot be read"));
         };
-        let same = OutletFact { group: known.group, ..wanted.clone() } == known;
-        if !same || self.document(kind::OUTLET_PROFILE, id).await?.is_some() {
+        // These may have changed since.
+        let (group, status, signing_mode) = (known.group, known.status, known.signing_mode);
+        if (OutletFact { group, status, signing_mode, ..wanted.clone() }) != known {
             return Err(outlet_exists());
         }
-        Ok(())
+        Ok(self.document(kind::OUTLET_PROFILE, id).await?.is_some())
     }
 
     /// Changes what is known of an outlet beside its fiscal part.
@@ -191,7 +221,7 @@ impl Caller {
                 // What keys reach an outlet by its region is the organisation's business.
                 self.may_all(Scope::RegistryWrite)?;
                 if !region.is_empty() {
-                    self.region(region)?;
+                    self.region(region).map_err(|problem| problem.about("/region_id"))?;
                 }
             }
             let mut changed = known.clone();
@@ -219,6 +249,9 @@ impl Caller {
     }
 
     /// Suspends an outlet, lets it seal again, or closes it for ever. When this returns, its group knows.
+    ///
+    /// The change is made from the version that the line of the log was written at, so it is made once, however often
+    /// the request is repeated and whatever others have changed since.
     pub async fn set_outlet_status(
         &self,
         outlet_id: &str,
@@ -231,37 +264,65 @@ impl Caller {
             OutletStatus::Active | OutletStatus::Suspended => self.may(Scope::RegistryWrite)?,
         }
         self.outlet(outlet_id)?;
-        if self.made_before(once).await?.is_some() {
-            return self.learn(kind::OUTLET, outlet_id).await;
+        let id = once.document_id(self.organisation());
+        let mut asked = self.asked_before(once).await?;
+        self.learn(kind::OUTLET, outlet_id).await?;
+        let fact = Arc::clone(&self.reach_outlet(outlet_id)?.entry().fact);
+        if asked.is_none() {
+            self.ask_for_status(&fact, wanted, once, precondition).await?;
+            asked = self.asked_before(once).await?;
         }
-        let mut attempt = 0;
-        let version = loop {
-            let outlet = self.reach_outlet(outlet_id)?;
-            precondition.check(&outlet.entry().version())?;
-            let fact = &outlet.entry().fact;
-            if fact.value.status == wanted {
-                break fact.version;
+        let asked = asked.ok_or_else(|| Problem::internal("what was written is not there"))?;
+        let mut version = fact.version;
+        if let Some(seen) = seen(&asked.value) {
+            match (seen == version, fact.value.status == wanted) {
+                (_, true) => {}
+                (true, false) => {
+                    self.submit_status(&fact, wanted).await?;
+                    version += 1;
+                }
+                (false, false) => return Err(changed_since()),
             }
-            if fact.value.status == OutletStatus::Closed {
-                let detail = "a closed outlet stays closed; register another one";
-                return Err(Problem::new(StatusCode::CONFLICT, "OUTLET_CLOSED", detail));
+            // Without it, a repetition that comes after other changes is told of a conflict: nothing worse.
+            let done = once.document(outlet_id, self.now().get());
+            if let Err(problem) = self.finish_with(&id, asked.version, &done).await {
+                tracing::warn!(code = &*problem.code, "that a change is done is not written down");
             }
-            attempt += 1;
-            match self.submit_status(fact, wanted).await {
-                Ok(()) => break fact.version + 1,
-                Err(problem) if precondition.lets_retry(&problem, attempt) => {}
-                Err(problem) => return Err(problem),
-            }
-        };
+        }
+        self.learn(kind::OUTLET, outlet_id).await?;
+        self.wait_until_ready(&self.reach_outlet(outlet_id)?, version).await
+    }
+
+    /// Writes the line of the log, and from which version the change is made; none when nothing is to be changed.
+    async fn ask_for_status(
+        &self,
+        fact: &Versioned<OutletFact>,
+        wanted: OutletStatus,
+        once: &Once,
+        precondition: &Precondition,
+    ) -> Result<(), Problem> {
+        let outlet_id = &*fact.value.outlet_id;
+        precondition.check(&self.reach_outlet(outlet_id)?.entry().version())?;
+        let is_so = fact.value.status == wanted;
+        if fact.value.status == OutletStatus::Closed && !is_so {
+            let detail = "a closed outlet stays closed; register another one";
+            return Err(Problem::new(StatusCode::CONFLICT, "OUTLET_CLOSED", detail));
+        }
         let action = match wanted {
             OutletStatus::Active => "outlet.resume",
             OutletStatus::Suspended => "outlet.suspend",
             OutletStatus::Closed => "outlet.close",
         };
+        let asked =
+            if is_so { outlet_id.to_owned() } else { format!("{FROM_VERSION}{}", fact.version) };
+        let id = once.document_id(self.organisation());
         let change = self.change(self.organisation(), action, "outlet", outlet_id);
-        change.outlet(outlet_id).once(once).commit().await?;
-        self.learn(kind::OUTLET, outlet_id).await?;
-        self.wait_until_ready(&self.reach_outlet(outlet_id)?, version).await
+        let change = change.outlet(outlet_id).put(&id, 0, &once.document(&asked, self.now().get()));
+        match change.commit().await {
+            // A copy of this request was quicker.
+            Err(problem) if problem.code == "VERSION_CONFLICT" => Ok(()),
+            done => done.map(|_| ()),
+        }
     }
 
     async fn submit_status(
@@ -344,15 +405,30 @@ fn bare_profile(outlet_id: &str) -> OutletProfile {
     }
 }
 
+/// The version of the outlet that a change of its status is made from; none when it is done.
+fn seen(asked: &Idempotency) -> Option<u64> {
+    asked.object_id.strip_prefix(FROM_VERSION)?.parse().ok()
+}
+
+fn changed_since() -> Problem {
+    let detail = "the outlet has been changed since this was asked for; read it, and send the change with a new \
+                  Idempotency-Key if it is still wanted";
+    Problem::new(StatusCode::CONFLICT, "VERSION_CONFLICT", detail)
+}
+
+fn numbers_taken(fact: &OutletFact) -> Problem {
+    let detail = format!("the numbers {}-{} belong to another outlet", fact.prefix, fact.code);
+    exists("NUMBER_SPACE_TAKEN", &detail).about("/code")
+}
+
 fn outlet_exists() -> Problem {
-    exists("OUTLET_EXISTS", "an outlet with this id is registered")
+    exists("OUTLET_EXISTS", "an outlet with this id is registered").about("/outlet_id")
 }
 
 /// The ledger says whose the numbers are, which may be another tenant's business.
 fn register_refused(refusal: &Refusal, fact: &OutletFact) -> Problem {
     if refusal.code == "NUMBER_SPACE_TAKEN" {
-        let detail = format!("the numbers {}-{} belong to another outlet", fact.prefix, fact.code);
-        return exists("NUMBER_SPACE_TAKEN", &detail);
+        return numbers_taken(fact);
     }
     Problem::of_refusal(refusal)
 }

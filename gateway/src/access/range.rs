@@ -59,6 +59,17 @@ impl RangeAsked {
                 "bound a range by times, by numbers or by positions, not by a mixture of them";
             return Err(wrong("from", detail));
         }
+        // Of numbers and positions there is no 0, which the cluster reads as an open end.
+        for (bound, name) in [
+            (self.from_sequence, "from_sequence"),
+            (self.to_sequence, "to_sequence"),
+            (self.from_position, "from_position"),
+            (self.to_position, "to_position"),
+        ] {
+            if bound == Some(0) {
+                return Err(wrong(name, "numbers and positions begin with 1"));
+            }
+        }
         for (first, last, name) in pairs {
             if first.zip(last).is_some_and(|(first, last)| first > last) {
                 return Err(wrong(name, "a range does not end before it begins"));
@@ -149,7 +160,8 @@ impl Outlet {
             descending: last,
             kinds: Vec::new(),
             from_ms: from.map_or(0, UnixMs::get),
-            until_ms: until.map_or(0, UnixMs::get),
+            // 0 would leave the end open.
+            until_ms: until.map_or(0, |until| until.get().max(1)),
             limit: 1,
             consistency: Consistency::Linearizable.into(),
         };
@@ -227,7 +239,9 @@ mod tests {
         };
         let turned =
             RangeAsked { from_position: Some(9), to_position: Some(8), ..RangeAsked::default() };
-        for (asked, pointer) in [(mixed, "from"), (turned, "to_position")] {
+        let nothing = RangeAsked { to_sequence: Some(0), ..RangeAsked::default() };
+        for (asked, pointer) in [(mixed, "from"), (turned, "to_position"), (nothing, "to_sequence")]
+        {
             let problem = asked.check().expect_err("it is not");
             assert_eq!((&*problem.code, &*problem.errors[0].pointer), ("RANGE_INVALID", pointer));
         }

@@ -19,11 +19,10 @@ use fiscus_proto::client::{Answer, SubmitError};
 use fiscus_proto::command::{Command, PutDocument, PutDocuments, command};
 use fiscus_proto::ledger::{Consistency, Document, ReadDocumentRequest};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::caller::Caller;
-use crate::directory::Stored;
 use crate::directory::documents::{Action, Idempotency, kind};
+use crate::directory::{Stored, Versioned};
 use crate::http::{IdempotencyKey, Problem};
 
 /// The group of the directory.
@@ -62,8 +61,14 @@ impl Once {
         hex(&hasher.finalize().as_bytes()[..12])
     }
 
-    fn document_id(&self, organisation: &str) -> String {
+    pub(super) fn document_id(&self, organisation: &str) -> String {
         format!("{organisation}/{}/{}", self.operation, self.key)
+    }
+
+    /// What a repetition of the request finds.
+    pub(super) fn document(&self, object_id: &str, time_ms: u64) -> Idempotency {
+        let (fingerprint, object_id) = (self.fingerprint.clone(), object_id.to_owned());
+        Idempotency { fingerprint, object_id, time_ms }
     }
 }
 
@@ -125,12 +130,20 @@ impl Caller {
 
     /// What an earlier request under the same key made; a conflict when it asked for something else.
     pub(super) async fn made_before(&self, once: &Once) -> Result<Option<String>, Problem> {
+        Ok(self.asked_before(once).await?.map(|known| known.value.object_id))
+    }
+
+    /// The same as it is kept, with its version.
+    pub(super) async fn asked_before(
+        &self,
+        once: &Once,
+    ) -> Result<Option<Versioned<Idempotency>>, Problem> {
         let id = once.document_id(self.organisation());
-        let Some(known) = self.json_document::<Idempotency>(kind::IDEMPOTENCY, &id).await? else {
-            return Ok(None);
-        };
-        if known.fingerprint == once.fingerprint {
-            return Ok(Some(known.object_id));
+        let Some(found) = self.document(kind::IDEMPOTENCY, &id).await? else { return Ok(None) };
+        let value: Idempotency = serde_json::from_slice(&found.bytes)
+            .map_err(|error| Problem::internal(&format!("what {id} made: {error}")))?;
+        if value.fingerprint == once.fingerprint {
+            return Ok(Some(Versioned { version: found.version, value }));
         }
         Err(Problem::at(
             StatusCode::CONFLICT,
@@ -151,16 +164,6 @@ impl Caller {
         Ok(self.app().cluster().read_document(request, wait).await?.document)
     }
 
-    async fn json_document<T: DeserializeOwned>(
-        &self,
-        kind: &str,
-        id: &str,
-    ) -> Result<Option<T>, Problem> {
-        let Some(document) = self.document(kind, id).await? else { return Ok(None) };
-        let read = serde_json::from_slice(&document.bytes);
-        read.map(Some).map_err(|error| Problem::internal(&format!("{kind} {id}: {error}")))
-    }
-
     /// Submits a command to the directory; time is left to find out what became of it.
     pub(super) async fn submit_to_directory(
         &self,
@@ -170,6 +173,38 @@ impl Caller {
         let wait = context.time_left().saturating_sub(DOUBT_WAIT).max(DOUBT_WAIT);
         let command = Command { command: Some(kind) };
         self.app().cluster().submit_traced(DIRECTORY, command, wait, &context.traceparent).await
+    }
+
+    /// Whether a key stands for this very request already; a conflict when it stands for another one.
+    pub async fn is_key_of(&self, once: &Once) -> Result<bool, Problem> {
+        Ok(self.asked_before(once).await?.is_some())
+    }
+
+    /// Keeps what a key stood for, of a request that is recorded elsewhere. Where this fails, the request is done
+    /// nevertheless, and its repetition as well.
+    pub async fn keep_key(&self, once: &Once, object_id: &str) {
+        let id = once.document_id(self.organisation());
+        let kept = once.document(object_id, self.now().get());
+        if let Err(problem) = self.finish_with(&id, 0, &kept).await {
+            tracing::warn!(code = &*problem.code, "what a key stands for is not written down");
+        }
+    }
+
+    /// Writes a document that needs no line of its own, because it finishes what one tells. One that is there by now
+    /// was written by a copy of this request, or is newer.
+    pub(super) async fn finish_with<T: Stored>(
+        &self,
+        id: &str,
+        seen: u64,
+        value: &T,
+    ) -> Result<(), Problem> {
+        let puts = PutDocuments { puts: vec![json_put(T::KIND, id, seen, value)] };
+        match self.submit_to_directory(command::Command::PutDocuments(puts)).await? {
+            Answer::Done => Ok(()),
+            Answer::Refused(refusal) if refusal.code == "VERSION_CONFLICT" => Ok(()),
+            Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
+            other => Err(Problem::internal(&format!("a write was answered with {other:?}"))),
+        }
     }
 
     /// Reads a document anew and takes it in, as after somebody else has changed it.
@@ -271,11 +306,7 @@ impl Change<'_> {
 
     fn push_once(&mut self) {
         let Some(once) = &self.once else { return };
-        let made = Idempotency {
-            fingerprint: once.fingerprint.clone(),
-            object_id: self.action.object_id.clone(),
-            time_ms: self.action.time_ms,
-        };
+        let made = once.document(&self.action.object_id, self.action.time_ms);
         let id = once.document_id(self.caller.organisation());
         self.puts.push(json_put(kind::IDEMPOTENCY, &id, 0, &made));
     }

@@ -10,10 +10,13 @@ use fiscus_proto::ledger::{FindRecordsRequest, FindRecordsResponse};
 use super::app::App;
 use super::caller::Caller;
 use super::outlet::Outlet;
+use crate::http::list::cursor_invalid;
 use crate::http::{Problem, RequestContext};
 
-/// What the parts of a group are made for. A call may name 1,000; chance and new outlets have room.
+/// What the parts of a group are made for,
 const OUTLETS_OF_PART: usize = 500;
+/// and what a call may name: chance and new outlets have room.
+const OUTLETS_OF_PART_MAX: usize = 1_000;
 
 /// Some of the outlets of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +64,10 @@ impl Caller {
                 let part = place(&id) % of;
                 parts.entry(Part { group, part, of }).or_default().push(id);
             }
+        }
+        // A cursor of long ago, or one that somebody made up, deals too many outlets into one part.
+        if parts.values().any(|ids| ids.len() > OUTLETS_OF_PART_MAX) {
+            return Err(cursor_invalid());
         }
         let outlets = outlets.into_iter().map(|outlet| (outlet.id().to_owned(), outlet)).collect();
         let (app, context) = (self.app().clone(), self.context().clone());

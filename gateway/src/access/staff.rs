@@ -8,8 +8,8 @@ use super::caller::Caller;
 use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
-use crate::directory::Versioned;
 use crate::directory::documents::{Cashier, TerminalProfile, kind};
+use crate::directory::{Table, Versioned};
 use crate::http::{Precondition, Problem};
 
 /// An outlet has at most so many terminals,
@@ -95,22 +95,14 @@ impl Caller {
         once: &Once,
     ) -> Result<Made, Problem> {
         self.may(Scope::RegistryWrite)?;
-        let outlet = self.outlet(outlet_id)?;
+        let outlet = self.outlet_in_body(outlet_id)?;
         let id = format!("{}/{terminal_id}", outlet.id());
         if let Some(made) = self.made_before(once).await? {
             self.learn(kind::TERMINAL, &id).await?;
             self.learn(kind::TERMINAL_PROFILE, &id).await?;
             return Ok(Made::before(made));
         }
-        let first = format!("{}/", outlet.id());
-        let there = {
-            let tables = self.app().directory().read();
-            tables
-                .terminals
-                .range(first.clone()..)
-                .take_while(|(id, _)| id.starts_with(&first))
-                .count()
-        };
+        let there = count_at(&self.app().directory().read().terminals, outlet.id());
         check_room(there, TERMINALS_MAX, "terminals at the outlet")?;
         let fact = TerminalFact {
             outlet_id: outlet.id().into(),
@@ -212,21 +204,13 @@ impl Caller {
         once: &Once,
     ) -> Result<Made, Problem> {
         self.may(Scope::RegistryWrite)?;
-        let outlet = self.outlet(outlet_id)?;
+        let outlet = self.outlet_in_body(outlet_id)?;
         let id = format!("{}/{cashier_id}", outlet.id());
         if let Some(made) = self.made_before(once).await? {
             self.learn(kind::CASHIER, &id).await?;
             return Ok(Made::before(made));
         }
-        let first = format!("{}/", outlet.id());
-        let there = {
-            let tables = self.app().directory().read();
-            tables
-                .cashiers
-                .range(first.clone()..)
-                .take_while(|(id, _)| id.starts_with(&first))
-                .count()
-        };
+        let there = count_at(&self.app().directory().read().cashiers, outlet.id());
         check_room(there, CASHIERS_MAX, "cashiers at the outlet")?;
         let cashier = Cashier {
             outlet_id: outlet.id().to_owned(),
@@ -275,4 +259,10 @@ impl Caller {
             }
         }
     }
+}
+
+/// How many documents of a kind an outlet has.
+fn count_at<T>(table: &Table<T>, outlet_id: &str) -> usize {
+    let first = format!("{outlet_id}/");
+    table.range(first.clone()..).take_while(|(id, _)| id.starts_with(&first)).count()
 }

@@ -1,7 +1,7 @@
 //! Keys that are not known here: whoever invents them is not to cost the cluster anything.
 //!
-//! A key may be newer than what this gateway has heard, so the cluster is asked for it; but once for a while for
-//! each, and a few times a second for all of them.
+//! A key, or a secret of one, may be newer than what this gateway has heard, so the cluster is asked for it; but once
+//! for a while for each, and a few times a second for all of them.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -49,10 +49,10 @@ impl Strangers {
     }
 
     /// Decides on a key that is not known here.
-    pub(super) fn look(&self, key_id: &str) -> Look {
+    pub(super) fn look(&self, key: &str) -> Look {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.turn();
-        let place = place(key_id);
+        let place = place(key);
         if state.young.contains(&place) || state.old.contains(&place) {
             return Look::Unknown;
         }
@@ -67,10 +67,10 @@ impl Strangers {
     }
 
     /// The cluster does not know it.
-    pub(super) fn remember(&self, key_id: &str) {
+    pub(super) fn remember(&self, key: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.turn();
-        state.young.insert(place(key_id));
+        state.young.insert(place(key));
     }
 }
 
@@ -84,8 +84,8 @@ impl State {
     }
 }
 
-fn place(key_id: &str) -> [u8; 16] {
-    let hash = blake3::hash(key_id.as_bytes());
+fn place(key: &str) -> [u8; 16] {
+    let hash = blake3::hash(key.as_bytes());
     std::array::from_fn(|at| hash.as_bytes()[at])
 }
 

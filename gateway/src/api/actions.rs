@@ -113,7 +113,8 @@ struct Place {
 
 fn time(name: &str, text: Option<&str>) -> Result<u64, Problem> {
     let Some(text) = text else { return Ok(0) };
-    let read = UnixMs::parse_lenient(text).map(UnixMs::get);
+    // 0 would leave the end open.
+    let read = UnixMs::parse_lenient(text).map(|time| time.get().max(1));
     read.ok_or_else(|| invalid(name, format!("{name} must be a time, as in 2026-11-28T10:15:30Z")))
 }
 

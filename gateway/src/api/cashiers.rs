@@ -2,15 +2,16 @@
 
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::of_outlet::OfOutlet;
 use super::time::when;
 use crate::access::{App, Caller, CashierChange, Once, Scope};
 use crate::directory::Versioned;
 use crate::directory::documents;
-use crate::http::list::{Page, PageQuery};
+use crate::http::list::Page;
 use crate::http::{
     Body, Fields, IdempotencyKey, Parameters, PathOf, Precondition, Problem, Problems, Tagged,
 };
@@ -82,43 +83,23 @@ pub struct CashierPatch {
     active: Option<bool>,
 }
 
-/// Of which outlet, and which page.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Wanted {
-    /// Only this outlet's.
-    #[param(example = "outlet-gombe")]
-    outlet_id: Option<String>,
-    /// How many items; 50 unless asked otherwise.
-    #[param(minimum = 1, maximum = 500, example = 50)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// List cashiers of the outlets that the key reaches.
 #[utoipa::path(
     get,
     path = "/api/v1/cashiers",
     tag = "cashiers",
     security(("api_key" = ["registry:read"])),
-    params(Wanted),
+    params(OfOutlet),
     responses((status = 200, description = "A page, by outlet and id", body = Page<Cashier>), Problems),
     extensions(("x-codes" = json!(["OUTLET_UNKNOWN"])))
 )]
 async fn list(
     caller: Caller,
-    Parameters(wanted): Parameters<Wanted>,
+    Parameters(wanted): Parameters<OfOutlet>,
 ) -> Result<Page<Cashier>, Problem> {
     caller.may(Scope::RegistryRead)?;
-    let mut all = caller.cashiers();
-    if let Some(outlet_id) = &wanted.outlet_id {
-        caller.outlet(outlet_id)?;
-        all.retain(|(_, known)| known.value.outlet_id == *outlet_id);
-    }
-    let query = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    query.page(all, caller.directory_as_of(), |known| Cashier::of(&known.value))
+    let all = caller.cashiers();
+    wanted.page(&caller, all, |known| &known.value.outlet_id, |known| Cashier::of(&known.value))
 }
 
 /// Register a cashier.

@@ -8,6 +8,7 @@ pub mod api_keys;
 mod audit;
 pub mod cashiers;
 mod checkpoints;
+pub mod devices;
 mod docs;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -17,6 +18,7 @@ mod labels;
 mod log;
 pub mod merchants;
 mod moments;
+mod of_outlet;
 pub mod organizations;
 pub mod outlets;
 mod payments;
@@ -72,6 +74,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(outlets::routes())
         .merge(terminals::routes())
         .merge(cashiers::routes())
+        .merge(devices::routes())
         .merge(api_keys::routes())
         .merge(actions::routes())
         .merge(payments::routes())

@@ -19,6 +19,10 @@ pub mod kind {
     pub const TERMINAL: &str = "terminal";
     /// What else is known of a terminal.
     pub const TERMINAL_PROFILE: &str = "terminal_profile";
+    /// A fiscal device, which is the ledger's own.
+    pub const DEVICE: &str = "device";
+    /// What else is known of a device.
+    pub const DEVICE_PROFILE: &str = "device_profile";
     /// A cashier of an outlet.
     pub const CASHIER: &str = "cashier";
     /// An API key.
@@ -37,7 +41,7 @@ pub mod kind {
     pub const EXPORT: &str = "export";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 10] = [
+    pub const FOLLOWED: [&str; 12] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -45,6 +49,8 @@ pub mod kind {
         OUTLET_PROFILE,
         TERMINAL,
         TERMINAL_PROFILE,
+        DEVICE,
+        DEVICE_PROFILE,
         CASHIER,
         API_KEY,
         MANIFEST,
@@ -123,6 +129,20 @@ pub struct TerminalProfile {
     pub outlet_id: String,
     /// The terminal.
     pub terminal_id: String,
+    /// What it is called.
+    pub name: String,
+    /// Since when it is known.
+    #[serde(default)]
+    pub created_ms: u64,
+}
+
+/// What is known of a device beside its fiscal part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceProfile {
+    /// The device.
+    pub device_id: String,
+    /// The outlet.
+    pub outlet_id: String,
     /// What it is called.
     pub name: String,
     /// Since when it is known.

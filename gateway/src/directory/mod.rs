@@ -97,14 +97,12 @@ impl Directory {
         let kinds: Vec<String> = kind::FOLLOWED.iter().map(|kind| (*kind).to_owned()).collect();
         loop {
             let mut events = Box::pin(cluster.watch_documents(kinds.clone()));
-            // While everything is told anew, requests go on with what was known before.
-            let mut fresh_tables: Option<Tables> = None;
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
                         let as_of = event.as_of.unwrap_or_default();
                         if let Some(event) = event.event {
-                            self.take(event, as_of, &mut fresh_tables);
+                            self.take(event, as_of);
                         }
                     }
                     Err(error) => {
@@ -117,25 +115,18 @@ impl Directory {
         }
     }
 
-    fn take(&self, event: Event, as_of: AsOf, renewed: &mut Option<Tables>) {
+    fn take(&self, event: Event, as_of: AsOf) {
         match event {
-            Event::Reset(_) => *renewed = Some(Tables::default()),
-            Event::Document(document) => match renewed {
-                Some(tables) => tables.put(&document),
-                None => {
-                    self.note(&document);
-                    // Whoever waits for this document need not wait for the ones after it.
-                    self.as_of.send_modify(|_| {});
-                }
-            },
+            // Everything is told anew. Documents are never taken away and older versions are passed over, so requests
+            // go on with what is known, and a revocation among what is told holds at once.
+            Event::Reset(_) => {}
+            Event::Document(document) => {
+                self.note(&document);
+                // Whoever waits for this document need not wait for the ones after it.
+                self.as_of.send_modify(|_| {});
+            }
             Event::Current(current) => {
-                if let Some(mut tables) = renewed.take() {
-                    let mut known = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-                    tables.keep_newer(&known);
-                    *known = tables;
-                    drop(known);
-                    self.loaded.store(true, Ordering::Release);
-                }
+                self.loaded.store(true, Ordering::Release);
                 if current.fresh {
                     let since = u64::try_from(self.began.elapsed().as_millis());
                     self.heard_ms.store(since.unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fiscus_ledger::facts::{Fact, FactKind, OutletFact, TerminalFact};
+use fiscus_ledger::facts::{DeviceFact, Fact, FactKind, OutletFact, TerminalFact};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::ledger::Document;
@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::{
-    ApiKey, Cashier, Merchant, Organisation, OutletProfile, Region, TerminalProfile, kind,
+    ApiKey, Cashier, DeviceProfile, Idempotency, Merchant, Organisation, OutletProfile, Region,
+    TerminalProfile, kind,
 };
 
 /// A document with the version that a change must name.
@@ -43,6 +44,10 @@ pub struct Tables {
     pub terminals: Table<TerminalFact>,
     /// What else is known of terminals, by the same.
     pub terminal_profiles: Table<TerminalProfile>,
+    /// Devices' fiscal parts.
+    pub devices: Table<DeviceFact>,
+    /// What else is known of devices.
+    pub device_profiles: Table<DeviceProfile>,
     /// Cashiers by `{outlet}/{cashier}`.
     pub cashiers: Table<Cashier>,
     /// Keys by id.
@@ -95,6 +100,12 @@ impl Tables {
             kind::OUTLET_PROFILE => put_json(&mut self.outlet_profiles, document),
             kind::TERMINAL_PROFILE => put_json(&mut self.terminal_profiles, document),
             kind::CASHIER => put_json(&mut self.cashiers, document),
+            kind::DEVICE_PROFILE => put_json(&mut self.device_profiles, document),
+            kind::DEVICE => {
+                if let Some(Fact::Device(fact)) = fact(FactKind::Device, document) {
+                    put(&mut self.devices, id, version, fact);
+                }
+            }
             kind::API_KEY => put_json(&mut self.api_keys, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
@@ -118,26 +129,6 @@ impl Tables {
         }
     }
 
-    /// Keeps what was known and is newer. Documents are never taken away, and a node that lags is not to bring a
-    /// revoked key back.
-    pub fn keep_newer(&mut self, known: &Self) {
-        keep(&mut self.organisations, &known.organisations);
-        keep(&mut self.regions, &known.regions);
-        keep(&mut self.merchants, &known.merchants);
-        keep(&mut self.outlets, &known.outlets);
-        keep(&mut self.outlet_profiles, &known.outlet_profiles);
-        keep(&mut self.terminals, &known.terminals);
-        keep(&mut self.terminal_profiles, &known.terminal_profiles);
-        keep(&mut self.cashiers, &known.cashiers);
-        keep(&mut self.api_keys, &known.api_keys);
-        for (key, manifest) in &known.manifests {
-            self.manifests.entry(key.clone()).or_insert_with(|| Arc::clone(manifest));
-        }
-        for (series, outlet) in &known.numbers {
-            self.numbers.entry(series.clone()).or_insert_with(|| outlet.clone());
-        }
-    }
-
     /// The version of a document that is known here; 0 when there is none.
     #[must_use]
     pub fn version(&self, kind: &str, id: &str) -> u64 {
@@ -152,6 +143,8 @@ impl Tables {
             kind::OUTLET_PROFILE => of(&self.outlet_profiles, id),
             kind::TERMINAL => of(&self.terminals, id),
             kind::TERMINAL_PROFILE => of(&self.terminal_profiles, id),
+            kind::DEVICE => of(&self.devices, id),
+            kind::DEVICE_PROFILE => of(&self.device_profiles, id),
             kind::CASHIER => of(&self.cashiers, id),
             kind::API_KEY => of(&self.api_keys, id),
             _ => 0,
@@ -216,14 +209,6 @@ fn put<T>(table: &mut Table<T>, id: &str, version: u64, value: T) {
     }
 }
 
-fn keep<T>(table: &mut Table<T>, known: &Table<T>) {
-    for (id, known) in known {
-        if table.get(id).is_none_or(|told| told.version < known.version) {
-            table.insert(id.clone(), Arc::clone(known));
-        }
-    }
-}
-
 /// As from a newer gateway. What was known stays.
 fn unreadable(document: &Document, error: &str) {
     tracing::error!(kind = document.kind, id = document.id, error, "a document cannot be read");
@@ -245,8 +230,10 @@ stored! {
     Merchant => kind::MERCHANT,
     OutletProfile => kind::OUTLET_PROFILE,
     TerminalProfile => kind::TERMINAL_PROFILE,
+    DeviceProfile => kind::DEVICE_PROFILE,
     Cashier => kind::CASHIER,
     ApiKey => kind::API_KEY,
+    Idempotency => kind::IDEMPOTENCY,
 }
 
 #[cfg(test)]
@@ -264,12 +251,10 @@ mod tests {
 
     #[test]
     fn a_node_that_lags_brings_no_revoked_key_back() {
-        let (mut known, mut told) = (Tables::default(), Tables::default());
+        let mut known = Tables::default();
         known.put(&key(2, 7));
-        told.put(&key(1, 0));
-        told.keep_newer(&known);
-        assert_eq!(told.api_keys["k"].value.revoked_ms, 7);
-        told.put(&key(1, 0));
-        assert_eq!(told.version(kind::API_KEY, "k"), 2, "nor does an old change");
+        known.put(&key(1, 0));
+        assert_eq!(known.api_keys["k"].value.revoked_ms, 7);
+        assert_eq!(known.version(kind::API_KEY, "k"), 2);
     }
 }

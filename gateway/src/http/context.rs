@@ -4,13 +4,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fiscus_ledger::hash::hex;
+use futures_util::StreamExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::access::App;
 use crate::access::rates::{Standing, Told};
@@ -75,14 +79,18 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
     let told = Told::default();
     request.extensions_mut().insert(context.clone());
     request.extensions_mut().insert(told.clone());
-    let permit = app.admit();
-    let response = match permit {
+    // What is logged on the way is found by the id that the client is told.
+    let span = tracing::info_span!("request", request_id = &*context.request_id);
+    let response = match app.admit() {
         None => overloaded(),
-        Some(_permit) => match timeout_at(deadline, next.run(request)).await {
-            Ok(response) => response,
+        Some(permit) => match timeout_at(deadline, next.run(request).instrument(span)).await {
+            Ok(response) => hold(response, permit),
             Err(_elapsed) => too_late(&method),
         },
     };
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        app.metrics().problem(&problem.code);
+    }
     let mut response = finish(response, &path, &context);
     if let Some(standing) = told.get() {
         tell_limits(response.headers_mut(), standing);
@@ -107,6 +115,19 @@ fn timeout_ms(limits: &LimitsSection, path: &str) -> u64 {
         BATCH => limits.batch_timeout_ms,
         _ => limits.request_timeout_ms,
     }
+}
+
+/// An answer that is still being made has its place until its end; one that is whole needs none.
+fn hold(response: Response, permit: OwnedSemaphorePermit) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |piece| {
+            let _held = &permit;
+            piece
+        }))
+    })
 }
 
 fn overloaded() -> Response {
@@ -146,7 +167,7 @@ fn finish(mut response: Response, path: &str, context: &RequestContext) -> Respo
         parts.headers.insert(header::CONTENT_TYPE, value);
         parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         parts.headers.remove(header::CONTENT_LENGTH);
-        response = Response::from_parts(parts, axum::body::Body::from(body));
+        response = Response::from_parts(parts, Body::from(body));
     }
     let id = HeaderValue::from_str(&context.request_id).expect("it was checked, or made here");
     response.headers_mut().insert(REQUEST_ID, id);

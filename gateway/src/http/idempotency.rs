@@ -1,6 +1,6 @@
 //! The `Idempotency-Key` of a request: what makes a repetition safe.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use fiscus_ledger::hash::Hash32;
@@ -84,6 +84,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
                  repeat a request",
             )
         })
+    }
+}
+
+/// Where something else makes a repetition safe: a key is checked when there is one.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Problem> {
+        Self::of(&parts.headers)
     }
 }
 

@@ -102,6 +102,31 @@ impl Problem {
         Self { errors: vec![error], ..Self::new(status, code, detail) }
     }
 
+    /// The same about a place in the request, where it names none yet.
+    #[must_use]
+    pub fn about(mut self, pointer: &str) -> Self {
+        if self.errors.is_empty() {
+            self.errors.push(FieldError {
+                pointer: pointer.to_owned(),
+                code: self.code.clone(),
+                detail: self.detail.clone(),
+                expected: None,
+            });
+        }
+        self
+    }
+
+    /// The same where the places that it names are fields of a body rather than parameters.
+    #[must_use]
+    pub fn in_body(mut self) -> Self {
+        for error in &mut self.errors {
+            if !error.pointer.starts_with('/') {
+                error.pointer.insert(0, '/');
+            }
+        }
+        self
+    }
+
     /// What is not there, or not for this caller: told alike.
     #[must_use]
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
@@ -147,7 +172,11 @@ impl Problem {
                 expected,
             });
         }
-        problem
+        if problem.code == "IDEMPOTENCY_CONFLICT" {
+            problem.about("Idempotency-Key")
+        } else {
+            problem
+        }
     }
 
     /// The form in which it is sent.
@@ -252,13 +281,37 @@ impl From<SubmitError> for Problem {
                 )
                 .retry_after(retry_after.max(RETRY_AFTER))
             }
-            SubmitError::Malformed { detail } => Self::internal(&detail),
+            SubmitError::Malformed { detail } => Self::of_malformed(&detail),
         }
+    }
+}
+
+impl Problem {
+    /// A command that a node cannot read. Where it says what a field must be, the request is at fault, and a rule
+    /// of the ledger is one that is not checked here; anything else is ours.
+    fn of_malformed(detail: &str) -> Self {
+        let Some((field, _)) = detail.split_once(" must ") else {
+            return match detail.contains("larger than") {
+                true => Self::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "BODY_TOO_LARGE",
+                    format!("{detail}; nothing was done; send less at once"),
+                ),
+                false => Self::internal(detail),
+            };
+        };
+        tracing::warn!(detail, "a command cannot be read");
+        let is_name = field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let pointer = if is_name { format!("/{field}") } else { String::new() };
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::at(status, "FIELD_INVALID", pointer, format!("{detail}; nothing was done"))
     }
 }
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
+        // Whatever a read names came with the request, a cursor that somebody made up included.
+        let is_of_request = error.is_of_request();
         match error {
             ReadError::Unavailable { detail } => {
                 tracing::warn!(detail, "a read has no answer");
@@ -268,6 +321,11 @@ impl From<ReadError> for Problem {
                     "the ledger cannot be reached now; send the request again",
                 )
                 .retry_after(RETRY_AFTER)
+            }
+            ReadError::Rejected { status, detail } if is_of_request => {
+                tracing::warn!(?status, detail, "a read was refused");
+                let detail = format!("the ledger cannot read this: {detail}; correct the request");
+                Self::at(StatusCode::BAD_REQUEST, "PARAMETER_INVALID", "", detail)
             }
             ReadError::Rejected { status, detail } => {
                 Self::internal(&format!("{status:?}: {detail}"))
@@ -285,7 +343,54 @@ impl IntoResponse for Problem {
             let value = HeaderValue::from_str(&seconds).expect("a number is a header's value");
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
+        // A client that was not told of the scheme cannot know how to do better (RFC 9110).
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_the_request_is_at_fault_for_is_no_failure_of_ours() {
+        let malformed = |detail: &str| {
+            let problem = Problem::from(SubmitError::Malformed { detail: detail.to_owned() });
+            let pointer = problem.errors.first().map(|error| error.pointer.clone());
+            (problem.status.as_u16(), problem.code.into_owned(), pointer)
+        };
+        let told = |status, code: &str, pointer: Option<&str>| {
+            (status, code.to_owned(), pointer.map(str::to_owned))
+        };
+        assert_eq!(
+            malformed("reference must not be longer than 64 bytes, but has 65"),
+            told(422, "FIELD_INVALID", Some("/reference"))
+        );
+        assert_eq!(
+            malformed("the command is larger than an entry may be"),
+            told(413, "BODY_TOO_LARGE", None)
+        );
+        assert_eq!(malformed("the request has no command"), told(500, "INTERNAL_ERROR", None));
+        let rejected = |status| {
+            let error = ReadError::Rejected { status, detail: "no leaf 7".to_owned() };
+            Problem::from(error).status.as_u16()
+        };
+        assert_eq!(rejected(Code::OutOfRange), 400);
+        assert_eq!(rejected(Code::InvalidArgument), 400);
+        assert_eq!(rejected(Code::PermissionDenied), 500);
+    }
+
+    #[test]
+    fn whoever_has_no_key_is_told_how_one_is_sent() {
+        let response =
+            Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "x").into_response();
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
 }

@@ -20,7 +20,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         rest = &key[id..];
         if let Some(secret) = rest.strip_prefix('_') {
             let length = secret.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            out.push_str("_…");
+            // What was taken out before stays as it is.
+            out.push_str(if length == 0 { "_" } else { "_…" });
             rest = &secret[length..];
         }
     }
@@ -38,6 +39,7 @@ mod tests {
         assert_eq!(redact("/x/fsk_ab12_5ec2e7/y fsk_c_d"), "/x/fsk_ab12_…/y fsk_c_…");
         assert_eq!(redact("fsk_"), "fsk_");
         assert_eq!(redact("fsk_a"), "fsk_a");
+        assert_eq!(redact("fsk_ab12_…"), "fsk_ab12_…", "once is as good as twice");
         assert_eq!(redact("a fsk_é_b"), "a fsk_é_b");
     }
 }

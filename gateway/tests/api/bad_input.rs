@@ -28,6 +28,11 @@ fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     invoice.to_string().into_bytes()
 }
 
+fn credit(invoice: &mut Value, original: &str) {
+    invoice["invoice_type"] = json!("credit_note");
+    invoice["original_fiscal_number"] = json!(original);
+}
+
 fn text(from: &str, to: &str) -> Vec<u8> {
     let text = sale("outlet-gombe", 1_000).to_string();
     assert!(text.contains(from), "{text}");
@@ -182,12 +187,12 @@ fn fields() -> Vec<Row> {
         row(
             "an unknown outlet",
             changed(|i| i["outlet_id"] = json!("outlet-x")),
-            (404, "OUTLET_UNKNOWN", ""),
+            (404, "OUTLET_UNKNOWN", "/outlet_id"),
         ),
         row(
             "another tenant's outlet",
             changed(|i| i["outlet_id"] = json!("outlet-kenya")),
-            (404, "OUTLET_UNKNOWN", ""),
+            (404, "OUTLET_UNKNOWN", "/outlet_id"),
         ),
         row(
             "another merchant",
@@ -199,13 +204,18 @@ fn fields() -> Vec<Row> {
             changed(|i| i["invoice_type"] = json!("credit_note")),
             (422, "ORIGINAL_REQUIRED", "/original_fiscal_number"),
         ),
+        Row {
+            by: "supervisor",
+            ..row(
+                "a credit of what is not there",
+                changed(|i| credit(i, "KIN-GOMBE-999")),
+                (422, "ORIGINAL_NOT_FOUND", "/original_fiscal_number"),
+            )
+        },
         row(
-            "a credit of what is not there",
-            changed(|i| {
-                i["invoice_type"] = json!("credit_note");
-                i["original_fiscal_number"] = json!("KIN-GOMBE-999");
-            }),
-            (422, "ORIGINAL_NOT_FOUND", ""),
+            "a credit by a key that only sells",
+            changed(|i| credit(i, "KIN-GOMBE-1")),
+            (403, "SCOPE_MISSING", "/invoice_type"),
         ),
         Row {
             by: "revoked",
@@ -271,9 +281,70 @@ async fn expected_figures_come_with_wrong_ones_and_credits_stay_within_their_ori
     assert_eq!(nowhere.code(), "ROUTE_UNKNOWN");
     let method = world.call("DELETE", "/api/v1/invoices").by("owner").send().await.expect(405);
     assert_eq!(method.code(), "METHOD_NOT_ALLOWED");
+    for name in ["GET", "HEAD", "POST"] {
+        assert!(method.header("allow").contains(name), "{}", method.header("allow"));
+    }
+    let options = world.call("OPTIONS", "/api/v1/invoices").by("owner").send().await.expect(405);
+    assert_eq!(options.header("allow"), method.header("allow"));
+    let head = world.call("HEAD", "/api/v1/invoices").by("owner").send().await.expect(200);
+    assert!(head.body.is_empty() && !head.header("as-of").is_empty(), "{head:?}");
+    let nobody = world.get("/api/v1/invoices").send().await.expect(401);
+    assert_eq!(
+        (nobody.code().as_str(), nobody.header("www-authenticate")),
+        ("UNAUTHENTICATED", "Bearer")
+    );
+    let packed = world.post("/api/v1/invoices").by("owner").idempotent("packed");
+    let packed = packed.header("content-encoding", "gzip").json(&sale("outlet-gombe", 1));
+    let packed = packed.send().await.expect(415);
+    assert_eq!(packed.pointers(), ["Content-Encoding"]);
     let parameter = world.get("/api/v1/invoices?colour=red").by("owner").send().await.expect(400);
     assert_eq!(
         (parameter.code().as_str(), parameter.pointers()),
         ("PARAMETER_UNKNOWN", vec!["colour".to_owned()])
     );
+}
+
+/// Whatever a client makes up for a cursor or an id is its own fault, and nobody else's data.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_up_is_refused_and_no_failure() {
+    let world = World::start().await;
+    let cursor = |text: &str| fiscus_ledger::base64::encode_url(text.as_bytes());
+    let most = u64::MAX;
+    for (path, made_up) in [
+        ("invoices?sort=time", json!({"f": "0000000000000000", "s": []})),
+        ("merchants?", json!({"after": "\u{0}"})),
+        ("audit/actions?", json!({"place": "x".repeat(5_000)})),
+        (
+            "reports?outlet_id=outlet-gombe",
+            json!({"outlet": "outlet-gombe", "below_leaf": most, "below_number": 0}),
+        ),
+        (
+            "reports?outlet_id=outlet-gombe",
+            json!({"outlet": "outlet-kenya", "below_leaf": 1, "below_number": 0}),
+        ),
+        (
+            "shifts?outlet_id=outlet-gombe",
+            json!({"outlet": "outlet-gombe", "status": null, "place": {"below": most, "closed": [most, 0]}}),
+        ),
+    ] {
+        let path = format!("/api/v1/{path}&cursor={}", cursor(&made_up.to_string()));
+        let answer = world.get(&path).by("owner").send().await;
+        assert!([200, 400].contains(&answer.status), "{path}: {}", answer.text());
+        assert!(!answer.text().contains("outlet-kenya"), "{path}: {}", answer.text());
+    }
+    let id = |letter: &str, outlet: &str, number: u64| {
+        format!("{letter}-{}-{number}", fiscus_ledger::base64::encode_url(outlet.as_bytes()))
+    };
+    for path in [
+        format!("reports/{}", id("z", "outlet-gombe", 0)),
+        format!("reports/{}", id("z", "outlet-gombe", most)),
+        format!("reports/{}", id("x", "outlet-gombe", most)),
+        format!("reports/{}", id("z", "outlet-kenya", 1)),
+        format!("audit/export/{}", id("e", "outlet-gombe", most)),
+        "audit/proofs/consistency?group=99&from_size=0".to_owned(),
+        "audit/proofs/inclusion?outlet_id=outlet-gombe&position=18446744073709551615".to_owned(),
+    ] {
+        let answer = world.get(&format!("/api/v1/{path}")).by("owner").send().await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+    }
 }

@@ -1,7 +1,9 @@
 //! Batches: an answer for each item, in order; one bad item fails no other.
 
+use std::collections::BTreeMap;
+
 use crate::support::http::Answer;
-use crate::support::{Setup, World, sale};
+use crate::support::{LIMIT, Setup, World, sale};
 use serde_json::{Value, json};
 
 const BATCH: &str = "/api/v1/invoices/batch";
@@ -41,11 +43,11 @@ async fn items_are_answered_in_order_and_sealed_once() {
     assert_eq!(data.len(), 60);
     let bad = [
         (5, 422, "TOTALS_MISMATCH", "/invoice/totals/total"),
-        (9, 404, "OUTLET_UNKNOWN", ""),
+        (9, 404, "OUTLET_UNKNOWN", "/invoice/outlet_id"),
         (12, 422, "FIELD_INVALID", ""),
         (13, 422, "FIELD_MISSING", "/invoice/merchant_nif"),
         (20, 422, "FIELD_INVALID", "/invoice/items/0/unit_price"),
-        (33, 409, "IDEMPOTENCY_CONFLICT", ""),
+        (33, 409, "IDEMPOTENCY_CONFLICT", "/idempotency_key"),
         (34, 400, "IDEMPOTENCY_KEY_INVALID", "/idempotency_key"),
         (35, 400, "IDEMPOTENCY_KEY_REQUIRED", "/idempotency_key"),
     ];
@@ -190,4 +192,109 @@ async fn a_batch_costs_its_items() {
     assert_eq!(next.code(), "RATE_LIMITED");
     let wait = next.header("retry-after").parse::<u64>().expect("seconds");
     assert!((1..=91).contains(&wait), "of 151 at sixty a minute 91 are owed at first: {wait}");
+}
+
+const OUTLETS: [&str; 4] = ["outlet-gombe", "outlet-limete", "outlet-goma", "outlet-essai"];
+
+/// A thousand items with one bad in every ten, and what each bad one is answered.
+fn a_thousand(name: &str) -> (Vec<Value>, BTreeMap<usize, (u16, &'static str)>) {
+    let mut bad = BTreeMap::new();
+    let items = (0..1_000_usize).map(|at| {
+        let price = 100 + u32::try_from(at).expect("small");
+        let mut item = item(&format!("{name}-{at}"), OUTLETS[at % OUTLETS.len()], price);
+        let invoice = &mut item["invoice"];
+        let answer = match at % 50 {
+            7 => {
+                invoice["totals"] = json!({ "total": "1" });
+                (422, "TOTALS_MISMATCH")
+            }
+            17 => {
+                invoice["outlet_id"] = json!("outlet-kenya");
+                (404, "OUTLET_UNKNOWN")
+            }
+            27 => {
+                invoice["items"][0]["unit_price"] = json!(-1);
+                (422, "FIELD_INVALID")
+            }
+            37 => {
+                item["idempotency_key"] = json!("");
+                (400, "IDEMPOTENCY_KEY_INVALID")
+            }
+            47 => {
+                *invoice = json!("an invoice");
+                (422, "FIELD_INVALID")
+            }
+            _ => return item,
+        };
+        bad.insert(at, answer);
+        item
+    });
+    (items.collect(), bad)
+}
+
+async fn send_thousand(world: &World, items: &[Value], as_lines: bool) -> Vec<Value> {
+    let call = world.post(BATCH).by("owner");
+    let call = if as_lines {
+        let body: String = items.iter().map(|item| format!("{item}\n")).collect();
+        call.header("accept", "application/x-ndjson").body("application/x-ndjson", body)
+    } else {
+        call.json(&json!({ "invoices": items }))
+    };
+    // A batch has the time of many requests.
+    let sent = tokio::time::timeout(4 * LIMIT, call.try_send()).await.expect("an answer in time");
+    let answer = sent.expect("an answer").expect(200);
+    if as_lines { lines(&answer) } else { answer.json()["data"].as_array().expect("data").clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_the_good_ones_are_sealed_once_and_the_bad_ones_told() {
+    let configure = |config: &mut fiscus_gateway::config::GatewayConfig| {
+        config.limits.batch_timeout_ms = 240_000;
+    };
+    let world = World::start_with(Setup { configure, ..Setup::default() }).await;
+    let mut good = [0_u64; OUTLETS.len()];
+    for (name, first_as_lines) in [("j", false), ("l", true)] {
+        let (items, bad) = a_thousand(name);
+        let first = send_thousand(&world, &items, first_as_lines).await;
+        let again = send_thousand(&world, &items, !first_as_lines).await;
+        assert_eq!((first.len(), again.len(), bad.len()), (1_000, 1_000, 100));
+        for (at, (first, again)) in first.iter().zip(&again).enumerate() {
+            assert_eq!((&first["index"], &again["index"]), (&json!(at), &json!(at)));
+            if let Some((status, code)) = bad.get(&at) {
+                for told in [first, again] {
+                    assert_eq!(told["status"], json!(status), "{at}: {told}");
+                    assert_eq!(told["problem"]["code"], json!(code), "{at}: {told}");
+                }
+                continue;
+            }
+            assert_eq!((&first["status"], &again["status"]), (&json!(201), &json!(200)), "{at}");
+            assert_eq!(first["invoice"], again["invoice"], "{at} was sealed once");
+            good[at % OUTLETS.len()] += 1;
+        }
+    }
+    for (outlet, good) in OUTLETS.into_iter().zip(good) {
+        let path = format!("/api/v1/outlets/{outlet}/status");
+        let status = world.get(&path).by("owner").send().await.expect(200).json();
+        assert_eq!(status["last_sequence"], json!(good), "{outlet}: no number is used twice");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credit_note_in_a_batch_needs_the_scope_of_credits() {
+    let world = World::start().await;
+    let mut credit = item("credit", "outlet-gombe", 100);
+    credit["invoice"]["invoice_type"] = json!("credit_note");
+    credit["invoice"]["original_fiscal_number"] = json!("KIN-GOMBE-1");
+    let body = json!({ "invoices": [item("sale", "outlet-gombe", 100), credit] });
+    let send = |by: &'static str| world.post(BATCH).by(by).json(&body).send();
+    let told = send("cashier").await.expect(200).json();
+    assert_eq!(told["data"][0]["status"], 201);
+    let problem = &told["data"][1]["problem"];
+    assert_eq!((&problem["code"], &problem["status"]), (&json!("SCOPE_MISSING"), &json!(403)));
+    assert_eq!(problem["errors"][0]["pointer"], "/invoice/invoice_type");
+    let told = send("owner").await.expect(200).json();
+    assert_eq!(
+        (&told["data"][0]["status"], &told["data"][1]["status"]),
+        (&json!(200), &json!(201))
+    );
 }

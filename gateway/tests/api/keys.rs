@@ -163,6 +163,21 @@ async fn a_revoked_key_is_refused_by_every_gateway_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_a_moment_ago_is_known_to_every_gateway() {
+    let world = World::start_with(Setup { gateways: 2, ..Setup::default() }).await;
+    let new = json!({"name": "Intégration", "role": "cashier"});
+    let made = make(&world, "owner", "k", &new).await.expect(201).json();
+    let path = format!("/api/v1/api-keys/{}/rotate", id(&made));
+    // Often enough that the other gateway has not always heard of it first.
+    for round in 0..20 {
+        let call = world.post(&path).by("owner").idempotent(&format!("r{round}"));
+        let rotated = call.json(&json!({"overlap_hours": 0})).send().await.expect(201).json();
+        let at = |gateway| world.call_at(gateway, "GET", "/api/v1/merchants");
+        at(1).bearer(&text(&rotated)).send().await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_organisation_keeps_an_owner() {
     let world = World::start_with(Setup { gateways: 2, ..Setup::default() }).await;
     let new = json!({"name": "Codirection", "role": "owner"});

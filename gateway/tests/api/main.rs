@@ -9,6 +9,7 @@ mod audit_export;
 mod bad_input;
 mod batch;
 mod credits;
+mod devices;
 mod heads;
 mod invoices;
 mod keys;

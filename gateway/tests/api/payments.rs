@@ -69,3 +69,27 @@ async fn a_confirmation_may_come_before_its_invoice() {
     not_there["fiscal_number"] = json!("KIN-GOMBE-999");
     assert_eq!(state(not_there, "owner").await.expect(404).code(), "INVOICE_UNKNOWN");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_stands_for_one_payment_where_there_is_one() {
+    let world = World::start().await;
+    let said = |reference: &str| json!({ "outlet_id": "outlet-gombe", "provider": "mpesa", "reference": reference, "status": "confirmed", "amount": 500 });
+    let state = |key: &'static str, body: serde_json::Value| {
+        world.post("/api/v1/payments").by("cashier").idempotent(key).json(&body).send()
+    };
+    let first = state("k", said("MP-1")).await.expect(201);
+    assert_eq!(state("k", said("MP-1")).await.expect(200).body, first.body);
+    let mut spelled = said("MP-1");
+    spelled["amount"] = json!("500.00");
+    assert_eq!(state("k", spelled).await.expect(200).body, first.body, "it is the same payment");
+    let other = state("k", said("MP-2")).await.expect(409);
+    assert_eq!(
+        (other.code().as_str(), other.pointers()),
+        ("IDEMPOTENCY_CONFLICT", vec!["Idempotency-Key".to_owned()])
+    );
+    assert_eq!(state("", said("MP-2")).await.expect(400).code(), "IDEMPOTENCY_KEY_INVALID");
+    let mut wrong = said("MP-1");
+    wrong["amount"] = json!("501");
+    assert_eq!(state("w", wrong).await.expect(409).code(), "PAYMENT_MISMATCH");
+    state("w", said("MP-2")).await.expect(201);
+}

@@ -140,9 +140,10 @@ async fn an_outlet_is_registered_suspended_resumed_and_closed() {
     );
     let mut nowhere = new.clone();
     nowhere["region_id"] = json!("atlantis");
+    let nowhere = post(&world, "owner", "outlets", "n", &nowhere).await.expect(404);
     assert_eq!(
-        post(&world, "owner", "outlets", "n", &nowhere).await.expect(404).code(),
-        "REGION_UNKNOWN"
+        (nowhere.code().as_str(), nowhere.pointers()),
+        ("REGION_UNKNOWN", vec!["/region_id".to_owned()])
     );
 
     let seal = |key: &'static str| {
@@ -337,4 +338,56 @@ async fn a_new_outlet_lives_in_the_emptiest_group_and_a_half_registration_is_mad
         post(&world, "owner", "outlets", "h", &new("outlet-half", "DEMI")).await.expect(201);
     assert_eq!((&whole.json()["group"], &whole.json()["name"]), (&json!(1), &json!("outlet-half")));
     post(&world, "owner", "outlets", "h", &new("outlet-half", "DEMI")).await.expect(200);
+}
+
+/// What a gateway leaves that is killed between the line of the log and the change that it tells of.
+async fn cut(world: &mut World, key: &str, seen: &str, over: u64) {
+    let client = world.cluster.client().await;
+    let key = fiscus_gateway::http::IdempotencyKey::new(key).expect("a key");
+    let id = format!("org-kivu/outlet-suspend/{}", fiscus_ledger::hash::hex(&key.submission_key()));
+    let request = fiscus_proto::ledger::ReadDocumentRequest {
+        kind: "idempotency".to_owned(),
+        id: id.clone(),
+        consistency: fiscus_proto::ledger::Consistency::Linearizable.into(),
+    };
+    let kept = client.read_document(request, crate::support::LIMIT).await.expect("an answer");
+    let kept = kept.document.expect("what the key stands for");
+    assert_eq!(kept.version, over);
+    let mut asked: Value = serde_json::from_slice(&kept.bytes).expect("it is JSON");
+    asked["object_id"] = json!(seen);
+    let mut put = crate::support::seed::json("idempotency", &id, &asked);
+    put.expected_version = over;
+    let puts = fiscus_proto::command::PutDocuments { puts: vec![put] };
+    let command = fiscus_proto::command::command::Command::PutDocuments(puts);
+    crate::support::seed::done(&client, command).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_status_that_was_cut_is_made_once_and_has_its_line() {
+    let mut world = World::start().await;
+    let path = |what: &str| format!("/api/v1/outlets/outlet-goma/{what}");
+    let switch = async |world: &World, what: &str, key: &str| {
+        world.post(&path(what)).by("owner").idempotent(key).send().await
+    };
+    assert_eq!(switch(&world, "suspend", "s").await.expect(200).json()["status"], "suspended");
+    assert_eq!(switch(&world, "resume", "r").await.expect(200).json()["status"], "active");
+    let version = get(&world, "owner", "outlets/outlet-goma").await.expect(200);
+    assert_eq!(version.header("etag"), "\"3-1\"");
+
+    cut(&mut world, "s", "@3", 2).await;
+    assert_eq!(switch(&world, "suspend", "s").await.expect(200).json()["status"], "suspended");
+    assert_eq!(switch(&world, "resume", "r2").await.expect(200).json()["status"], "active");
+    let again = switch(&world, "suspend", "s").await.expect(200).json();
+    assert_eq!(again["status"], "active", "it was done, and is not done again");
+
+    cut(&mut world, "s", "@3", 4).await;
+    let doubtful = switch(&world, "suspend", "s").await.expect(409);
+    assert_eq!(doubtful.code(), "VERSION_CONFLICT", "others have changed it since");
+    let now = get(&world, "owner", "outlets/outlet-goma").await.expect(200).json();
+    assert_eq!(now["status"], "active");
+
+    let log = get(&world, "owner", "audit/actions?outlet_id=outlet-goma").await.expect(200).json();
+    let lines = log["data"].as_array().expect("data").iter().map(|line| line["action"].clone());
+    let lines: Vec<Value> = lines.collect();
+    assert_eq!(lines, ["outlet.resume", "outlet.resume", "outlet.suspend"], "a line a request");
 }

@@ -85,6 +85,7 @@ fn kind(name: &str) -> Option<&'static str> {
         "terminal_id" | "pos_terminal_id" => "terminal_id",
         "cashier_id" => "cashier_id",
         "secret_id" => "secret_id",
+        "device_id" => "device_id",
         _ => return None,
     })
 }
@@ -184,6 +185,9 @@ async fn ids_of_lualaba(world: &World) -> Ids {
     call.send().await.expect(201);
     let call = world.post("/api/v1/invoices").by("other").idempotent("i");
     let sealed = call.json(&sale("outlet-kenya", 500)).send().await.expect(201).json();
+    let device = json!({"device_id": "def-kenya-1", "outlet_id": "outlet-kenya", "name": "Caisse"});
+    let call = world.post("/api/v1/devices").by("other").idempotent("d").json(&device);
+    call.send().await.expect(201);
     let keys = world.get("/api/v1/api-keys").by("other").send().await.expect(200).json();
     let key = &keys["data"][0];
     let text = |value: &Value| value.as_str().expect("an id").to_owned();
@@ -197,11 +201,17 @@ async fn ids_of_lualaba(world: &World) -> Ids {
         ("fiscal_number", text(&sealed["fiscal_number"])),
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
+        ("device_id", "def-kenya-1".to_owned()),
         ("other", "outlet-kenya".to_owned()),
     ])
 }
 
 /// Ids of the same form that nobody has.
+/// What proves that there is no such outlet anywhere cannot hide that there is one.
+fn proves_absence(operation: &Operation) -> bool {
+    operation.path == "/api/v1/audit/proofs/absence"
+}
+
 fn ids_of_nobody() -> Ids {
     BTreeMap::from([
         ("outlet_id", "outlet-nihil".to_owned()),
@@ -213,6 +223,7 @@ fn ids_of_nobody() -> Ids {
         ("fiscal_number", "LUB-NIHIL-1".to_owned()),
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
+        ("device_id", "def-nihil-1".to_owned()),
         ("other", "outlet-nihil".to_owned()),
     ])
 }
@@ -224,6 +235,7 @@ async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
     let operations = operations();
     let chooses = |operation: &&Operation| CHOOSES_AN_ID.contains(&&*operation.name());
     let walked = operations.iter().filter(|operation| !operation.public && !chooses(operation));
+    let walked = walked.filter(|operation| !proves_absence(operation));
     for operation in walked {
         let name = operation.name();
         let takes_ids = operation.parameters.iter().any(|(_, name, _)| kind(name).is_some());
@@ -265,12 +277,13 @@ async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
     assert_eq!(outlet.header("etag"), "\"1-1\"");
     assert_eq!(outlet.json()["status"], "active");
     let log = world.get("/api/v1/audit/actions").by("other").send().await.expect(200).json();
-    assert_eq!(log["data"].as_array().expect("data").len(), 1, "its own region: {log}");
+    assert_eq!(log["data"].as_array().expect("data").len(), 2, "its region and device: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_things_take_as_long_as_those_that_do_not_exist() {
-    const ROUNDS: usize = 25;
+    const ROUNDS_MIN: usize = 25;
+    const ROUNDS_MAX: usize = 250;
     let world = World::start().await;
     let (theirs, nobodys) = (ids_of_lualaba(&world).await, ids_of_nobody());
     let names_one = |operation: &&Operation| {
@@ -278,22 +291,28 @@ async fn another_tenants_things_take_as_long_as_those_that_do_not_exist() {
     };
     let asked = operations();
     let asked = asked.iter().filter(|o| !o.public && o.method == "GET").filter(names_one);
+    let asked = asked.filter(|operation| !proves_absence(operation));
     for operation in asked {
         let mut took = [Vec::new(), Vec::new()];
-        for turn in 0..ROUNDS {
+        // A question to the cluster that only one of them asks would show in every round; what else the machine does
+        // shows in most, but not in the fastest, if need be of more.
+        let is_even = |took: &[Vec<Duration>; 2]| {
+            let [foreign, unknown] = [0, 1].map(|at| took[at].iter().min().copied());
+            let both = foreign.zip(unknown);
+            both.is_some_and(|(a, b)| a.abs_diff(b) < Duration::from_millis(2) + a.min(b))
+        };
+        for turn in 0..ROUNDS_MAX {
             // Each goes first in every other round: what follows another at once may have to wait for it.
             for which in [turn % 2, 1 - turn % 2] {
                 let began = Instant::now();
                 operation.ask(&world, "owner", [&theirs, &nobodys][which], &turn.to_string()).await;
                 took[which].push(began.elapsed());
             }
+            if turn >= ROUNDS_MIN && is_even(&took) {
+                break;
+            }
         }
-        // What else the machine does shows in most rounds, but not in the fastest.
-        let [foreign, unknown] = took.map(|took| took.into_iter().min().unwrap_or_default());
-        let apart = foreign.abs_diff(unknown);
-        // A question to the cluster that only one of them asks would show in every round.
-        let bound = Duration::from_millis(2) + foreign.min(unknown);
-        assert!(apart < bound, "{}: {foreign:?} and {unknown:?}", operation.name());
+        assert!(is_even(&took), "{}: {took:?}", operation.name());
     }
 }
 

@@ -122,6 +122,15 @@ impl ReadError {
         matches!(self, Self::Rejected { status: tonic::Code::NotFound, .. })
     }
 
+    /// Whether what was asked for can never be answered, by whatever node: the request is wrong.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected { status: tonic::Code::InvalidArgument | tonic::Code::OutOfRange, .. }
+        )
+    }
+
     /// Whether what was asked for is beyond what there is, on every node.
     #[must_use]
     pub fn is_beyond(&self) -> bool {

@@ -1,5 +1,6 @@
-//! What the fuzz targets share: the manifest in force, and sequences of commands made from bytes.
+//! What the fuzz targets share: the manifest in force, sequences of commands made from bytes, and an auditor's policy.
 
+pub mod auditor;
 pub mod sequence;
 
 use std::sync::OnceLock;

@@ -24,11 +24,11 @@ impl Pair {
     }
 
     /// The file of the two that is there already.
-    pub(super) fn existing(&self) -> Option<&Path> {
+    pub(crate) fn existing(&self) -> Option<&Path> {
         [&self.cert, &self.key].into_iter().find(|path| path.exists()).map(PathBuf::as_path)
     }
 
-    pub(super) fn read(&self) -> Result<Issued> {
+    pub(crate) fn read(&self) -> Result<Issued> {
         let key = open(&self.key)?;
         let mode = key.metadata().with_context(|| shown(&self.key))?.permissions().mode() & 0o777;
         ensure!(

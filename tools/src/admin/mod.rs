@@ -12,6 +12,7 @@ mod backup_file;
 pub(crate) mod cluster;
 mod config;
 mod consent;
+mod devices;
 mod directory;
 pub(crate) mod files;
 mod groups;
@@ -76,6 +77,9 @@ enum Admin {
     /// Make keys to the API, list and revoke them.
     #[command(subcommand)]
     ApiKeys(api_keys::ApiKeys),
+    /// Register fiscal devices, list, replace and revoke them.
+    #[command(subcommand)]
+    Devices(devices::Devices),
     /// Publish tax manifests and list them.
     #[command(subcommand)]
     Manifest(manifest::Manifests),
@@ -110,6 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Admin::Outlets(command) => outlets::run(connection, command),
         Admin::Organisations(command) => organisations::run(connection, command),
         Admin::ApiKeys(command) => api_keys::run(connection, command),
+        Admin::Devices(command) => devices::run(connection, command),
         Admin::Manifest(command) => manifest::run(connection, command),
         Admin::Tail(command) => tail::run(connection, command),
         Admin::Snapshot(command) => snapshot::run(connection, command),

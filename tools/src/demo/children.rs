@@ -1,4 +1,4 @@
-//! The nodes and the gateway of a demonstration, as child processes.
+//! The nodes, the gateway and the device proxy of a demonstration, as child processes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,7 +28,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(3);
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Which {
-    /// First, so that it is asked to stop first: it lets requests come to their end.
+    /// First, so that both are asked to stop first: they let requests come to their end.
+    DeviceProxy,
     Gateway,
     Node(u64),
 }
@@ -36,6 +37,7 @@ pub(super) enum Which {
 impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DeviceProxy => f.write_str("the device proxy"),
             Self::Gateway => f.write_str("the gateway"),
             Self::Node(id) => write!(f, "node {id}"),
         }
@@ -85,6 +87,18 @@ impl ChildCommand {
         }
     }
 
+    fn device_proxy(layout: &Layout) -> Self {
+        let (listen, admin) = (layout.device_proxy(), layout.device_proxy_admin());
+        let config = layout.device_proxy_config_path().into_os_string();
+        let words = ["--listen", &listen, "--admin-listen", &admin].map(OsString::from);
+        let first = ["device-proxy".into(), "--serve".into(), "--config".into(), config];
+        Self {
+            arguments: first.into_iter().chain(words).collect(),
+            log: layout.device_proxy_dir().join("log"),
+            address: listen,
+        }
+    }
+
     fn spawn(&self, program: &PathBuf) -> Result<Running> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| self.log.display().to_string())?;
@@ -116,9 +130,10 @@ impl Children {
         Ok(children)
     }
 
-    /// Starts the gateway.
-    pub(super) fn start_gateway(&mut self, layout: &Layout) -> Result<()> {
-        self.add(Which::Gateway, ChildCommand::gateway(layout))
+    /// Starts the gateway and the device proxy.
+    pub(super) fn start_gateways(&mut self, layout: &Layout) -> Result<()> {
+        self.add(Which::Gateway, ChildCommand::gateway(layout))?;
+        self.add(Which::DeviceProxy, ChildCommand::device_proxy(layout))
     }
 
     fn add(&mut self, which: Which, command: ChildCommand) -> Result<()> {
@@ -131,7 +146,7 @@ impl Children {
     pub(super) fn nodes(&self) -> impl Iterator<Item = (u64, u32)> {
         self.running.iter().filter_map(|(which, running)| match which {
             Which::Node(id) => Some((*id, running.pid)),
-            Which::Gateway => None,
+            Which::DeviceProxy | Which::Gateway => None,
         })
     }
 
@@ -161,15 +176,22 @@ impl Children {
         Ok(())
     }
 
-    /// Waits until the gateway knows the directory.
-    pub(super) async fn wait_until_the_gateway_is_ready(&mut self, layout: &Layout) -> Result<()> {
+    /// Waits until the gateway and the device proxy know the directory.
+    pub(super) async fn wait_until_the_gateways_are_ready(
+        &mut self,
+        layout: &Layout,
+    ) -> Result<()> {
         let until = Instant::now() + START_WAIT;
-        let admin = layout.gateway_admin();
-        let running = self.running.get_mut(&Which::Gateway).context("it was started")?;
-        while !is_ready(&admin).await {
-            let command = &self.commands[&Which::Gateway];
-            running.must_live(Which::Gateway, command, until, "does not become ready")?;
-            tokio::time::sleep(LOOK_INTERVAL).await;
+        for (which, admin) in [
+            (Which::Gateway, layout.gateway_admin()),
+            (Which::DeviceProxy, layout.device_proxy_admin()),
+        ] {
+            let running = self.running.get_mut(&which).context("it was started")?;
+            while !is_ready(&admin).await {
+                let command = &self.commands[&which];
+                running.must_live(which, command, until, "does not become ready")?;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
         }
         Ok(())
     }
@@ -199,12 +221,13 @@ impl Children {
         }
     }
 
-    /// Asks every process to stop, the gateway first, and sees to it.
+    /// Asks every process to stop, those that clients talk with first, and sees to it.
     pub(super) async fn stop(mut self) -> Result<()> {
         let mut forced = Vec::new();
-        if let Some(mut gateway) = self.running.remove(&Which::Gateway) {
-            drop(gateway.child.stdin.take());
-            forced.extend(gateway.see_it_end(Which::Gateway).await?);
+        for which in [Which::DeviceProxy, Which::Gateway] {
+            let Some(mut first) = self.running.remove(&which) else { continue };
+            drop(first.child.stdin.take());
+            forced.extend(first.see_it_end(which).await?);
         }
         for running in self.running.values_mut() {
             // The end of its standard input asks a node to stop.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use fiscus_device_proxy::config::ProxyConfig;
 use fiscus_gateway::config::{GatewayConfig, Tier};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_node::config::{NodeConfig, SignerSection, TlsSection};
@@ -23,6 +24,8 @@ use crate::pki::{Subject, issue, make_ca};
 pub(super) const CLUSTER: &str = "demo.fiscus.example";
 /// How the receipts' QR codes name the public verification.
 pub(super) const VERIFY_HOST: &str = "verify.example.cd";
+/// The fiscal device that the device proxy is.
+pub(super) const DEVICE: &str = "def-gombe-1";
 const REMEMBERED: &str = "demo.toml";
 /// Requests a minute of the demonstration's key.
 const KEY_PER_MINUTE: u32 = 100_000;
@@ -42,6 +45,9 @@ struct Remembered {
     /// Public and admin port of the gateway; a directory that an older program made has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gateway: Option<(u16, u16)>,
+    /// The device's and the admin port of the device proxy, in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_proxy: Option<(u16, u16)>,
 }
 
 /// Where everything is.
@@ -50,6 +56,7 @@ pub(super) struct Layout {
     dir: PathBuf,
     ports: Vec<(u16, u16)>,
     gateway: (u16, u16),
+    device_proxy: (u16, u16),
 }
 
 impl Layout {
@@ -67,11 +74,13 @@ impl Layout {
         }
         let empty = std::fs::read_dir(dir).context("the directory")?.next().is_none();
         ensure!(empty, "{} is neither empty nor a demonstration's", dir.display());
-        let mut ports = ports(usize::try_from(nodes)? + 1, port_base)?;
+        let mut ports = ports(usize::try_from(nodes)? + 2, port_base)?;
+        let device_proxy = ports.pop().context("there are ports for the device proxy")?;
         let gateway = ports.pop().context("there are ports for the gateway")?;
-        let layout = Self { dir: dir.to_owned(), ports, gateway };
+        let layout = Self { dir: dir.to_owned(), ports, gateway, device_proxy };
         layout.make(regions)?;
         layout.make_gateway()?;
+        layout.make_device_proxy()?;
         // Last: a directory without it was never complete.
         layout.remember()?;
         Ok(layout)
@@ -86,21 +95,35 @@ impl Layout {
                 dir.display()
             );
         }
-        let dir = dir.to_owned();
-        if let Some(gateway) = known.gateway {
-            return Ok(Self { dir, ports: known.ports, gateway });
+        let mut free = ports(2, None)?;
+        let mut port = || free.pop().context("there are ports for what is new");
+        let (has_gateway, has_proxy) = (known.gateway.is_some(), known.device_proxy.is_some());
+        let layout = Self {
+            dir: dir.to_owned(),
+            ports: known.ports,
+            gateway: known.gateway.map_or_else(&mut port, Ok)?,
+            device_proxy: known.device_proxy.map_or_else(&mut port, Ok)?,
+        };
+        if !has_gateway {
+            let port = layout.gateway.0;
+            eprintln!("an older program made this cluster: it gets a gateway, on port {port}");
+            layout.make_gateway()?;
         }
-        let free = ports(1, None)?;
-        let gateway = *free.first().context("there are ports for the gateway")?;
-        eprintln!("an older program made this cluster: it gets a gateway, on port {}", gateway.0);
-        let layout = Self { dir, ports: known.ports, gateway };
-        layout.make_gateway()?;
+        if !has_proxy {
+            let port = layout.device_proxy.0;
+            eprintln!("an older program made this cluster: it gets a device proxy, on port {port}");
+            layout.make_device_proxy()?;
+        }
         layout.remember()?;
         Ok(layout)
     }
 
     fn remember(&self) -> Result<()> {
-        let remembered = Remembered { ports: self.ports.clone(), gateway: Some(self.gateway) };
+        let remembered = Remembered {
+            ports: self.ports.clone(),
+            gateway: Some(self.gateway),
+            device_proxy: Some(self.device_proxy),
+        };
         write(&self.dir.join(REMEMBERED), &toml::to_string(&remembered)?)
     }
 
@@ -121,6 +144,29 @@ impl Layout {
         std::fs::create_dir_all(self.gateway_dir()).context("the gateway's directory")?;
         write(&self.gateway_dir().join("url"), &format!("http://{}\n", self.gateway()))?;
         write(&self.gateway_config_path(), &config.to_toml())
+    }
+
+    /// The device proxy's directory, certificate and configuration.
+    fn make_device_proxy(&self) -> Result<()> {
+        let pki = self.dir.join("pki");
+        let pair = Pair::new(&pki, "device-proxy");
+        if pair.existing().is_none() {
+            let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+            let (role, name) = (Role::Proxy, "device-proxy");
+            let subject = Subject { role, node: None, name, hosts: &[], days: DAYS };
+            pair.write(&issue(&Pair::new(&pki, "ca").read()?, &subject, now_s)?)?;
+        }
+        let mut config = ProxyConfig::minimal(self.rpc_addresses(), DEVICE);
+        config.admin_listen = local(self.device_proxy.1);
+        config.devices[0].listen = Some(local(self.device_proxy.0));
+        VERIFY_HOST.clone_into(&mut config.verify_host);
+        config.cluster.ca = Some(pki.join("ca.pem"));
+        config.cluster.cert = Some(pki.join("device-proxy.pem"));
+        config.cluster.key = Some(pki.join("device-proxy.key"));
+        config.check()?;
+        std::fs::create_dir_all(self.device_proxy_dir()).context("the device proxy's directory")?;
+        write(&self.device_proxy_dir().join("addr"), &format!("{}\n", self.device_proxy()))?;
+        write(&self.device_proxy_config_path(), &config.to_toml())
     }
 
     fn make(&self, regions: &[String]) -> Result<()> {
@@ -224,6 +270,28 @@ impl Layout {
 
     pub(super) fn gateway_admin(&self) -> String {
         local(self.gateway.1).to_string()
+    }
+
+    pub(super) fn device_proxy_dir(&self) -> PathBuf {
+        self.dir.join("device-proxy")
+    }
+
+    pub(super) fn device_proxy_config_path(&self) -> PathBuf {
+        self.device_proxy_dir().join("device-proxy.toml")
+    }
+
+    /// Where a point of sale reaches the device.
+    pub(super) fn device_proxy(&self) -> String {
+        local(self.device_proxy.0).to_string()
+    }
+
+    pub(super) fn device_proxy_admin(&self) -> String {
+        local(self.device_proxy.1).to_string()
+    }
+
+    /// A sale to try the device with: the canonical bytes that the protocol asks for.
+    pub(super) fn device_sale_path(&self) -> PathBuf {
+        self.device_proxy_dir().join("sale.json")
     }
 
     /// Where the key of the demonstration's owner is kept.

@@ -39,6 +39,11 @@ impl Demo {
         call(self.gateway_address(), method, path).bearer(&self.api_key)
     }
 
+    /// The process of its device proxy, while there is one.
+    pub fn device_proxy_pid(&self) -> Option<u32> {
+        self.child_pid("/device-proxy/device-proxy.toml")
+    }
+
     /// The process of its gateway, while there is one.
     pub fn gateway_pid(&self) -> Option<u32> {
         self.child_pid("/gateway/gateway.toml")

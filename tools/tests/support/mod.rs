@@ -39,6 +39,7 @@ pub struct Demo {
     pub gateway: String,
     pub gateway_admin: String,
     pub api_key: String,
+    pub device: DeviceAt,
     /// Its standard error, as it comes; taken when it is stopped.
     log: Option<std::thread::JoinHandle<String>>,
 }
@@ -56,6 +57,23 @@ pub struct NodeAt {
     pub id: u64,
     pub rpc: String,
     pub admin: String,
+}
+
+/// The device of a demonstration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAt {
+    pub addr: String,
+    pub device_id: String,
+    pub outlet_id: String,
+    pub merchant_nif: String,
+}
+
+impl DeviceAt {
+    fn of(said: &Value<'_>) -> Self {
+        let [addr, device_id, outlet_id, merchant_nif] =
+            ["addr", "device_id", "outlet_id", "merchant_nif"].map(|name| text(said, name));
+        Self { addr, device_id, outlet_id, merchant_nif }
+    }
 }
 
 impl Demo {
@@ -101,6 +119,7 @@ impl Demo {
             gateway: text(&said, "gateway"),
             gateway_admin: text(&said, "gateway_admin"),
             api_key: text(&said, "api_key"),
+            device: DeviceAt::of(said.member("device_proxy").unwrap()),
             child,
             dir: dir.to_owned(),
             log: Some(log),

@@ -5,6 +5,7 @@ mod day;
 mod files;
 mod group;
 mod random;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::fs;

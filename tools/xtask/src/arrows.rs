@@ -12,6 +12,7 @@ const ARROWS: &[(&str, Reach)] = &[
     ("node", Reach::Only(&["raft", "ledger", "proto"])),
     ("gateway", Reach::Only(&["ledger", "proto"])),
     ("device-proxy", Reach::Only(&["ledger", "proto"])),
+    ("verify", Reach::Only(&[])),
     ("tools", Reach::Anything),
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),

@@ -60,14 +60,14 @@ pub(super) async fn begin(
     Body(asked): Body<ExportRequest>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::AuditRead)?;
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     let once = Once::new("exports", &key, &asked);
     if let Some(number) = caller.export_made_before(&once).await? {
         let known = caller.export(&outlet, number).await?;
         let (export, acknowledged) = known.ok_or_else(|| unknown("made under this key"))?;
         return Ok(Json(ExportView::of(&export, number, acknowledged)).into_response());
     }
-    let range = outlet.range(&asked.range()?).await?;
+    let range = outlet.range(&asked.range()?).await.map_err(Problem::in_body)?;
     let pinned = outlet.checkpoint_over(range.last_leaf).await?;
     let export = range.export(&outlet, &caller, &pinned);
     let made = caller.keep_export(&outlet, &export, &once).await?;

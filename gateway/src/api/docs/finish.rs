@@ -122,11 +122,10 @@ fn codes(method: &str, operation: &Value) -> Vec<String> {
             codes.push("PARAMETER_INVALID");
         }
         if parameter["name"] == "Idempotency-Key" {
-            codes.extend([
-                "IDEMPOTENCY_KEY_REQUIRED",
-                "IDEMPOTENCY_KEY_INVALID",
-                "IDEMPOTENCY_CONFLICT",
-            ]);
+            codes.extend(["IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_CONFLICT"]);
+            if parameter["required"] == true {
+                codes.push("IDEMPOTENCY_KEY_REQUIRED");
+            }
         }
         if parameter["name"] == "cursor" {
             codes.push("CURSOR_INVALID");

@@ -13,7 +13,8 @@ use crate::http::{IdempotencyKey, Problem, Problems};
 ///
 /// Gives it its five security elements and appends it to the outlet's journal, once for each Idempotency-Key.
 /// Without `tax_groups` and `totals` they are computed; with them, they must be right to the cent. A request that
-/// was answered with `OUTCOME_UNKNOWN`, or not at all, is repeated with the same key.
+/// was answered with `OUTCOME_UNKNOWN`, or not at all, is repeated with the same key. A credit note takes money back and
+/// needs the scope `invoices:credit` as well.
 #[utoipa::path(
     post,
     path = "/api/v1/invoices",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fiscus_ledger::invoice::{CanonicalInvoice, parse_lenient};
+use fiscus_ledger::invoice::{CanonicalInvoice, InvoiceType, parse_lenient};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::problem::{self as ledger, Code};
 use fiscus_ledger::record::Record;
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 use super::view::{SealedInvoice, invoice_bytes};
-use crate::access::{Caller, Outlet};
+use crate::access::{Caller, Outlet, Scope};
 use crate::http::{FieldError, IdempotencyKey, Problem};
 
 /// Manifests change once in years; so many changes during one request are none.
@@ -96,7 +96,9 @@ pub(super) async fn seal_body(
                 };
             }
         };
-        let outlet = find(parsed.invoice.outlet_id())?;
+        check_scope(caller, &parsed.invoice)?;
+        let outlet = find(parsed.invoice.outlet_id());
+        let outlet = outlet.map_err(|problem| problem.about("/outlet_id"))?;
         check_merchant(&outlet, &parsed.invoice)?;
         let submitted = submit(&outlet, key, &parsed.fingerprint, &parsed.invoice).await?;
         match submitted {
@@ -108,10 +110,32 @@ pub(super) async fn seal_body(
                 }
                 manifest = in_force;
             }
-            Err(refusal) => return Err(Problem::of_refusal(&refusal)),
+            Err(refusal) => return Err(refused(&refusal)),
         }
     }
     Err(Problem::internal("the tax manifest changed again and again during one request"))
+}
+
+/// A credit note takes money back, whichever way it is sealed.
+fn check_scope(caller: &Caller, invoice: &CanonicalInvoice<'_>) -> Result<(), Problem> {
+    match invoice.invoice_type() {
+        InvoiceType::CreditNote | InvoiceType::ExportCredit => {
+            let may = caller.may(Scope::InvoicesCredit);
+            may.map_err(|problem| problem.about("/invoice_type"))
+        }
+        InvoiceType::Sale | InvoiceType::Advance | InvoiceType::Export => Ok(()),
+    }
+}
+
+/// A refusal of the ledger's about a thing that the invoice names.
+fn refused(refusal: &proto::Refusal) -> Problem {
+    let problem = Problem::of_refusal(refusal);
+    match refusal.code.as_str() {
+        "OUTLET_INACTIVE" | "OUTLET_HELD" | "SIGNING_MODE_DEF" => problem.about("/outlet_id"),
+        "TERMINAL_BLOCKED" => problem.about("/pos_terminal_id"),
+        "ORIGINAL_NOT_FOUND" | "ORIGINAL_MISMATCH" => problem.about("/original_fiscal_number"),
+        _ => problem,
+    }
 }
 
 /// Submits a canonical invoice: the record and whether it is new, or the refusal.

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::view::status_name;
 use crate::access::{Caller, Outlet as Reached, Scope};
+use crate::api::devices::Device;
 use crate::api::time::when;
 use crate::http::list::AsOf;
 use crate::http::parameters::Consistency;
@@ -126,6 +127,8 @@ pub(super) struct StatusView {
     pub missing_numbers: NumberSet,
     /// Numbers that were skipped after a restore.
     pub recovery_gaps: NumberSet,
+    /// Its fiscal devices, those that have gone included.
+    pub devices: Vec<Device>,
     /// How far the upload is.
     pub upload: UploadQueue,
     /// The position that this is as of.
@@ -158,13 +161,17 @@ pub(super) async fn status(
     })?;
     let as_of = AsOf::from(&as_of);
     let header = as_of.header();
-    let mut response = Json(StatusView::of(&outlet, &counters, as_of)).into_response();
+    let mut devices = caller.devices();
+    devices.retain(|(_, known)| *known.fact.value.outlet_id == *outlet_id);
+    let devices = devices.iter().map(|(_, known)| Device::of(known)).collect();
+    let view = StatusView::of(&outlet, &counters, devices, as_of);
+    let mut response = Json(view).into_response();
     response.headers_mut().insert(header.0, header.1);
     Ok(response)
 }
 
 impl StatusView {
-    fn of(outlet: &Reached, counters: &Counters, as_of: AsOf) -> Self {
+    fn of(outlet: &Reached, counters: &Counters, devices: Vec<Device>, as_of: AsOf) -> Self {
         let Counters { series, chain, period, .. } = counters;
         let live = counters.fact.environment == Environment::Live;
         Self {
@@ -188,6 +195,7 @@ impl StatusView {
             open_block_numbers: numbers(&series.reserved),
             missing_numbers: numbers(&series.missing),
             recovery_gaps: numbers(&series.recovery_gaps),
+            devices,
             upload: UploadQueue { queued: if live { series.sealed } else { 0 } },
             as_of,
         }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::state::{Said, state};
 use super::view::{PaymentRecord, Status};
 use crate::access::{Caller, Scope};
-use crate::http::{Body, Decimal, PathOf, Problem, Problems};
+use crate::http::{Body, Decimal, IdempotencyKey, PathOf, Problem, Problems};
 
 /// What a provider says of a payment of this invoice.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -29,13 +29,16 @@ pub(super) struct PaymentOfInvoice {
 
 /// State a payment of an invoice
 ///
-/// Recorded once for each provider, reference and status, so a repetition is safe without an Idempotency-Key.
+/// Recorded once for each provider, reference and status, so a repetition is safe also without an Idempotency-Key.
 #[utoipa::path(
     post,
     path = "/api/v1/invoices/{fiscal_number}/payments",
     tag = "payments",
     security(("api_key" = ["payments:write"])),
-    params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1")),
+    params(
+        ("fiscal_number" = String, Path, example = "KIN-GOMBE-1"),
+        ("Idempotency-Key" = Option<String>, Header, description = "May be left out; with another payment it is a conflict", min_length = 1, max_length = 255, pattern = "^[ -~]+$", example = "mpesa-MP261128.0815.C77-confirmed"),
+    ),
     request_body(content_type = "application/json", content = PaymentOfInvoice),
     responses(
         (status = 201, description = "Recorded now", body = PaymentRecord),
@@ -47,6 +50,7 @@ pub(super) struct PaymentOfInvoice {
 pub(super) async fn record_of_invoice(
     caller: Caller,
     PathOf(fiscal_number): PathOf<String>,
+    key: Option<IdempotencyKey>,
     Body(said): Body<PaymentOfInvoice>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::PaymentsWrite)?;
@@ -59,5 +63,5 @@ pub(super) async fn record_of_invoice(
         currency: said.currency.as_deref(),
         fiscal_number: Some(&fiscal_number),
     };
-    state(&outlet, said).await
+    state(&caller, &outlet, key, said).await
 }

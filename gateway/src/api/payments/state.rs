@@ -1,4 +1,7 @@
-//! Stating a payment: the provider and its reference make it happen once, without another key.
+//! Stating a payment: the provider, its reference and the status make it happen once.
+//!
+//! An Idempotency-Key adds one thing: sent again with another payment, it is a conflict. The record comes first and
+//! the key after it, because a refused payment leaves no key behind, and a repetition finds the record without it.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -8,9 +11,9 @@ use fiscus_proto::client::Answer;
 use fiscus_proto::command::{self as proto, command::Command};
 
 use super::view::{PaymentRecord, Status};
-use crate::access::Outlet;
+use crate::access::{Caller, Once, Outlet};
 use crate::http::body::identifier;
-use crate::http::{Decimal, Problem};
+use crate::http::{Decimal, IdempotencyKey, Problem};
 
 /// What a provider says.
 pub(super) struct Said<'b> {
@@ -22,7 +25,12 @@ pub(super) struct Said<'b> {
     pub(super) fiscal_number: Option<&'b str>,
 }
 
-pub(super) async fn state(outlet: &Outlet, said: Said<'_>) -> Result<Response, Problem> {
+pub(super) async fn state(
+    caller: &Caller,
+    outlet: &Outlet,
+    key: Option<IdempotencyKey>,
+    said: Said<'_>,
+) -> Result<Response, Problem> {
     let invalid = |pointer: &str, detail: &str| {
         Problem::at(StatusCode::UNPROCESSABLE_ENTITY, "FIELD_INVALID", pointer, detail)
     };
@@ -41,11 +49,25 @@ pub(super) async fn state(outlet: &Outlet, said: Said<'_>) -> Result<Response, P
         currency: currency.as_str().to_owned(),
         fiscal_number: said.fiscal_number.map(str::to_owned),
     };
+    let once = key.map(|key| Once::new("payment", &key, &named(&command)));
+    let known = match &once {
+        Some(once) => caller.is_key_of(once).await?,
+        None => true,
+    };
     let (status, record) = match outlet.submit(Command::RecordPayment(command)).await? {
         Answer::Recorded(record) => (StatusCode::CREATED, record),
         Answer::AlreadyRecorded(record) => (StatusCode::OK, record),
         Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
         other => return Err(Problem::internal(&format!("a payment was answered with {other:?}"))),
     };
+    if let Some(once) = once.filter(|_| !known) {
+        caller.keep_key(&once, outlet.id()).await;
+    }
     Ok((status, Json(PaymentRecord::of(&record)?)).into_response())
+}
+
+/// What a key stands for, however the request spells it.
+fn named(said: &proto::RecordPayment) -> impl serde::Serialize + '_ {
+    let who = (&said.outlet_id, &said.provider, &said.reference);
+    (who, said.status, said.amount_minor, &said.currency, &said.fiscal_number)
 }

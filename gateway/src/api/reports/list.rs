@@ -81,8 +81,9 @@ pub(super) async fn list(
     };
     let time = |text: &Option<String>, name, bound| match text.as_deref() {
         None => Ok(0),
+        // 0 would leave the end open.
         Some(text) => moment(text, bound)
-            .map(|moment| moment.get())
+            .map(|moment| moment.get().max(1))
             .ok_or_else(|| invalid(name, "must be a day or an RFC 3339 time")),
     };
     let times = (time(&wanted.from, "from", Bound::First)?, time(&wanted.to, "to", Bound::Last)?);

@@ -115,7 +115,7 @@ pub(super) async fn make(
         Kind::Z => caller.may(Scope::ReportsClose)?,
         Kind::X | Kind::A => caller.may(Scope::ReportsRead)?,
     }
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     asked.check()?;
     if asked.kind == Kind::Z {
         return close_day(&caller, &outlet, &asked, &key).await;
@@ -245,7 +245,7 @@ async fn range(
         from_position: asked.from_position,
         to_position: asked.to_position,
     };
-    let range = outlet.range(&asked).await?;
+    let range = outlet.range(&asked).await.map_err(Problem::in_body)?;
     let content = KeptContent::A { from_position: range.from, to_position: range.to };
     Ok(NewReport { report: kept(caller, outlet, content), text: None })
 }

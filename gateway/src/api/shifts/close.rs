@@ -1,16 +1,13 @@
 //! `POST /api/v1/shifts/{shift_id}/close`.
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
-use fiscus_ledger::hash::Tagged;
-use fiscus_proto::client::Answer;
 use fiscus_proto::command::{self as proto, command::Command};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::submission::{record, submitted};
 use super::view::Shift;
 use crate::access::{Caller, Scope};
-use crate::http::body::identifier;
 use crate::http::{Body, IdempotencyKey, PathOf, Problem, Problems};
 
 /// Which shift ends, and by whom.
@@ -52,35 +49,17 @@ pub(super) async fn close(
     key: IdempotencyKey,
     PathOf(shift_id): PathOf<String>,
     Body(asked): Body<CloseRequest>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Shift>, Problem> {
     caller.may(Scope::ShiftsWrite)?;
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     let named = [
-        ("/pos_terminal_id", &asked.pos_terminal_id),
-        ("/cashier_id", &asked.cashier_id),
-        ("shift_id", &shift_id),
+        ("/pos_terminal_id", &*asked.pos_terminal_id),
+        ("/cashier_id", &*asked.cashier_id),
+        ("shift_id", &*shift_id),
     ];
-    named.into_iter().try_for_each(|(pointer, text)| identifier(pointer, text))?;
-    let fingerprint = Tagged::new("fiscus/close-shift/v1")
-        .str(&asked.pos_terminal_id)
-        .str(&asked.cashier_id)
-        .str(&shift_id)
-        .finish();
-    let command = proto::CloseShift {
-        submitted: Some(proto::Submitted {
-            outlet_id: outlet.id().to_owned(),
-            key: key.submission_key().to_vec().into(),
-            fingerprint: fingerprint.to_vec().into(),
-        }),
-        terminal_id: asked.pos_terminal_id,
-        shift_id,
-        cashier_id: asked.cashier_id,
-    };
-    match outlet.submit(Command::CloseShift(command)).await? {
-        Answer::Recorded(record) | Answer::AlreadyRecorded(record) => {
-            Ok(Json(Shift::of(&record)?).into_response())
-        }
-        Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
-        other => Err(Problem::internal(&format!("a shift was answered with {other:?}"))),
-    }
+    let submitted = Some(submitted(&outlet, &key, "fiscus/close-shift/v1", named)?);
+    let (terminal_id, cashier_id) = (asked.pos_terminal_id, asked.cashier_id);
+    let command = proto::CloseShift { submitted, terminal_id, shift_id, cashier_id };
+    let (_, shift) = record(&outlet, Command::CloseShift(command)).await?;
+    Ok(Json(shift))
 }

@@ -5,6 +5,7 @@ mod get;
 mod list;
 mod open;
 mod search;
+mod submission;
 mod view;
 
 use utoipa_axum::router::OpenApiRouter;

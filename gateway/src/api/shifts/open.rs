@@ -3,15 +3,14 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use fiscus_ledger::hash::{Tagged, hex};
-use fiscus_proto::client::Answer;
+use fiscus_ledger::hash::hex;
 use fiscus_proto::command::{self as proto, command::Command};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::submission::{record, submitted};
 use super::view::Shift;
 use crate::access::{Caller, Scope};
-use crate::http::body::identifier;
 use crate::http::{Body, IdempotencyKey, Problem, Problems};
 
 /// A shift to be opened.
@@ -56,36 +55,19 @@ pub(super) async fn open(
     Body(asked): Body<ShiftRequest>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::ShiftsWrite)?;
-    let outlet = caller.outlet(&asked.outlet_id)?;
+    let outlet = caller.outlet_in_body(&asked.outlet_id)?;
     // The same on every repetition, so that the answer is the same.
     let made = || format!("shift-{}", hex(&key.submission_key()));
     let shift_id = asked.shift_id.clone().unwrap_or_else(made);
     let named = [
-        ("/pos_terminal_id", &asked.pos_terminal_id),
-        ("/cashier_id", &asked.cashier_id),
-        ("/shift_id", &shift_id),
+        ("/pos_terminal_id", &*asked.pos_terminal_id),
+        ("/cashier_id", &*asked.cashier_id),
+        ("/shift_id", &*shift_id),
     ];
-    named.into_iter().try_for_each(|(pointer, text)| identifier(pointer, text))?;
-    let fingerprint = Tagged::new("fiscus/open-shift/v1")
-        .str(&asked.pos_terminal_id)
-        .str(&asked.cashier_id)
-        .str(&shift_id)
-        .finish();
-    let command = proto::OpenShift {
-        submitted: Some(proto::Submitted {
-            outlet_id: outlet.id().to_owned(),
-            key: key.submission_key().to_vec().into(),
-            fingerprint: fingerprint.to_vec().into(),
-        }),
-        terminal_id: asked.pos_terminal_id,
-        shift_id,
-        cashier_id: asked.cashier_id,
-    };
-    let (status, record) = match outlet.submit(Command::OpenShift(command)).await? {
-        Answer::Recorded(record) => (StatusCode::CREATED, record),
-        Answer::AlreadyRecorded(record) => (StatusCode::OK, record),
-        Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a shift was answered with {other:?}"))),
-    };
-    Ok((status, Json(Shift::of(&record)?)).into_response())
+    let submitted = Some(submitted(&outlet, &key, "fiscus/open-shift/v1", named)?);
+    let (terminal_id, cashier_id) = (asked.pos_terminal_id, asked.cashier_id);
+    let command = proto::OpenShift { submitted, terminal_id, shift_id, cashier_id };
+    let (new, shift) = record(&outlet, Command::OpenShift(command)).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(shift)).into_response())
 }

@@ -75,7 +75,7 @@ pub(super) async fn calculate(
     let parsed =
         parse_lenient(&body, &manifest, caller.now()).map_err(|found| Problem::from(&found))?;
     let invoice = &parsed.invoice;
-    let outlet = caller.outlet(invoice.outlet_id())?;
+    let outlet = caller.outlet_in_body(invoice.outlet_id())?;
     check_merchant(&outlet, invoice)?;
     let text = invoice.canonical_text().to_owned();
     let unreadable = |error| Problem::internal(&format!("a canonical invoice: {error}"));

@@ -105,11 +105,14 @@ pub(super) async fn classify(
         let detail = "this text must not be empty".to_owned();
         return Err(refused("FIELD_INVALID", "/description", detail));
     }
-    if asked.description.len() > TEXT_BYTES_MAX || asked.references.len() > REFERENCES_MAX {
-        let detail = format!(
-            "a description has at most {TEXT_BYTES_MAX} bytes, and a line {REFERENCES_MAX} references"
-        );
-        return Err(refused("LIMIT_EXCEEDED", "", detail));
+    for (pointer, length, most) in [
+        ("/description", asked.description.len(), TEXT_BYTES_MAX),
+        ("/references", asked.references.len(), REFERENCES_MAX),
+    ] {
+        if length > most {
+            let detail = format!("has {length}, and at most {most} may be");
+            return Err(refused("LIMIT_EXCEEDED", pointer, detail));
+        }
     }
     let word = |pointer: &str, word: &str| {
         refused("FIELD_INVALID", pointer, format!("{word:?} is not one of the words for this"))

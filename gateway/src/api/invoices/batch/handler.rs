@@ -85,7 +85,7 @@ pub(in crate::api::invoices) struct BatchItem {
         (status = 200, description = "An answer for each item, in their order", content((BatchAnswer = "application/json"), (ItemAnswer = "application/x-ndjson"))),
         Problems,
     ),
-    extensions(("x-codes" = json!(["LIMIT_EXCEEDED", "IDEMPOTENCY_KEY_INVALID", "BODY_INCOMPLETE"])))
+    extensions(("x-codes" = json!(["LIMIT_EXCEEDED", "IDEMPOTENCY_KEY_REQUIRED", "IDEMPOTENCY_KEY_INVALID", "BODY_INCOMPLETE"])))
 )]
 pub(in crate::api::invoices) async fn seal_many(
     State(app): State<App>,

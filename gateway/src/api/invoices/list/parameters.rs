@@ -143,7 +143,8 @@ fn one(asked: &mut Asked, name: &str, value: &str) -> Result<(), Problem> {
     let filters = &mut asked.filters;
     match name {
         "from" => filters.from_ms = time(name, value)?,
-        "to" => filters.until_ms = time(name, value)?,
+        // 0 would leave the end open.
+        "to" => filters.until_ms = time(name, value)?.max(1),
         "terminal_id" => filters.terminal_id = Some(text(name, value)?),
         "cashier_id" => filters.cashier_id = Some(text(name, value)?),
         "client_nif" => filters.client_nif = Some(text(name, value)?),

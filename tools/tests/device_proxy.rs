@@ -1,0 +1,142 @@
+//! The device proxy of `fiscus demo` and the devices that operators make, with real processes.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fiscus_ledger::json::Value;
+use support::{Demo, fiscus, fresh, signal, text, until};
+
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Sends a command and reads its answer; nothing when there is nobody.
+fn try_ask(stream: &mut TcpStream, body: &str) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(WAIT))?;
+    stream.write_all(format!("\u{2}{body}\u{3}").as_bytes())?;
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    loop {
+        stream.read_exact(&mut byte)?;
+        match byte[0] {
+            2 => answer.clear(),
+            3 => return Ok(String::from_utf8(answer).unwrap()),
+            other => answer.push(other),
+        }
+    }
+}
+
+fn ask(stream: &mut TcpStream, body: &str) -> String {
+    try_ask(stream, body).unwrap()
+}
+
+fn nonce(prepared: &str) -> String {
+    text(&Value::parse(prepared).unwrap(), "nonce")
+}
+
+fn operators_register_replace_and_revoke(dir: &Path) {
+    let run = |arguments: &[&str]| {
+        let output = fiscus().args(["admin", "--dir"]).arg(dir).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let register = ["devices", "register", "--id", "def-2", "--outlet", "outlet-gombe", "--yes"];
+    let (exit, code) = run(&register);
+    assert_eq!(exit, Some(0));
+    assert!(code.starts_with("def-2/") && code.trim().len() == "def-2/".len() + 19, "{code}");
+    assert_eq!(run(&register).0, Some(1), "an id is registered once");
+    assert_eq!(run(&["devices", "replace", "def-2", "--by", "def-3", "--yes"]).0, Some(0));
+    let (_, list) = run(&["devices", "list", "--json"]);
+    assert!(list.contains("\"state\":\"replaced\",\"replaced_by\":\"def-3\""), "{list}");
+    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(0));
+    assert_eq!(run(&["devices", "revoke", "def-gombe-1", "--yes"]).0, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
+    let dir = fresh("device-demo");
+    let demo = Demo::start_with(&dir, &["--nodes", "1"]);
+    let support::DeviceAt { addr: place, device_id, outlet_id, merchant_nif } = demo.device.clone();
+    assert_eq!([device_id, outlet_id, merchant_nif], ["def-gombe-1", "outlet-gombe", "A1234567B"]);
+    let mut host = TcpStream::connect(&place).unwrap();
+    let sale = std::fs::read_to_string(dir.join("device-proxy/sale.json")).unwrap();
+    let prepared = ask(&mut host, &format!("TXN|PREPARE {sale}"));
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", nonce(&prepared));
+    let sealed = ask(&mut host, &commit);
+    assert!(sealed.contains("\"fiscal_number\":\"KIN-GOMBE-"), "{sealed}");
+
+    let killed = demo.device_proxy_pid().expect("it runs");
+    signal("KILL", killed);
+    until("it is back", WAIT, || demo.device_proxy_pid().is_some_and(|pid| pid != killed)).await;
+    until("the seal is told again, byte for byte", WAIT, || {
+        let Ok(mut host) = TcpStream::connect(&place) else { return false };
+        try_ask(&mut host, &commit).is_ok_and(|answer| answer == sealed)
+    })
+    .await;
+
+    // A cluster that hangs: the host is answered in time, and never that something has failed.
+    let mut host = TcpStream::connect(&place).unwrap();
+    let sale = sale.replace("MP261120.0815.C77", "MP261120.0815.C78");
+    let prepared = ask(&mut host, &format!("TXN|PREPARE {sale}"));
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", nonce(&prepared));
+    let (_, node) = demo.pids()[0];
+    signal("STOP", node);
+    let prepare = format!("TXN|PREPARE {sale}");
+    for (body, seconds) in [(commit.as_str(), 5), (&prepare, 5), ("QRY|STATUS", 2)] {
+        let began = Instant::now();
+        let answer = ask(&mut host, body);
+        assert!(answer.contains("UNAVAILABLE"), "{body}: {answer}");
+        assert!(began.elapsed() <= Duration::from_secs(seconds), "{body}: {:?}", began.elapsed());
+    }
+    signal("CONT", node);
+    let mut commit = commit;
+    until("the sale is sealed", WAIT, || {
+        let answer = ask(&mut host, &commit);
+        if answer.contains("NONCE_EXPIRED") {
+            // It had never reached the cluster, which is known for sure: the invoice is prepared again.
+            let prepared = ask(&mut host, &prepare);
+            if prepared.contains("\"nonce\"") {
+                commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", nonce(&prepared));
+            }
+        }
+        answer.contains("\"status\":\"OK\"")
+    })
+    .await;
+    assert!(ask(&mut host, &prepare).contains("REPLAY_DETECTED"), "and only once");
+
+    operators_register_replace_and_revoke(&dir);
+    let mut host = TcpStream::connect(&place).unwrap();
+    until("the device says so", Duration::from_secs(5), || {
+        ask(&mut host, "QRY|STATUS").contains("DEVICE_REVOKED")
+    })
+    .await;
+    demo.stop();
+}
+
+#[test]
+fn a_configuration_is_checked_before_anything_is_started() {
+    let dir = fresh("device-proxy-config");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("device-proxy.toml");
+    let good = "admin_listen = \"127.0.0.1:0\"\nverify_host = \"verify.example.cd\"\n\
+                [cluster]\nnodes = [\"127.0.0.1:1\"]\n\
+                [[devices]]\ndevice_id = \"def-1\"\nlisten = \"127.0.0.1:0\"\n";
+    let run = |text: &str, arguments: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let mut command: Command = fiscus();
+        let output = command.args(["device-proxy", "--config"]).arg(&file).args(arguments);
+        let output = output.output().unwrap();
+        let (out, err) = (output.stdout, output.stderr);
+        (output.status.code(), String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    };
+    let (exit, printed, _) = run(good, &["--serve", "--print-config"]);
+    assert_eq!(exit, Some(0));
+    assert!(printed.contains("nonces_max = 8"), "{printed}");
+    let (exit, _, said) = run(good, &[]);
+    assert!(exit == Some(2) && said.contains("--serve"), "{said}");
+    let (exit, _, said) = run(&good.replace("def-1", ""), &["--serve"]);
+    assert!(exit == Some(2) && said.contains("devices.device_id"), "{said}");
+    let (exit, _, said) = run(&format!("colour = 1\n{good}"), &["--serve"]);
+    assert!(exit == Some(2) && said.contains("colour"), "{said}");
+}
