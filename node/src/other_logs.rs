@@ -78,7 +78,7 @@ async fn record(hosted: &Hosted, group: u64, tuple: &CheckpointTuple) {
         }
         Ok(Ok(_)) => {}
         Ok(Err(_)) | Err(_) => {
-            tracing::debug!(group, "it is not known whether a checkpoint was recorded")
+            tracing::debug!(group, "it is not known whether a checkpoint was recorded");
         }
     }
 }

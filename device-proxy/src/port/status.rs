@@ -49,7 +49,9 @@ impl Port {
         let message = time_message(&self.device_id, timestamp);
         let signature = Signature::from_bytes(signature);
         let signed = self.shared.dgi_key.as_ref();
-        if !signed.is_some_and(|key| key.verify_strict(message.as_bytes(), &signature).is_ok()) {
+        let holds =
+            signed.is_some_and(|key| key.verify_strict(message.as_bytes(), &signature).is_ok());
+        if !holds {
             let detail =
                 "the time is not signed by the tax authority's key that is registered here";
             return Ok(Reply::Refused(Fault::new(Code::Unauthorized, detail)));

@@ -194,10 +194,10 @@ async fn an_invoice_carries_its_proof_and_checkpoints_are_listed() {
     assert!(known.windows(2).all(|pair| pair[0] > pair[1]), "{known:?}");
     let first = page("limit=1".to_owned()).await.expect(200).json();
     let next = page(format!("limit=1&cursor={}", text(&first, "next_cursor"))).await;
-    assert_eq!(
-        sizes(&next.expect(200).json())[0],
-        sizes(&page("limit=2".to_owned()).await.json())[1]
-    );
+    let pages = [sizes(&first)[0], sizes(&next.expect(200).json())[0]];
+    // Others may have been decided since.
+    let later = sizes(&page(String::new()).await.expect(200).json());
+    assert!(later.windows(2).any(|pair| pair == pages), "{pages:?} in {later:?}");
     let foreign = world.get("/api/v1/checkpoints/9").by("auditor").send().await.expect(404);
     assert_eq!(foreign.code(), "GROUP_UNKNOWN");
 }

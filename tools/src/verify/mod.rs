@@ -133,7 +133,7 @@ fn finish(command: &str, json: bool, outcome: Result<Answer, Problem>) -> ExitCo
     }
     match &problem {
         Problem::Found(failure) => {
-            eprintln!("not verified ({}): {}: {}", failure.kind, failure.place, failure.detail)
+            eprintln!("not verified ({}): {}: {}", failure.kind, failure.place, failure.detail);
         }
         other => eprintln!("fiscus {command}: {other}"),
     }

@@ -82,7 +82,7 @@ fn the_auditor_refuses_what_was_changed_in_the_day() -> Result<()> {
         ensure!(text.contains(from), "{from}");
         match check(&text.replace(from, to), &policy) {
             Err(VerifyError::Found(failure)) => {
-                ensure!(failure.kind == Kind::Chain, "{from}: {failure}")
+                ensure!(failure.kind == Kind::Chain, "{from}: {failure}");
             }
             other => anyhow::bail!("{from} became {to}: {other:?}"),
         }
