@@ -499,10 +499,17 @@ async fn a_cluster_that_is_gone_is_told_within_the_time_limit() {
     }
 }
 
+/// So often a leader is cut off, until something was on its way to its followers.
+const ROUNDS_MAX: u32 = 5;
+
 /// Registers one merchant after another until one has no clear answer: its number, and the problem's code.
-async fn register_until_in_doubt(desk: u32, address: SocketAddr, keys: Keys) -> (String, String) {
+async fn register_until_in_doubt(
+    desk: String,
+    address: SocketAddr,
+    keys: Keys,
+) -> (String, String) {
     for number in 0..10_000 {
-        let nif = format!("D{desk}-{number}");
+        let nif = format!("{desk}-{number}");
         let answer = register(address, &keys, &nif).await;
         match answer.status {
             201 => {}
@@ -527,17 +534,33 @@ async fn a_change_of_the_registry_in_doubt_is_told_so_and_made_once() {
         ..Setup::default()
     };
     let mut world = World::start_with(setup).await;
+    // A request that the leader had not yet taken when it was cut off was surely not done: then once more.
+    for round in 0..ROUNDS_MAX {
+        let doubtful = cut_off_while_desks_register(&mut world, round).await;
+        registered_once(&world, &doubtful).await;
+        if doubtful.iter().any(|(_, code)| code == "OUTCOME_UNKNOWN") {
+            return;
+        }
+    }
+    panic!("nothing was on its way in {ROUNDS_MAX} rounds");
+}
+
+/// Takes the leader of the directory its majority while eight desks register: what each was in doubt of, and its
+/// problem's code. The majority is back then.
+async fn cut_off_while_desks_register(world: &mut World, round: u32) -> Vec<(String, String)> {
     let (address, keys) = (world.gateways[0].address(), world.keys.clone());
+    let app = world.gateways[0].app();
+    let created = || -> u64 {
+        let known = app.metrics().exposition();
+        let answered = known.lines().find_map(|line| line.strip_prefix(CREATED));
+        answered.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    };
+    let before = created();
     let desks: Vec<_> = (0..8)
+        .map(|desk| format!("D{round}{desk}"))
         .map(|desk| tokio::spawn(register_until_in_doubt(desk, address, keys.clone())))
         .collect();
-    until("each desk registers", || {
-        let known = world.gateways[0].app().metrics().exposition();
-        let answered =
-            known.lines().find_map(|line| line.strip_prefix(CREATED)?.trim().parse().ok());
-        answered.is_some_and(|count: u64| count >= 16)
-    })
-    .await;
+    until("each desk registers", || created() >= before + 16).await;
     // The leader stays, and holds what it cannot commit.
     let leader = world.cluster.leader(0).await;
     for id in (1..=3).filter(|id| *id != leader) {
@@ -549,14 +572,19 @@ async fn a_change_of_the_registry_in_doubt_is_told_so_and_made_once() {
     }
     let codes = ["OUTCOME_UNKNOWN", "CLUSTER_UNAVAILABLE", "CLUSTER_BUSY"];
     assert!(doubtful.iter().all(|(_, code)| codes.contains(&code.as_str())), "{doubtful:?}");
-    assert!(doubtful.iter().any(|(_, code)| code == "OUTCOME_UNKNOWN"), "{doubtful:?}");
     for id in (1..=3).filter(|id| *id != leader) {
         world.cluster.start_node(id).await;
     }
+    doubtful
+}
+
+/// Asked again, each is registered once, with one line in the log of actions.
+async fn registered_once(world: &World, doubtful: &[(String, String)]) {
+    let (address, keys) = (world.gateways[0].address(), &world.keys);
     for (nif, code) in doubtful {
         let waiting = async {
             loop {
-                let answer = register(address, &keys, &nif).await;
+                let answer = register(address, keys, nif).await;
                 if answer.status != 503 {
                     return answer;
                 }
@@ -565,7 +593,7 @@ async fn a_change_of_the_registry_in_doubt_is_told_so_and_made_once() {
         };
         let clear = tokio::time::timeout(LIMIT, waiting).await.expect("it is clear in the end");
         assert!([200, 201].contains(&clear.status), "{nif} {code}: {}", clear.text());
-        let again = register(address, &keys, &nif).await.expect(200);
+        let again = register(address, keys, nif).await.expect(200);
         assert_eq!(again.body, clear.body, "{nif} is registered once");
         let path = format!("/api/v1/audit/actions?action=merchant.create&object_id={nif}");
         let log = world.get(&path).by("auditor").send().await.expect(200).json();
