@@ -1,6 +1,6 @@
 //! A group's log is read as standard clients read it: a checkpoint, then the tiles of its size, from any gateway.
 
-use crate::support::{Setup, World, sale};
+use crate::support::{LIMIT, Setup, World, sale};
 use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::hash::{Hash32, from_hex};
 use fiscus_ledger::tree::{CompactRange, leaf_hash, node_hash};
@@ -23,6 +23,7 @@ async fn fill(world: &World) {
 
 /// The last checkpoint, when it covers a leaf.
 async fn covering(world: &World, leaf: u64) -> Checkpoint {
+    let until = std::time::Instant::now() + LIMIT;
     loop {
         let answer = world.get("/log/1/checkpoint").send().await.expect(200);
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
@@ -34,6 +35,7 @@ async fn covering(world: &World, leaf: u64) -> Checkpoint {
         if checkpoint.size() > leaf {
             return checkpoint;
         }
+        assert!(std::time::Instant::now() < until, "leaf {leaf} is not covered within {LIMIT:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
