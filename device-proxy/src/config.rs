@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::base64::decode_standard;
 use fiscus_ledger::facts::is_identifier;
+use fiscus_ledger::seal::is_series_prefix;
 use fiscus_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,21 @@ pub struct DeviceSection {
     /// Serial devices and pseudo-terminals, each a host; they may come and go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serial: Vec<PathBuf>,
+    /// The real device behind the proxy; without it the cluster is the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<AttachSection>,
+}
+
+/// Where a real device is: one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachSection {
+    /// Its port, under a path that stays the same, as `/dev/serial/by-id/…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<PathBuf>,
+    /// Where its line is tunnelled to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<SocketAddr>,
 }
 
 /// Bounds.
@@ -171,6 +187,7 @@ impl ProxyConfig {
             device_id: device_id.to_owned(),
             listen: Some(free),
             serial: Vec::new(),
+            attach: None,
         };
         Self {
             admin_listen: free,
@@ -257,6 +274,27 @@ impl ProxyConfig {
                 device.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
                 "devices.serial",
                 "must be absolute paths, each named once",
+            )?;
+            let Some(attach) = &device.attach else { continue };
+            rule(
+                attach.serial.is_some() != attach.tcp.is_some(),
+                "devices.attach",
+                "must have serial or tcp, and not both",
+            )?;
+            rule(
+                attach.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
+                "devices.attach.serial",
+                "must be an absolute path that is named nowhere else",
+            )?;
+            rule(
+                is_series_prefix(&device.device_id),
+                "devices.device_id",
+                "of a real device must be capital letters and digits in parts with dashes: it stands before its numbers",
+            )?;
+            rule(
+                self.insecure || attach.tcp.is_none_or(|address| address.ip().is_loopback()),
+                "devices.attach.tcp",
+                "must be a loopback address, or insecure = true: the protocol protects nothing",
             )?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -25,6 +26,8 @@ pub(crate) struct Device {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: SessionLimits,
     pub(crate) write_timeout: Duration,
+    /// Each host has a number: at a real device, each has its turn.
+    pub(crate) hosts: AtomicU64,
     /// The zero of the sessions' clock.
     pub(crate) began: Instant,
     pub(crate) random: SystemRandom,
@@ -43,7 +46,7 @@ pub(crate) enum HostError {
 
 impl Device {
     fn standing(&self) -> Standing {
-        self.port.shared().devices.standing(self.port.device_id())
+        self.port.standing()
     }
 
     fn now(&self) -> Duration {
@@ -67,6 +70,7 @@ impl Device {
     {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut session = Session::new(self.limits);
+        let host = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut buffer = vec![0; READ_BYTES];
         let mut open = true;
         let mut call = None;
@@ -78,7 +82,7 @@ impl Device {
                     continue;
                 }
                 Step::Call(asked, until) => {
-                    call = Some(Box::pin(self.ask(asked, until)));
+                    call = Some(Box::pin(self.ask(host, asked, until)));
                     continue;
                 }
                 Step::Wait(_) if !open && session.is_idle() => return Ok(()),
@@ -109,13 +113,13 @@ impl Device {
         }
     }
 
-    async fn ask(&self, call: Call, until: Duration) -> (Reply, [u8; 8]) {
+    async fn ask(&self, host: u64, call: Call, until: Duration) -> (Reply, [u8; 8]) {
         let Some(random) = self.random() else {
             let fault = Fault::new(Code::Unavailable, "this machine has no randomness");
             return (Reply::NotNow(fault), [0; 8]);
         };
         let begun = Instant::now();
-        let reply = self.port.call(call, self.began + until).await;
+        let reply = self.port.call(host, call, self.began + until).await;
         self.metrics.called(begun.elapsed());
         (reply, random)
     }

@@ -13,7 +13,9 @@
 //! Non-goals: fiscal rules, which are the ledger's and checked by every replica.
 
 mod admin;
+mod attach;
 pub mod config;
+pub mod def_sim;
 mod devices;
 mod host;
 mod metrics;

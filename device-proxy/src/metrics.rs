@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::attach::{Attached, Figures};
 use crate::config::DeviceSection;
 use crate::protocol::Code;
 
@@ -20,6 +21,8 @@ pub(crate) struct Metrics {
     buckets: [AtomicU64; BUCKETS_MS.len() + 1],
     took_us: AtomicU64,
     hosts: BTreeMap<String, AtomicU64>,
+    /// Real devices, by their ids.
+    attached: Mutex<BTreeMap<String, Arc<Figures>>>,
 }
 
 impl Metrics {
@@ -30,6 +33,7 @@ impl Metrics {
             buckets: Default::default(),
             took_us: AtomicU64::new(0),
             hosts: hosts.collect(),
+            attached: Mutex::default(),
         }
     }
 
@@ -56,6 +60,45 @@ impl Metrics {
         Some(CountedHost(hosts))
     }
 
+    /// Tells of a real device, too.
+    pub(crate) fn attached(&self, attached: &Attached) {
+        let mut known = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(attached.device_id().to_owned(), Arc::clone(&attached.figures));
+    }
+
+    fn write_attached(&self, out: &mut String) {
+        let known = self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.is_empty() {
+            return;
+        }
+        type Figure = fn(&Figures) -> u64;
+        let figures: [(&str, &str, Figure); 7] = [
+            ("up", "1 while the real device answers.", |f| f.up.load(Ordering::Relaxed).into()),
+            ("next_sequence", "The real device's next number.", |f| f.next.load(Ordering::Relaxed)),
+            ("imported_sequence", "The last of its numbers that the ledger has.", |f| {
+                f.imported.load(Ordering::Relaxed)
+            }),
+            ("import_stopped", "1 when the ledger refuses an entry of it.", |f| {
+                f.stopped.load(Ordering::Relaxed).into()
+            }),
+            ("queue", "Commands that wait for it.", |f| f.queued.load(Ordering::Relaxed)),
+            ("free_bytes", "What it says is free of its memory.", |f| {
+                f.free_bytes.load(Ordering::Relaxed)
+            }),
+            ("drift", "1 when it is not as the cluster has it.", |f| {
+                f.drift.load(Ordering::Relaxed).into()
+            }),
+        ];
+        for (name, help, figure) in figures {
+            let name = format!("fiscus_proxy_attached_{name}");
+            head(out, &name, "gauge", help);
+            for (device, known) in &known {
+                let device = label(device);
+                line(out, &format!("{name}{{device=\"{device}\"}}"), &figure(known));
+            }
+        }
+    }
+
     /// The figures as Prometheus reads them, with how each device stands.
     pub(crate) fn exposition(&self, standing: impl Fn(&str) -> &'static str) -> String {
         let mut out = String::new();
@@ -79,6 +122,7 @@ impl Metrics {
             let device = label(device);
             line(&mut out, &format!("{name}{{device=\"{device}\",state=\"{state}\"}}"), &1);
         }
+        self.write_attached(&mut out);
         let name = "fiscus_proxy_call_seconds";
         head(&mut out, name, "histogram", "What the cluster took for a command.");
         let mut total = 0;

@@ -7,10 +7,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::{ClientConfig, ClientError, ClusterClient};
-use fiscus_proto::tls::TlsError;
+use fiscus_proto::tls::{TlsError, TlsMaterial, not_after};
 use ring::rand::SystemRandom;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +21,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::{self, Admin};
-use crate::config::{ConfigError, LimitsSection, ProxyConfig};
+use crate::attach::{Attached, Owner, Place, attach, import};
+use crate::config::{AttachSection, ConfigError, LimitsSection, ProxyConfig};
 use crate::devices::Devices;
 use crate::host::Device;
 use crate::metrics::Metrics;
@@ -97,6 +100,7 @@ impl Proxy {
             sockets.push((device.device_id.clone(), socket));
         }
         let addresses = sockets.iter().map(|(id, socket)| (id.clone(), local(socket))).collect();
+        let certificate_expires = material.as_ref().map(expires).transpose()?;
         let mut client = ClientConfig::new(config.cluster.nodes.clone(), material);
         client.region.clone_from(&config.cluster.region);
         client.limits.attempt_timeout = Duration::from_millis(config.limits.attempt_timeout_ms);
@@ -105,6 +109,7 @@ impl Proxy {
             devices: Devices::new(&config.devices),
             verify_host: config.verify_host.clone(),
             dgi_key: config.dgi_key(),
+            certificate_expires,
         });
         let metrics = Arc::new(Metrics::new(&config.devices));
         let (stop, stopping) = watch::channel(false);
@@ -116,9 +121,24 @@ impl Proxy {
             metrics: Arc::clone(&metrics),
             stopping: stopping.clone(),
         };
-        behind.spawn(health(admin_socket, admin, ending));
+        behind.spawn(health(admin_socket, admin, ending.clone()));
         for section in &config.devices {
-            let device = Arc::new(device(&config, &shared, &metrics, &section.device_id));
+            let attached = section.attach.as_ref().and_then(place).map(|place| {
+                let (attached, owner) = attach(
+                    &section.device_id,
+                    place,
+                    config.limits.hosts_max + section.serial.len(),
+                );
+                behind.spawn(own(owner, ending.clone()));
+                Arc::new(attached)
+            });
+            if let Some(attached) = &attached {
+                metrics.attached(attached);
+                let port = Port::new(Arc::clone(&shared), &section.device_id, None);
+                behind.spawn(import(Arc::new(port), Arc::clone(attached), ending.clone()));
+            }
+            let device =
+                Arc::new(device(&config, (&shared, &metrics), &section.device_id, attached));
             let at = sockets.iter().position(|(id, _)| *id == section.device_id);
             if let Some((_, socket)) = at.map(|at| sockets.swap_remove(at)) {
                 let places = config.limits.hosts_max;
@@ -173,20 +193,42 @@ impl Proxy {
 
 fn device(
     config: &ProxyConfig,
-    shared: &Arc<Shared>,
-    metrics: &Arc<Metrics>,
+    (shared, metrics): (&Arc<Shared>, &Arc<Metrics>),
     device_id: &str,
+    attached: Option<Arc<Attached>>,
 ) -> Device {
     let LimitsSection { queue_max, nonces_max, prepared_bytes_max, write_timeout_ms, .. } =
         config.limits;
     Device {
-        port: Port::new(Arc::clone(shared), device_id),
+        port: Port::new(Arc::clone(shared), device_id, attached),
+        hosts: AtomicU64::new(0),
         metrics: Arc::clone(metrics),
         limits: SessionLimits { queue_max, nonces_max, prepared_bytes_max },
         write_timeout: Duration::from_millis(write_timeout_ms),
         began: Instant::now(),
         random: SystemRandom::new(),
     }
+}
+
+/// Where a real device is.
+fn place(section: &AttachSection) -> Option<Place> {
+    let serial = section.serial.clone().map(Place::Serial);
+    serial.or(section.tcp.map(Place::Tcp))
+}
+
+/// Owns a real device until the proxy ends.
+async fn own(owner: Owner, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = owner.run() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// When a certificate ends.
+fn expires(material: &TlsMaterial) -> Result<String, TlsError> {
+    let seconds = not_after(&material.certificate()?)?;
+    let ms = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000);
+    Ok(UnixMs::new(ms).to_string())
 }
 
 fn ended_by_itself(ended: &Option<Result<(), JoinError>>) -> RunError {

@@ -35,6 +35,7 @@ pub mod codec;
 pub mod commands;
 pub mod cosignature;
 pub mod credential;
+pub mod device_seal;
 pub mod facts;
 pub mod hash;
 pub mod heads;

@@ -118,6 +118,18 @@ refusal_codes! {
     DeviceRevoked = "DEVICE_REVOKED",
     /// The device is not active.
     DeviceNotActive = "DEVICE_NOT_ACTIVE",
+    /// The device's key is no key that its seals could be checked with.
+    DeviceKeyInvalid = "DEVICE_KEY_INVALID",
+    /// The device cannot have a series of its own in this outlet.
+    DeviceSeriesInvalid = "DEVICE_SERIES_INVALID",
+    /// The device's seal is not the next one of its series.
+    DeviceSealOutOfOrder = "DEVICE_SEAL_OUT_OF_ORDER",
+    /// The device's seal does not link to the one before it.
+    DeviceSealLinkBroken = "DEVICE_SEAL_LINK_BROKEN",
+    /// The device's signature does not match its seal.
+    DeviceSealSignatureInvalid = "DEVICE_SEAL_SIGNATURE_INVALID",
+    /// The device has sealed another invoice under the same number.
+    DeviceSealConflict = "DEVICE_SEAL_CONFLICT",
     /// The group has no active authority for the outlet's environment.
     NoAuthority = "NO_AUTHORITY",
     /// No tax manifest is in force yet.
@@ -209,6 +221,15 @@ pub enum Event {
         outlet_id: Id,
         /// The credential.
         credential_id: Id,
+        /// Why it was refused.
+        code: RefusalCode,
+    },
+    /// What a device of ours is said to have sealed was refused.
+    DeviceAlert {
+        /// The outlet.
+        outlet_id: Id,
+        /// The device.
+        device_id: Id,
         /// Why it was refused.
         code: RefusalCode,
     },

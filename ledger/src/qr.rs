@@ -48,7 +48,8 @@ pub struct QrFields {
     pub fiscal_number: String,
     /// The trusted time of the seal.
     pub timestamp: UnixMs,
-    /// One of [`RECEIPT_KINDS`]; in the ledger's own code of an offline seal with `offline_` before it.
+    /// One of [`RECEIPT_KINDS`]; in the ledger's own code of an offline seal with `offline_` before it, of a
+    /// device's with `def_`.
     pub kind: String,
     /// The total with two decimals.
     pub total: String,
@@ -204,7 +205,7 @@ impl QrPayload {
             (
                 is_kind(&fields.kind, fields.credential.is_some()),
                 "k",
-                "one of sale, advance, credit_note, export, export_credit, or with offline_ before it",
+                "one of sale, advance, credit_note, export, export_credit, or with offline_ or def_ before it",
             ),
             (is_total(&fields.total), "t", "a decimal with two decimals and no needless digit"),
             (is_currency(&fields.currency), "c", "a currency code of three capital letters"),
@@ -477,7 +478,8 @@ fn is_label(label: &str) -> bool {
 /// An offline seal has two codes: the terminal's own, with its credential and the plain kind, and the
 /// ledger's, whose kind says `offline_`.
 fn is_kind(text: &str, has_credential: bool) -> bool {
-    let plain = text.strip_prefix("offline_").filter(|_| !has_credential).unwrap_or(text);
+    let inner = text.strip_prefix("offline_").or_else(|| text.strip_prefix("def_"));
+    let plain = inner.filter(|_| !has_credential).unwrap_or(text);
     RECEIPT_KINDS.contains(&plain)
 }
 

@@ -1,8 +1,10 @@
 //! Journal records: what one is, how it is stored, and what can be recomputed from it.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::device_seal::DeviceSeal;
 use crate::hash::{Hash32, payload_hash};
 use crate::invoice::InvoiceType;
+use crate::offline::OfflineSeal;
 use crate::seal;
 use crate::state::rows::{KeyHash, Operation};
 use crate::time::UnixMs;
@@ -16,6 +18,8 @@ pub enum RecordKind {
     Invoice(InvoiceType),
     /// An invoice that a terminal sealed under a delegated credential.
     Offline(InvoiceType),
+    /// An invoice that a real fiscal device sealed.
+    Def(InvoiceType),
     /// A daily closure.
     ZClosure,
     /// Numbers lent to a terminal.
@@ -77,6 +81,11 @@ impl RecordKind {
             Self::Offline(InvoiceType::CreditNote) => "offline_credit_note",
             Self::Offline(InvoiceType::Export) => "offline_export",
             Self::Offline(InvoiceType::ExportCredit) => "offline_export_credit",
+            Self::Def(InvoiceType::Sale) => "def_sale",
+            Self::Def(InvoiceType::Advance) => "def_advance",
+            Self::Def(InvoiceType::CreditNote) => "def_credit_note",
+            Self::Def(InvoiceType::Export) => "def_export",
+            Self::Def(InvoiceType::ExportCredit) => "def_export_credit",
             plain => PLAIN_KINDS
                 .iter()
                 .find_map(|(kind, name)| (*kind == plain).then_some(*name))
@@ -90,6 +99,9 @@ impl RecordKind {
         if let Some(inner) = name.strip_prefix("offline_") {
             return InvoiceType::parse(inner).map(Self::Offline);
         }
+        if let Some(inner) = name.strip_prefix("def_") {
+            return InvoiceType::parse(inner).map(Self::Def);
+        }
         InvoiceType::parse(name).map(Self::Invoice).or_else(|| {
             PLAIN_KINDS.iter().find_map(|(kind, known)| (*known == name).then_some(*kind))
         })
@@ -99,7 +111,18 @@ impl RecordKind {
     #[must_use]
     pub fn invoice_type(self) -> Option<InvoiceType> {
         match self {
-            Self::Invoice(kind) | Self::Offline(kind) => Some(kind),
+            Self::Invoice(kind) | Self::Offline(kind) | Self::Def(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// The canonical invoice in a record's payload; none when the record is no invoice.
+    #[must_use]
+    pub fn invoice_in(self, payload: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Invoice(_) => Some(payload),
+            Self::Offline(_) => OfflineSeal::invoice_in(payload),
+            Self::Def(_) => DeviceSeal::invoice_in(payload),
             _ => None,
         }
     }

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 use crate::invoice::InvoiceType;
 use crate::json::{Kind, Reader};
-use crate::offline::OfflineSeal;
 use crate::record::{Record, RecordKind};
 
 /// What a record may be about.
@@ -54,11 +53,8 @@ impl<'a> Reference<'a> {
     #[must_use]
     pub fn of(record: &Record<'a>) -> Option<Self> {
         let (subject, name) = match record.kind {
-            RecordKind::Invoice(InvoiceType::CreditNote | InvoiceType::ExportCredit) => {
-                (Subject::Credited, leading_text(record.payload, "original_fiscal_number")?)
-            }
-            RecordKind::Offline(InvoiceType::CreditNote | InvoiceType::ExportCredit) => {
-                let invoice = OfflineSeal::invoice_in(record.payload)?;
+            kind if kind.invoice_type().is_some_and(InvoiceType::is_credit) => {
+                let invoice = kind.invoice_in(record.payload)?;
                 (Subject::Credited, leading_text(invoice, "original_fiscal_number")?)
             }
             RecordKind::Payment => (Subject::Paid, leading_text(record.payload, "fiscal_number")?),

@@ -147,6 +147,7 @@ pub fn outlet_of(command: &Command) -> &str {
         Some(command::Command::GrantBlock(c)) => of(c.submitted.as_ref()),
         Some(command::Command::RecordPayment(c)) => &c.outlet_id,
         Some(command::Command::ReconcileOffline(c)) => &c.outlet_id,
+        Some(command::Command::ImportDeviceSeal(c)) => &c.outlet_id,
         Some(command::Command::CloseBlock(c)) => &c.outlet_id,
         Some(command::Command::RecoveryGap(c)) => &c.outlet_id,
         _ => "",

@@ -11,11 +11,14 @@ use crate::process::{self, Service, misconfigured};
 /// Run a device proxy: fiscal devices for points of sale that speak nothing but their protocol.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   fiscus device-proxy --serve --config /etc/fiscus/device-proxy.toml
+  fiscus device-proxy --attach --config /etc/fiscus/device-proxy.toml
 
 Each device of the configuration is reached over TCP, serial lines and pseudo-terminals, by any number of
-hosts. It keeps nothing: the cluster is its memory, its counter and its key, and it may end at any time. It
+hosts. With --serve the cluster is their memory, their counter and their key; with --attach each is a real
+device (its `attach` in the configuration), whose journal is carried into the ledger. It keeps nothing, and may
+end at any time. It
 starts while the cluster cannot be reached, and is ready (/readyz on the admin listener) when it has heard of
 the directory. SIGTERM and SIGINT stop it: it takes nothing new, answers what it took, and ends. Its log goes to
 standard error, a line of JSON each.
@@ -28,17 +31,17 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     process: process::ServiceArguments,
     /// Be the devices of the configuration.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "attach", required_unless_present = "attach")]
     serve: bool,
+    /// Stand before the real devices of the configuration.
+    #[arg(long)]
+    attach: bool,
     /// Listen for the hosts of the first device here instead of where the file says.
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<std::net::SocketAddr>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    if !arguments.serve {
-        return misconfigured("device-proxy", &"give --serve: be the devices of the configuration");
-    }
     let config = match configured(arguments) {
         Ok(config) => config,
         Err(error) => return misconfigured("device-proxy", &error),
@@ -69,5 +72,13 @@ fn configured(arguments: &Arguments) -> Result<ProxyConfig, ConfigError> {
         config.log.clone_from(log);
     }
     config.check()?;
+    if config.devices.iter().any(|device| device.attach.is_some() != arguments.attach) {
+        let rule = if arguments.attach {
+            "of each device must say where it is: the proxy stands before real devices"
+        } else {
+            "is for --attach: with --serve the proxy is the device"
+        };
+        return Err(ConfigError::Value { field: "devices.attach", rule: rule.to_owned() });
+    }
     Ok(config)
 }

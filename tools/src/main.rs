@@ -1,6 +1,7 @@
 //! The `fiscus` command line.
 
 mod admin;
+mod def_sim;
 mod demo;
 mod device_proxy;
 mod gateway;
@@ -35,6 +36,7 @@ enum Command {
     Admin(admin::Arguments),
     Demo(demo::Arguments),
     DeviceProxy(device_proxy::Arguments),
+    DefSim(def_sim::Arguments),
     Gateway(gateway::Arguments),
     Node(node::Arguments),
     Verify(verify::Arguments),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Admin(command) => admin::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
+        Command::DefSim(arguments) => def_sim::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

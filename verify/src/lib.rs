@@ -22,6 +22,7 @@ mod bundle;
 mod closure;
 mod credential;
 mod decimal;
+mod device;
 mod encoding;
 mod export;
 mod failure;

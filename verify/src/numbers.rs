@@ -318,8 +318,8 @@ impl Numbers {
     }
 
     /// Whether a closure's list of series is this one.
-    pub(crate) fn are_stated_by(&self, report: &Value) -> bool {
-        let Some([series]) = report.list("series") else { return false };
+    pub(crate) fn are_stated_by(&self, stated: &[Value]) -> bool {
+        let [series] = stated else { return false };
         let same = |name, ranges: &Ranges| series.ranges(name) == Some(ranges.list());
         self.prefix.as_deref().is_none_or(|prefix| series.text("series") == Some(prefix))
             && self.last.is_none_or(|last| series.count("last") == Some(last))

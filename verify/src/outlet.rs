@@ -1,7 +1,7 @@
 //! An outlet's journal, record after record: positions, links, numbers, sums and closures.
 //!
 //! What is kept grows with terminals, blocks and currencies, not with records, but for two things: ranges of
-//! numbers, of which a journal without gaps has one, and what may still be credited of each invoice, about 130 bytes
+//! numbers, of which a journal without gaps has one, and what may still be credited of each invoice, about 160 bytes
 //! for each of the last [`ORIGINALS_MAX`] of them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::closure::{
     Opening, Shift, check_day, check_digest, check_ends, check_perpetual, check_shift,
 };
+use crate::device::Devices;
 use crate::failure::{Failure, Kind};
 use crate::hash::{Hash, NOTHING};
 use crate::invoice::Currency;
@@ -29,6 +30,9 @@ struct Original {
     left: Box<[(u8, i64, i64)]>,
 }
 
+/// A number: whose series, if it is not the outlet's own, and which.
+type Number = (Option<Box<str>>, u64);
+
 /// The journal so far.
 #[derive(Debug)]
 pub(crate) struct Outlet {
@@ -42,13 +46,16 @@ pub(crate) struct Outlet {
     pub(crate) time_ms: u64,
     leaf_index: Option<u64>,
     pub(crate) numbers: Numbers,
+    pub(crate) devices: Devices,
+    /// The last number of each series before the first record, while nobody has said which is whose.
+    before: Vec<(String, u64)>,
     pub(crate) all: Tally,
     /// Invoices since the last closure, when it is known where that was.
     since_z: Option<(Opening, Tally)>,
     last_z: Option<u64>,
     shifts: BTreeMap<String, Shift>,
-    originals: HashMap<u64, Original>,
-    order: VecDeque<u64>,
+    originals: HashMap<Number, Original>,
+    order: VecDeque<Number>,
     reporting_currency: String,
     pub(crate) closures: u64,
     pub(crate) unchecked_credits: u64,
@@ -74,6 +81,8 @@ impl Outlet {
             time_ms: 0,
             leaf_index: None,
             numbers: if complete { Numbers::from_the_start() } else { Numbers::default() },
+            devices: Devices::default(),
+            before: Vec::new(),
             all: Tally::default(),
             since_z: complete.then(|| (opening, Tally::default())),
             last_z: complete.then_some(0),
@@ -87,11 +96,19 @@ impl Outlet {
         }
     }
 
-    /// The last number of each series before the first record; an outlet that seals in the ledger has one.
+    /// The last number of each series before the first record. Where there are several, the records say which is
+    /// the outlet's own and which are its devices'.
     pub(crate) fn numbers_go_on_from(&mut self, series: &[(String, u64)]) {
-        if let [(code, last)] = series {
-            self.numbers = Numbers::after(code, *last);
+        match series {
+            [(code, last)] => self.numbers = Numbers::after(code, *last),
+            several => self.before = several.to_vec(),
         }
+    }
+
+    /// Takes what is known of a series from before the first record.
+    fn before(&mut self, series: &str) -> Option<u64> {
+        let at = self.before.iter().position(|(code, _)| code == series)?;
+        Some(self.before.swap_remove(at).1)
     }
 
     /// A journal whose first record is `facts`: nothing is known of what came before, unless there is nothing.
@@ -160,12 +177,32 @@ impl Outlet {
     /// The sequence of an invoice's number.
     fn number(&mut self, facts: &Facts) -> Result<u64, Failure> {
         match &facts.body {
-            Some(Body::Invoice(sale)) => match &sale.offline {
-                Some(seal) => {
-                    self.numbers.sealed_offline(seal, &sale.terminal, facts.time_ms, self.complete)
+            Some(Body::Invoice(sale)) if sale.device.is_some() => {
+                let Some(seal) = &sale.device else { return Ok(0) };
+                if !self.devices.has(&seal.device)
+                    && let Some(last) = self.before(&seal.device)
+                {
+                    self.devices.goes_on_from(&seal.device, last);
                 }
-                None => self.numbers.sealed(&facts.number),
-            },
+                self.devices.sealed(seal, self.complete)?;
+                Ok(seal.sequence)
+            }
+            Some(Body::Invoice(sale)) => {
+                if let Some((series, _)) = split_number(&facts.number)
+                    && let Some(last) = self.before(series)
+                {
+                    self.numbers = Numbers::after(series, last);
+                }
+                match &sale.offline {
+                    Some(seal) => self.numbers.sealed_offline(
+                        seal,
+                        &sale.terminal,
+                        facts.time_ms,
+                        self.complete,
+                    ),
+                    None => self.numbers.sealed(&facts.number),
+                }
+            }
             _ => Ok(0),
         }
     }
@@ -173,7 +210,10 @@ impl Outlet {
     fn add_sale(&mut self, sale: &Sale, sequence: u64) -> Result<(), Failure> {
         match &sale.original {
             Some(original) => self.credit(&sale.counted, original)?,
-            None => self.remember(sequence, &sale.counted),
+            None => {
+                let device = sale.device.as_ref().map(|seal| seal.device.as_str());
+                self.remember((device.map(Box::from), sequence), &sale.counted);
+            }
         }
         self.all.add(&sale.counted);
         if let Some((_, since)) = &mut self.since_z {
@@ -185,7 +225,7 @@ impl Outlet {
         Ok(())
     }
 
-    fn remember(&mut self, sequence: u64, counted: &Counted) {
+    fn remember(&mut self, number: Number, counted: &Counted) {
         let left = counted
             .groups
             .iter()
@@ -195,8 +235,8 @@ impl Outlet {
             currency: counted.currency,
             left: left.collect(),
         };
-        self.originals.insert(sequence, original);
-        self.order.push_back(sequence);
+        self.originals.insert(number.clone(), original);
+        self.order.push_back(number);
         if self.order.len() > ORIGINALS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
@@ -207,9 +247,12 @@ impl Outlet {
     /// A credit note never takes back more than its original has, in any group.
     fn credit(&mut self, counted: &Counted, number: &str) -> Result<(), Failure> {
         let wrong = |detail: &str| Err(Failure::new(Kind::Totals, "credit note", detail));
-        let of_this_series =
-            split_number(number).filter(|(series, _)| self.numbers.prefix() == Some(series));
-        let known = of_this_series.and_then(|(_, sequence)| self.originals.get_mut(&sequence));
+        let original = split_number(number).and_then(|(series, sequence)| {
+            let own = self.numbers.prefix() == Some(series);
+            let device = self.devices.has(series).then(|| Box::from(series));
+            (own || device.is_some()).then_some((if own { None } else { device }, sequence))
+        });
+        let known = original.and_then(|original| self.originals.get_mut(&original));
         let Some(original) = known else {
             if self.complete && self.order.len() < ORIGINALS_MAX {
                 return wrong("the invoice that it credits is not there");
@@ -249,7 +292,11 @@ impl Outlet {
             "block_close" => self.numbers.closed(value),
             "numbers_missing" => self.numbers.flagged(value),
             "recovery_gap" => self.numbers.skipped(value),
-            "outlet_event" if !self.id.starts_with('@') => self.numbers.stated(value),
+            "outlet_event" if !self.id.starts_with('@') => {
+                self.numbers.stated(value)?;
+                self.devices.check_change(value, self.complete)
+            }
+            "device_event" => self.devices.registered(value),
             _ => Ok(()),
         }
     }
@@ -279,7 +326,9 @@ impl Outlet {
         }
         if self.complete {
             check_perpetual(report, &self.all, &self.reporting_currency)?;
-            if !self.numbers.are_stated_by(report) {
+            let stated = report.list("series").unwrap_or_default();
+            let (own, devices) = stated.split_at(stated.len().min(1));
+            if !self.numbers.are_stated_by(own) || !self.devices.are_stated_by(devices) {
                 return Err(Failure::new(
                     Kind::Gap,
                     "report",
@@ -290,6 +339,7 @@ impl Outlet {
         self.last_z = number;
         self.closures += 1;
         self.numbers.sealed_since_z = Default::default();
+        self.devices.closed();
         let next = Opening { position: facts.position, head: facts.entry };
         self.since_z = Some((next, Tally::default()));
         Ok(())

@@ -269,6 +269,12 @@ impl Policy {
         self.manifest_at(time_ms).map_or("CDF", |manifest| manifest.reporting_currency.as_str())
     }
 
+    /// A manifest by its name, if it had come into force by a time.
+    pub(crate) fn manifest_named(&self, version: &str, time_ms: u64) -> Option<&Manifest> {
+        let named = |manifest: &&Manifest| manifest.version == version;
+        self.manifests.iter().filter(named).find(|manifest| manifest.effective_ms <= time_ms)
+    }
+
     /// The manifest in force at a time.
     pub(crate) fn manifest_at(&self, time_ms: u64) -> Option<&Manifest> {
         self.manifests.iter().rev().find(|manifest| manifest.effective_ms <= time_ms)

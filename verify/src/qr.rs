@@ -93,7 +93,8 @@ impl Code {
     }
 
     fn check_fields(&self) -> Result<(), Failure> {
-        let plain = match self.kind.strip_prefix("offline_") {
+        let inner = self.kind.strip_prefix("offline_").or_else(|| self.kind.strip_prefix("def_"));
+        let plain = match inner {
             Some(plain) if self.credential.is_none() => plain,
             _ => &self.kind,
         };

@@ -285,6 +285,19 @@ fn check_end(journal: &Outlet, end: &Head) -> Result<(), Failure> {
             format!("the last number of {} is {}, that of the records {last}", own.0, own.1),
         );
     }
+    let listed = |device: &str| end.series.iter().find(|(code, _)| code == device);
+    let wrong_device = journal
+        .devices
+        .lasts()
+        .find(|(device, last)| listed(device).is_none_or(|(_, listed)| listed != last));
+    if let Some((device, last)) = wrong_device {
+        let detail =
+            format!("the last number of {device} in the records is {last}, not the proof's");
+        return wrong(Kind::Gap, detail);
+    }
+    if journal.complete && end.series.len() != journal.devices.count() + 1 {
+        return wrong(Kind::Gap, "the proof knows other series than the records".to_owned());
+    }
     if journal.complete && journal.all.digest() != end.perpetual {
         return wrong(
             Kind::Totals,
@@ -310,7 +323,8 @@ fn check_asked(journal: &Outlet, start: Option<&Head>, asked: &Asked) -> Result<
         Asked::Numbers { series, from, to } => {
             let before = start.and_then(|head| head.series.iter().find(|(code, _)| code == series));
             let before = before.map_or(0, |(_, last)| *last);
-            let last = journal.numbers.last().filter(|_| journal.numbers.prefix() == Some(series));
+            let own = journal.numbers.last().filter(|_| journal.numbers.prefix() == Some(series));
+            let last = own.or_else(|| journal.devices.last(series));
             match last {
                 Some(last) if before < *from && *to <= last => Ok(()),
                 last => short(format!(

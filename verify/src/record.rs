@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use crate::batch::{Signed, first_wrong};
 use crate::decimal::amount;
+use crate::device::DeviceSeal;
 use crate::encoding::from_hex;
 use crate::failure::{Failure, Kind};
 use crate::hash::{Hash, Printed, entry_hash, hidden_hash, payload_hash};
 use crate::invoice::Invoice;
+use crate::manifest::Manifest;
 use crate::merkle::Paths;
 use crate::note::Checkpoint;
 use crate::offline::OfflineSeal;
@@ -82,7 +84,7 @@ pub(crate) struct Facts {
 /// What a record holds.
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
-    /// An invoice, and the seal of the terminal that sealed it alone.
+    /// An invoice, and the seal of the terminal that sealed it alone, or of a real device.
     Invoice(Box<Sale>),
     /// Anything else: its payload's text, and the same as a tree.
     Plain { text: String, value: Value },
@@ -95,6 +97,7 @@ pub(crate) struct Sale {
     pub(crate) terminal: String,
     pub(crate) original: Option<String>,
     pub(crate) offline: Option<OfflineSeal>,
+    pub(crate) device: Option<DeviceSeal>,
 }
 
 impl<'a> Record<'a> {
@@ -164,7 +167,8 @@ impl<'a> Record<'a> {
 
     /// The type of the invoice in it.
     fn invoice_type(&self) -> Option<&str> {
-        let plain = self.kind.strip_prefix("offline_").unwrap_or(&self.kind);
+        let inner = self.kind.strip_prefix("offline_").or_else(|| self.kind.strip_prefix("def_"));
+        let plain = inner.unwrap_or(&self.kind);
         TYPES.contains(&plain).then_some(plain)
     }
 
@@ -298,30 +302,39 @@ fn read_body(record: &Record<'_>, policy: &Policy) -> Result<(Body, Option<Failu
         let value = Value::parse(&record.payload).map_err(unreadable)?;
         return Ok((Body::Plain { text: record.payload.clone().into_owned(), value }, None));
     };
-    let (text, offline) = if kind.len() < record.kind.len() {
-        let (seal, text) = OfflineSeal::parse(&record.payload).map_err(unreadable)?;
-        (text, Some(seal))
-    } else {
-        (&*record.payload, None)
-    };
+    let (mut text, mut offline, mut device) = (&*record.payload, None, None);
+    if record.kind.starts_with("offline_") {
+        let (seal, inner) = OfflineSeal::parse(&record.payload).map_err(unreadable)?;
+        (text, offline) = (inner, Some(seal));
+    } else if record.kind.starts_with("def_") {
+        let (seal, inner) = DeviceSeal::parse(&record.payload).map_err(unreadable)?;
+        (text, device) = (inner, Some(seal));
+    }
     let invoice = Invoice::parse(text).map_err(unreadable)?;
     let sealed_ms = offline.as_ref().map_or(record.time_ms, |seal| seal.time_ms);
+    let manifest = match &device {
+        // Nobody trusts a device's clock: it is taxed by the manifest that it names, if that was in force yet.
+        Some(_) => policy.manifest_named(&invoice.manifest, record.time_ms),
+        None => policy.manifest_at(sealed_ms),
+    };
     let checked =
-        check_sale(record, kind, &invoice, policy, sealed_ms).and_then(|()| match &offline {
-            Some(seal) => seal.check_hash(
+        check_sale(record, kind, &invoice, manifest).and_then(|()| match (&offline, &device) {
+            (Some(seal), _) => seal.check_hash(
                 &record.outlet,
                 &record.number,
                 kind,
                 (&record.total, &record.currency),
                 text,
             ),
-            None => Ok(()),
+            (None, Some(seal)) => seal.check_entry(&record.number, kind, &record.total, text),
+            (None, None) => Ok(()),
         });
     let sale = Sale {
         counted: Counted::of(&invoice),
         terminal: invoice.terminal.into_owned(),
         original: invoice.original.map(Cow::into_owned),
         offline,
+        device,
     };
     Ok((Body::Invoice(Box::new(sale)), checked.err()))
 }
@@ -330,10 +343,8 @@ fn check_sale(
     record: &Record<'_>,
     kind: &str,
     invoice: &Invoice<'_>,
-    policy: &Policy,
-    sealed_ms: u64,
+    manifest: Option<&Manifest>,
 ) -> Result<(), Failure> {
-    let manifest = policy.manifest_at(sealed_ms);
     let manifest = manifest
         .ok_or_else(|| Failure::new(Kind::Tax, "invoice", "no tax manifest was in force then"))?;
     tax::check(invoice, manifest)?;

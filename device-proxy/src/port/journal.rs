@@ -1,9 +1,8 @@
 //! `QRY|LOG` and `ADM|DUMPLOG`: records of the journal as hosts see them.
 
 use fiscus_ledger::hash::{hex, payload_hash};
-use fiscus_ledger::offline::OfflineSeal;
 use fiscus_ledger::payload::Object;
-use fiscus_ledger::record::{Record, RecordKind};
+use fiscus_ledger::record::Record;
 use fiscus_proto::ledger::read_record_request::Which;
 use fiscus_proto::ledger::{JournalRecord, OutletNumber, ReadRecordRequest, ReadRecordsRequest};
 use futures_util::StreamExt;
@@ -136,10 +135,7 @@ impl Port {
 
 /// What an invoice says of itself.
 fn of_invoice(object: Object, record: &Record<'_>) -> Option<Object> {
-    let invoice = match record.kind {
-        RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload)?,
-        _ => record.payload,
-    };
+    let invoice = record.kind.invoice_in(record.payload)?;
     let invoice: Invoice<'_> = serde_json::from_slice(invoice).ok()?;
     Some(
         object

@@ -3,12 +3,15 @@
 //! Invariant: a command is submitted under the key that it was called with, and an outcome that nobody knows
 //! is told as [`Reply::InDoubt`], never as a refusal.
 
+mod attached;
 mod faults;
 mod journal;
 mod lifecycle;
 mod reports;
 mod seal;
 mod status;
+
+pub(crate) use status::time_message;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,12 +22,13 @@ use fiscus_proto::client::ClusterClient;
 use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 use tokio::time::Instant;
 
+use crate::attach::Attached;
 use crate::devices::Devices;
-use crate::protocol::{Call, Code, Fault, Reply};
+use crate::protocol::{Call, Code, Fault, Reply, Standing};
 
 /// The group of the directory.
-const DIRECTORY: u64 = 0;
-const LINEARIZABLE: i32 = Consistency::Linearizable as i32;
+pub(crate) const DIRECTORY: u64 = 0;
+pub(crate) const LINEARIZABLE: i32 = Consistency::Linearizable as i32;
 
 /// What every device of a proxy shares.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Devices,
     pub(crate) verify_host: String,
     pub(crate) dgi_key: Option<VerifyingKey>,
+    /// When the proxy's own certificate ends.
+    pub(crate) certificate_expires: Option<String>,
 }
 
 /// The way from one device to the cluster.
@@ -42,11 +48,13 @@ pub(crate) struct Port {
     device_id: String,
     /// Where it sells: the parts of an outlet that never change. Held to look or to note.
     outlet: Mutex<Option<Arc<OutletFact>>>,
+    /// The real device, in its place.
+    attached: Option<Arc<Attached>>,
 }
 
 /// A moment until which an answer is of use.
 #[derive(Debug, Clone, Copy)]
-struct Until(Instant);
+pub(crate) struct Until(pub(crate) Instant);
 
 impl Until {
     fn left(self) -> Duration {
@@ -55,8 +63,21 @@ impl Until {
 }
 
 impl Port {
-    pub(crate) fn new(shared: Arc<Shared>, device_id: &str) -> Self {
-        Self { shared, device_id: device_id.to_owned(), outlet: Mutex::default() }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        device_id: &str,
+        attached: Option<Arc<Attached>>,
+    ) -> Self {
+        Self { shared, device_id: device_id.to_owned(), outlet: Mutex::default(), attached }
+    }
+
+    /// How the device stands. A real one needs nobody's word to go on: while the directory was never heard of, it is
+    /// what it says itself.
+    pub(crate) fn standing(&self) -> Standing {
+        match self.shared.devices.standing(&self.device_id) {
+            Standing::Unheard if self.attached.is_some() => Standing::Active,
+            standing => standing,
+        }
     }
 
     pub(crate) fn device_id(&self) -> &str {
@@ -68,7 +89,10 @@ impl Port {
     }
 
     /// Does a call, by a moment.
-    pub(crate) async fn call(&self, call: Call, until: Instant) -> Reply {
+    pub(crate) async fn call(&self, host: u64, call: Call, until: Instant) -> Reply {
+        if let Some(attached) = &self.attached {
+            return self.call_attached(attached, host, call, until).await;
+        }
         let in_doubt = matches!(call, Call::Seal(..) | Call::CloseDay { .. } | Call::Init { .. });
         // Each part of a call has the same deadline; this one holds whatever they do.
         match tokio::time::timeout_at(until, self.do_call(call, Until(until))).await {
@@ -103,8 +127,13 @@ impl Port {
         }
     }
 
+    /// The outlet that the device is bound to, if it was heard of.
+    fn known_outlet(&self) -> Option<Arc<OutletFact>> {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The outlet that the device is bound to.
-    async fn outlet(&self, until: Until) -> Result<Arc<OutletFact>, Fault> {
+    pub(crate) async fn outlet(&self, until: Until) -> Result<Arc<OutletFact>, Fault> {
         let device = self.shared.devices.fact(&self.device_id);
         let device = device.ok_or_else(|| faults::unavailable("the device is not known yet"))?;
         let known = self.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone();

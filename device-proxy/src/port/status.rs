@@ -67,7 +67,7 @@ impl Port {
     }
 
     /// The outlet's counters, and the group's time.
-    pub(super) async fn read_outlet(
+    pub(crate) async fn read_outlet(
         &self,
         fact: &OutletFact,
         until: Until,

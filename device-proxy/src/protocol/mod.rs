@@ -25,6 +25,7 @@ mod tests;
 
 pub use answer::{Code, Fault};
 pub use command::{Command, DumpFormat};
+pub(crate) use crc32::crc32;
 pub use frame::{FRAME_BYTES_MAX, FrameParser};
 pub use nonce::Nonce;
 pub use session::{Call, Reply, Session, SessionLimits, Standing, Step};

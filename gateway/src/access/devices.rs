@@ -15,7 +15,7 @@ use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
 use crate::directory::Versioned;
-use crate::directory::documents::{DeviceProfile, kind};
+use crate::directory::documents::{DeviceHealth, DeviceProfile, kind};
 use crate::http::Problem;
 
 /// An outlet has at most so many devices, those that have gone included.
@@ -28,6 +28,8 @@ pub struct Device {
     pub fact: Arc<Versioned<DeviceFact>>,
     /// The rest, when there is any.
     pub profile: Option<Arc<Versioned<DeviceProfile>>>,
+    /// How it is, when it is a real one and its proxy has told.
+    pub health: Option<Arc<Versioned<DeviceHealth>>>,
 }
 
 impl Device {
@@ -67,7 +69,8 @@ impl Caller {
     fn device_by(&self, device_id: &str) -> Option<Device> {
         let tables = self.app().directory().read();
         let fact = Arc::clone(tables.devices.get(device_id)?);
-        Some(Device { fact, profile: tables.device_profiles.get(device_id).cloned() })
+        let profile = tables.device_profiles.get(device_id).cloned();
+        Some(Device { fact, profile, health: tables.device_healths.get(device_id).cloned() })
     }
 
     /// The devices of the outlets that the caller reaches, by id.
@@ -79,7 +82,8 @@ impl Caller {
             tables.devices.iter().filter(|(_, fact)| own.contains(&*fact.value.outlet_id));
         let device = |(id, fact): (&String, &Arc<Versioned<DeviceFact>>)| {
             let profile = tables.device_profiles.get(id).cloned();
-            (id.clone(), Device { fact: Arc::clone(fact), profile })
+            let health = tables.device_healths.get(id).cloned();
+            (id.clone(), Device { fact: Arc::clone(fact), profile, health })
         };
         reached.map(device).collect()
     }

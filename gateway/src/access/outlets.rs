@@ -83,6 +83,44 @@ impl OutletEntry {
     }
 }
 
+/// What may be changed of an outlet's registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutletSwitch {
+    /// Whether it sells.
+    Status(OutletStatus),
+    /// Who seals for it.
+    SealedBy(SigningMode),
+}
+
+impl OutletSwitch {
+    /// Whether an outlet is so already.
+    fn is_in(self, fact: &OutletFact) -> bool {
+        match self {
+            Self::Status(status) => fact.status == status,
+            Self::SealedBy(mode) => fact.signing_mode == mode,
+        }
+    }
+
+    /// An outlet as it shall be.
+    fn of(self, fact: &OutletFact) -> OutletFact {
+        match self {
+            Self::Status(status) => OutletFact { status, ..fact.clone() },
+            Self::SealedBy(signing_mode) => OutletFact { signing_mode, ..fact.clone() },
+        }
+    }
+
+    /// The name in the log of administration.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Status(OutletStatus::Active) => "outlet.resume",
+            Self::Status(OutletStatus::Suspended) => "outlet.suspend",
+            Self::Status(OutletStatus::Closed) => "outlet.close",
+            Self::SealedBy(SigningMode::Cluster) => "outlet.seal_in_cluster",
+            Self::SealedBy(SigningMode::Def) => "outlet.seal_by_device",
+        }
+    }
+}
+
 impl Caller {
     /// What is known of the outlets that the caller reaches, by id.
     #[must_use]
@@ -248,20 +286,23 @@ impl Caller {
         }
     }
 
-    /// Suspends an outlet, lets it seal again, or closes it for ever. When this returns, its group knows.
+    /// Suspends an outlet, lets it seal again, closes it for ever, or lets another seal for it. When this returns, its
+    /// group knows.
     ///
     /// The change is made from the version that the line of the log was written at, so it is made once, however often
     /// the request is repeated and whatever others have changed since.
-    pub async fn set_outlet_status(
+    pub async fn switch_outlet(
         &self,
         outlet_id: &str,
-        wanted: OutletStatus,
+        wanted: OutletSwitch,
         once: &Once,
         precondition: &Precondition,
     ) -> Result<(), Problem> {
         match wanted {
-            OutletStatus::Closed => self.may_all(Scope::RegistryWrite)?,
-            OutletStatus::Active | OutletStatus::Suspended => self.may(Scope::RegistryWrite)?,
+            OutletSwitch::Status(OutletStatus::Closed) => self.may_all(Scope::RegistryWrite)?,
+            OutletSwitch::Status(_) | OutletSwitch::SealedBy(_) => {
+                self.may(Scope::RegistryWrite)?
+            }
         }
         self.outlet(outlet_id)?;
         let id = once.document_id(self.organisation());
@@ -269,16 +310,16 @@ impl Caller {
         self.learn(kind::OUTLET, outlet_id).await?;
         let fact = Arc::clone(&self.reach_outlet(outlet_id)?.entry().fact);
         if asked.is_none() {
-            self.ask_for_status(&fact, wanted, once, precondition).await?;
+            self.ask_for_switch(&fact, wanted, once, precondition).await?;
             asked = self.asked_before(once).await?;
         }
         let asked = asked.ok_or_else(|| Problem::internal("what was written is not there"))?;
         let mut version = fact.version;
         if let Some(seen) = seen(&asked.value) {
-            match (seen == version, fact.value.status == wanted) {
+            match (seen == version, wanted.is_in(&fact.value)) {
                 (_, true) => {}
                 (true, false) => {
-                    self.submit_status(&fact, wanted).await?;
+                    self.submit_switch(&fact, wanted).await?;
                     version += 1;
                 }
                 (false, false) => return Err(changed_since()),
@@ -294,25 +335,21 @@ impl Caller {
     }
 
     /// Writes the line of the log, and from which version the change is made; none when nothing is to be changed.
-    async fn ask_for_status(
+    async fn ask_for_switch(
         &self,
         fact: &Versioned<OutletFact>,
-        wanted: OutletStatus,
+        wanted: OutletSwitch,
         once: &Once,
         precondition: &Precondition,
     ) -> Result<(), Problem> {
         let outlet_id = &*fact.value.outlet_id;
         precondition.check(&self.reach_outlet(outlet_id)?.entry().version())?;
-        let is_so = fact.value.status == wanted;
+        let is_so = wanted.is_in(&fact.value);
         if fact.value.status == OutletStatus::Closed && !is_so {
             let detail = "a closed outlet stays closed; register another one";
             return Err(Problem::new(StatusCode::CONFLICT, "OUTLET_CLOSED", detail));
         }
-        let action = match wanted {
-            OutletStatus::Active => "outlet.resume",
-            OutletStatus::Suspended => "outlet.suspend",
-            OutletStatus::Closed => "outlet.close",
-        };
+        let action = wanted.action();
         let asked =
             if is_so { outlet_id.to_owned() } else { format!("{FROM_VERSION}{}", fact.version) };
         let id = once.document_id(self.organisation());
@@ -325,12 +362,12 @@ impl Caller {
         }
     }
 
-    async fn submit_status(
+    async fn submit_switch(
         &self,
         seen: &Arc<Versioned<OutletFact>>,
-        status: OutletStatus,
+        wanted: OutletSwitch,
     ) -> Result<(), Problem> {
-        let fact = OutletFact { status, ..seen.value.clone() };
+        let fact = wanted.of(&seen.value);
         let command =
             proto::ChangeOutlet { fact: Some(wire(&fact)), expected_version: seen.version };
         let answer = self.submit_to_directory(command::Command::ChangeOutlet(command)).await?;
@@ -341,7 +378,7 @@ impl Caller {
                 self.learn(kind::OUTLET, &fact.outlet_id).await?;
                 let now = self.reach_outlet(&fact.outlet_id)?;
                 let known = &now.entry().fact;
-                if known.version == seen.version + 1 && known.value.status == status {
+                if known.version == seen.version + 1 && wanted.is_in(&known.value) {
                     return Ok(());
                 }
                 Err(Problem::of_refusal(&refusal))

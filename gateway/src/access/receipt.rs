@@ -20,7 +20,7 @@ pub struct SealedReceipt {
     pub fiscal_number: String,
     /// What it is.
     pub invoice_type: InvoiceType,
-    /// The time on the paper: a terminal's own when it sealed offline.
+    /// The time on the paper: a terminal's own when it sealed offline, a real device's when that sealed.
     pub timestamp: UnixMs,
     /// With tax.
     pub total: String,
@@ -30,8 +30,8 @@ pub struct SealedReceipt {
     pub authority_id: String,
     /// The ledger's own seal.
     pub seal: Seal,
-    /// The terminal's, when it sealed offline: the one on its paper.
-    pub offline: Option<Seal>,
+    /// The terminal's, when it sealed offline, or the real device's: the one on its paper.
+    pub printed: Option<Printed>,
     /// Where it was sold.
     pub place: SoldAt,
 }
@@ -45,11 +45,20 @@ pub struct Seal {
     pub auth_code: AuthCode,
 }
 
-/// What a terminal that sealed offline printed.
+/// Who printed what the ledger did not seal itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Printer {
+    /// A terminal alone, under this credential.
+    Terminal(String),
+    /// A real fiscal device.
+    Device(String),
+}
+
+/// What a terminal that sealed offline, or a real device, printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printed {
-    /// Its leave.
-    pub credential_id: String,
+    /// Who.
+    pub printer: Printer,
     /// Its own time.
     pub timestamp: UnixMs,
     /// Its own seal.
@@ -76,20 +85,43 @@ struct Inner {
     signature: String,
 }
 
+/// What is read of the payload of a record of a real device.
+#[derive(Debug, Deserialize)]
+struct Device {
+    device_id: String,
+    entry: Entry,
+    entry_hash: String,
+    signature: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    timestamp: String,
+}
+
 impl Printed {
     /// Nothing when the ledger itself sealed.
     pub fn of(record: &Record<'_>) -> Result<Option<Self>, Problem> {
-        if !matches!(record.kind, RecordKind::Offline(_)) {
-            return Ok(None);
-        }
-        let wrong = |what: &str| Problem::internal(&format!("an offline seal: {what}"));
-        let inner: Inner =
-            serde_json::from_slice(record.payload).map_err(|error| wrong(&error.to_string()))?;
-        let timestamp = UnixMs::parse_canonical(&inner.timestamp);
-        let bytes = from_hex(&inner.signature).zip(from_hex(&inner.entry_hash));
+        let wrong = |what: &str| Problem::internal(&format!("an inner seal: {what}"));
+        let unread = |error: serde_json::Error| wrong(&error.to_string());
+        let (printer, time, entry_hash, signature) = match record.kind {
+            RecordKind::Offline(_) => {
+                let inner: Inner = serde_json::from_slice(record.payload).map_err(unread)?;
+                let printer = Printer::Terminal(inner.credential_id);
+                (printer, inner.timestamp, inner.entry_hash, inner.signature)
+            }
+            RecordKind::Def(_) => {
+                let inner: Device = serde_json::from_slice(record.payload).map_err(unread)?;
+                let printer = Printer::Device(inner.device_id);
+                (printer, inner.entry.timestamp, inner.entry_hash, inner.signature)
+            }
+            _ => return Ok(None),
+        };
+        let timestamp = UnixMs::parse_canonical(&time);
+        let bytes = from_hex(&signature).zip(from_hex(&entry_hash));
         let (signature, entry_hash) = bytes.ok_or_else(|| wrong("its hashes"))?;
         Ok(Some(Self {
-            credential_id: inner.credential_id,
+            printer,
             timestamp: timestamp.ok_or_else(|| wrong("its time"))?,
             seal: Seal { entry_hash, auth_code: AuthCode::of_signature(&signature) },
         }))
@@ -116,7 +148,7 @@ impl SealedReceipt {
                 entry_hash: record.entry_hash,
                 auth_code: AuthCode::of_signature(signature),
             },
-            offline: printed.map(|printed| printed.seal),
+            printed,
             place,
         })
     }
@@ -124,7 +156,15 @@ impl SealedReceipt {
     /// The seal on the paper.
     #[must_use]
     pub fn printed(&self) -> &Seal {
-        self.offline.as_ref().unwrap_or(&self.seal)
+        self.printed.as_ref().map_or(&self.seal, |printed| &printed.seal)
+    }
+
+    /// The seal of the terminal that sealed it offline.
+    #[must_use]
+    pub fn offline(&self) -> Option<&Seal> {
+        let printed = self.printed.as_ref();
+        let printed = printed.filter(|printed| matches!(printed.printer, Printer::Terminal(_)));
+        printed.map(|printed| &printed.seal)
     }
 }
 

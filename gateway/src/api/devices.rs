@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::time::when;
 use crate::access::{self, App, Caller, Once, Scope};
+use crate::directory::documents::DeviceHealth;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{Body, Fields, IdempotencyKey, Parameters, PathOf, Problem, Problems, Tagged};
 
@@ -64,6 +65,9 @@ pub struct Device {
     /// Since when it is known.
     #[schema(example = "2026-11-28T10:15:30.123Z")]
     pub created_at: Option<String>,
+    /// How it is, when it is a real device and its proxy has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<DeviceHealth>,
 }
 
 impl Device {
@@ -84,6 +88,7 @@ impl Device {
             replaced_by,
             public_key: (!fact.public_key.is_empty()).then(|| encode_standard(&fact.public_key)),
             created_at: when(profile.map_or(0, |profile| profile.created_ms)),
+            health: known.health.as_ref().map(|health| health.value.clone()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The kinds of documents.
 pub mod kind {
@@ -23,6 +24,8 @@ pub mod kind {
     pub const DEVICE: &str = "device";
     /// What else is known of a device.
     pub const DEVICE_PROFILE: &str = "device_profile";
+    /// How a real device is, as its proxy tells it.
+    pub const DEVICE_HEALTH: &str = "device_health";
     /// A cashier of an outlet.
     pub const CASHIER: &str = "cashier";
     /// An API key.
@@ -41,7 +44,7 @@ pub mod kind {
     pub const EXPORT: &str = "export";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 12] = [
+    pub const FOLLOWED: [&str; 13] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -51,6 +54,7 @@ pub mod kind {
         TERMINAL_PROFILE,
         DEVICE,
         DEVICE_PROFILE,
+        DEVICE_HEALTH,
         CASHIER,
         API_KEY,
         MANIFEST,
@@ -148,6 +152,45 @@ pub struct DeviceProfile {
     /// Since when it is known.
     #[serde(default)]
     pub created_ms: u64,
+}
+
+/// How a real device is, as its proxy last told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceHealth {
+    /// `up`, or `away` when its line is silent.
+    #[schema(example = "up")]
+    pub state: String,
+    /// The device's own.
+    #[schema(example = "2.4.1")]
+    pub firmware_version: String,
+    /// The last number that it has sealed.
+    #[schema(example = 42)]
+    pub last_sequence: u64,
+    /// The last of them that the ledger has.
+    #[schema(example = 42)]
+    pub imported_sequence: u64,
+    /// What is free of its memory.
+    #[schema(example = 67108864)]
+    pub free_memory_bytes: u64,
+    /// Commands that waited for it.
+    #[schema(example = 0)]
+    pub queue_depth: u64,
+    /// How often it was met anew.
+    #[schema(example = 1)]
+    pub reconnects: u64,
+    /// Whether the ledger refuses an entry of it: nothing after that is imported.
+    #[schema(example = false)]
+    pub import_stopped: bool,
+    /// In what it is not as the cluster has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+    /// When this was told: within a minute while its proxy runs.
+    #[schema(example = "2026-11-28T10:15:30.123Z")]
+    pub last_seen: String,
+    /// When its proxy's certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2027-11-28T10:15:30.000Z")]
+    pub certificate_expires_at: Option<String>,
 }
 
 /// A person who sells.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::{
-    ApiKey, Cashier, DeviceProfile, Idempotency, Merchant, Organisation, OutletProfile, Region,
-    TerminalProfile, kind,
+    ApiKey, Cashier, DeviceHealth, DeviceProfile, Idempotency, Merchant, Organisation,
+    OutletProfile, Region, TerminalProfile, kind,
 };
 
 /// A document with the version that a change must name.
@@ -48,6 +48,8 @@ pub struct Tables {
     pub devices: Table<DeviceFact>,
     /// What else is known of devices.
     pub device_profiles: Table<DeviceProfile>,
+    /// How they are.
+    pub device_healths: Table<DeviceHealth>,
     /// Cashiers by `{outlet}/{cashier}`.
     pub cashiers: Table<Cashier>,
     /// Keys by id.
@@ -101,6 +103,7 @@ impl Tables {
             kind::TERMINAL_PROFILE => put_json(&mut self.terminal_profiles, document),
             kind::CASHIER => put_json(&mut self.cashiers, document),
             kind::DEVICE_PROFILE => put_json(&mut self.device_profiles, document),
+            kind::DEVICE_HEALTH => put_json(&mut self.device_healths, document),
             kind::DEVICE => {
                 if let Some(Fact::Device(fact)) = fact(FactKind::Device, document) {
                     put(&mut self.devices, id, version, fact);
@@ -145,6 +148,7 @@ impl Tables {
             kind::TERMINAL_PROFILE => of(&self.terminal_profiles, id),
             kind::DEVICE => of(&self.devices, id),
             kind::DEVICE_PROFILE => of(&self.device_profiles, id),
+            kind::DEVICE_HEALTH => of(&self.device_healths, id),
             kind::CASHIER => of(&self.cashiers, id),
             kind::API_KEY => of(&self.api_keys, id),
             _ => 0,

@@ -8,7 +8,6 @@ use crate::outcome::Outcome;
 use crate::record::RecordKind;
 use crate::reports::{ZContext, z_report};
 use crate::state::Id;
-use crate::state::outlet::Period;
 use crate::state::rows::Operation;
 use crate::state::working::Reads;
 
@@ -60,8 +59,7 @@ impl CloseDay {
         let draft = Draft::plain(outlet_id, RecordKind::ZClosure, &authority_id, &payload)
             .answering(self.submitted.mark(Operation::CloseDay));
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
-        outlet.last_z += 1;
-        outlet.period = Period::opening_after(recorded.position, outlet.chain.head);
+        outlet.close_period();
         self.submitted.remember(Operation::CloseDay, &mut state.submissions, recorded.position);
         Ok(Outcome::Recorded(recorded))
     }

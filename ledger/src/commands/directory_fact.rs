@@ -8,7 +8,7 @@ use crate::facts::{
 use crate::journal::Draft;
 use crate::manifest::Manifest;
 use crate::outcome::{Outcome, RefusalCode};
-use crate::payload::Object;
+use crate::payload::{Object, array};
 use crate::record::RecordKind;
 use crate::state::Id;
 use crate::state::outlet::Outlet;
@@ -198,7 +198,7 @@ pub(super) fn device_payload(fact: &DeviceFact, version: u64) -> String {
         .finish()
 }
 
-/// The payload of an outlet's record. A change of signing mode states the last number of the series.
+/// The payload of an outlet's record. A change of signing mode states the last number of each series.
 pub(super) fn outlet_payload(fact: &OutletFact, outlet: &Outlet, version: u64) -> String {
     let status = match fact.status {
         OutletStatus::Active => "active",
@@ -209,7 +209,7 @@ pub(super) fn outlet_payload(fact: &OutletFact, outlet: &Outlet, version: u64) -
         SigningMode::Cluster => "cluster",
         SigningMode::Def => "def",
     };
-    Object::new()
+    let object = Object::new()
         .text("outlet_id", &fact.outlet_id)
         .text("merchant_nif", &fact.merchant_nif)
         .text("prefix", &fact.prefix)
@@ -219,9 +219,16 @@ pub(super) fn outlet_payload(fact: &OutletFact, outlet: &Outlet, version: u64) -
         .text("environment", fact.environment.as_str())
         .text("signing_mode", mode)
         .text("series", &outlet.number_prefix())
-        .count("series_last", outlet.series.last)
-        .count("version", version)
-        .finish()
+        .count("series_last", outlet.series.last);
+    let devices = outlet
+        .device_series
+        .iter()
+        .map(|(id, series)| Object::new().text("series", id).count("last", series.last).finish());
+    let object = match outlet.device_series.len() {
+        0 => object,
+        _ => object.json("device_series", &array(devices)),
+    };
+    object.count("version", version).finish()
 }
 
 fn refuse_outlet(cx: &Context<'_>, outlet_id: &Id) -> Result<Option<Outcome>, ApplyError> {

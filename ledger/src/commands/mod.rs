@@ -15,6 +15,7 @@ mod close_day;
 mod close_shift;
 mod directory_fact;
 mod grant_block;
+mod import_device_seal;
 mod open_shift;
 mod prepare_authority;
 mod publish_manifest;
@@ -43,6 +44,7 @@ pub use close_day::CloseDay;
 pub use close_shift::CloseShift;
 pub use directory_fact::DirectoryFact;
 pub use grant_block::GrantBlock;
+pub use import_device_seal::ImportDeviceSeal;
 pub use open_shift::OpenShift;
 pub use prepare_authority::{PrepareAuthority, authority_proof_hash};
 pub use publish_manifest::PublishManifest;
@@ -102,6 +104,7 @@ pub enum GroupCommand {
     CloseDay(CloseDay),
     GrantBlock(GrantBlock),
     ReconcileOffline(ReconcileOffline),
+    ImportDeviceSeal(ImportDeviceSeal),
     CloseBlock(CloseBlock),
     DirectoryFact(DirectoryFact),
     RecoveryGap(RecoveryGap),
@@ -173,6 +176,7 @@ impl Command for GroupCommand {
         match self {
             Self::Seal(command) => Some(command.parse(group, time)),
             Self::ReconcileOffline(command) => Some(command.seal.parse(group)),
+            Self::ImportDeviceSeal(command) => Some(command.seal.parse(group, time)),
             _ => None,
         }
     }
@@ -187,6 +191,7 @@ impl Command for GroupCommand {
             Self::CloseDay(command) => command.read(reads),
             Self::GrantBlock(command) => command.read(reads),
             Self::ReconcileOffline(command) => command.read(parsed, reads),
+            Self::ImportDeviceSeal(command) => command.read(parsed, reads),
             Self::CloseBlock(command) => command.read(reads),
             Self::DirectoryFact(command) => command.read(reads),
             Self::RecoveryGap(command) => command.read(reads),
@@ -204,6 +209,7 @@ impl Command for GroupCommand {
             Self::CloseDay(command) => command.apply(&mut cx),
             Self::GrantBlock(command) => command.apply(&mut cx),
             Self::ReconcileOffline(command) => command.apply(&mut cx, parsed),
+            Self::ImportDeviceSeal(command) => command.apply(&mut cx, parsed),
             Self::CloseBlock(command) => command.apply(&mut cx),
             Self::DirectoryFact(command) => command.apply(&mut cx),
             Self::RecoveryGap(command) => command.apply(&mut cx),

@@ -3,12 +3,12 @@
 use super::directory_fact::{append_to_group, device_payload};
 use super::{Context, field_invalid, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
-use crate::facts::{DeviceFact, DeviceState, Fact, FactKind, is_identifier};
+use crate::facts::{DeviceFact, DeviceState, Fact, FactKind, is_code, is_identifier};
 use crate::hash::Hash32;
 use crate::outcome::{Outcome, RefusalCode};
 use crate::record::RecordKind;
 use crate::state::Id;
-use crate::state::registry::{Activation, Document, DocumentKey};
+use crate::state::registry::{Activation, Document, DocumentKey, NumberSpace, NumberSpaceKey};
 use crate::state::working::Reads;
 
 /// Registers one device. Only the code's hash ever reaches the ledger.
@@ -27,6 +27,7 @@ impl RegisterDevice {
         reads.documents.insert(device_key(&self.device_id));
         reads.documents.insert(("outlet".into(), self.outlet_id.clone()));
         reads.activations.insert(self.activation_hash);
+        reads.number_spaces.extend(number_space(&self.device_id));
     }
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
@@ -41,6 +42,7 @@ impl RegisterDevice {
         }
         let used = Activation { device_id: self.device_id.clone(), used: false };
         cx.state.activations.put(self.activation_hash, used);
+        claim_number_space(cx, &self.device_id, &self.outlet_id);
         let fact = DeviceFact {
             device_id: self.device_id.clone(),
             outlet_id: self.outlet_id.clone(),
@@ -68,7 +70,29 @@ pub(super) fn refuse_new_device(
         let detail = "this activation code was given out before; make a new one";
         return Ok(Some(Outcome::refused(RefusalCode::ActivationInvalid, detail)));
     }
+    if let Some(space) = number_space(device_id)
+        && let Some(taken) = cx.state.number_spaces.get(&space)?
+    {
+        let detail = format!(
+            "numbers that begin with {device_id} belong to outlet {}; give the device another id",
+            taken.outlet_id
+        );
+        return Ok(Some(Outcome::refused(RefusalCode::NumberSpaceTaken, detail)));
+    }
     Ok(None)
+}
+
+/// The prefix and the code that a device's series would look like, if it looks like an outlet's at all.
+pub(super) fn number_space(device_id: &str) -> Option<NumberSpaceKey> {
+    let (prefix, code) = device_id.split_once('-')?;
+    (is_code(prefix) && is_code(code)).then(|| (Id::from(prefix), Id::from(code)))
+}
+
+/// No outlet will ever have numbers that look like this device's. The caller has checked that none has.
+pub(super) fn claim_number_space(cx: &mut Context<'_>, device_id: &Id, outlet_id: &Id) {
+    if let Some(space) = number_space(device_id) {
+        cx.state.number_spaces.put(space, NumberSpace { outlet_id: outlet_id.clone() });
+    }
 }
 
 pub(super) fn device_key(device_id: &Id) -> DocumentKey {

@@ -1,7 +1,8 @@
 //! Replaces a device by a new one of the same outlet, which still has to be activated.
 
 use super::register_device::{
-    device_key, device_unknown, find_device, put_device, refuse_new_device, wrong_transition,
+    claim_number_space, device_key, device_unknown, find_device, number_space, put_device,
+    refuse_new_device, wrong_transition,
 };
 use super::{Context, no_authority};
 use crate::apply::ApplyError;
@@ -28,6 +29,7 @@ impl ReplaceDevice {
         reads.documents.insert(device_key(&self.device_id));
         reads.documents.insert(device_key(&self.replacement_id));
         reads.activations.insert(self.activation_hash);
+        reads.number_spaces.extend(number_space(&self.replacement_id));
     }
 
     pub(super) fn apply(&self, cx: &mut Context<'_>) -> Result<Outcome, ApplyError> {
@@ -45,6 +47,7 @@ impl ReplaceDevice {
         }
         let unused = Activation { device_id: self.replacement_id.clone(), used: false };
         cx.state.activations.put(self.activation_hash, unused);
+        claim_number_space(cx, &self.replacement_id, &fact.outlet_id);
         let replacement = DeviceFact {
             device_id: self.replacement_id.clone(),
             outlet_id: fact.outlet_id.clone(),

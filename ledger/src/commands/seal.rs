@@ -195,12 +195,10 @@ pub(super) fn too_many_currencies(outlet_id: &str) -> Outcome {
     Outcome::refused(RefusalCode::CurrencyLimit, detail)
 }
 
-/// Adds an invoice to its outlet's counters.
+/// Adds an invoice of the main series to its outlet's counters.
 pub(super) fn count_invoice(outlet: &mut Outlet, invoice: &CanonicalInvoice<'_>, number: u64) {
-    outlet.period.tally.add(invoice);
+    outlet.count(invoice);
     outlet.period.sealed.insert(number);
-    outlet.period.note_manifest(invoice.manifest_version());
-    outlet.perpetual.add(invoice);
 }
 
 /// Adds an invoice to the shift that is open at its terminal, if one is.

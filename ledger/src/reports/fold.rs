@@ -1,11 +1,13 @@
 //! Comes to an outlet's chain, numbers and totals from its records alone.
 
+use std::collections::BTreeMap;
+
 use crate::hash::{Hash32, ZERO_HASH};
 use crate::invoice::{CanonicalInvoice, parse_strict};
 use crate::manifest::Manifest;
-use crate::offline::OfflineSeal;
 use crate::problem::Problem;
 use crate::record::{Record, RecordKind};
+use crate::seal::split_number;
 use crate::state::ranges::RangeSet;
 use crate::state::tally::Tally;
 
@@ -80,8 +82,10 @@ pub struct Fold {
     pub position: u64,
     /// The chain's head.
     pub head: Hash32,
-    /// Every number seen.
+    /// Every number of the main series seen.
     pub numbers: RangeSet,
+    /// The last number of each device's series.
+    pub devices: BTreeMap<String, u64>,
     /// Totals since the last Z.
     pub since_z: Tally,
     /// Numbers since the last Z.
@@ -98,6 +102,7 @@ impl Default for Fold {
             position: 0,
             head: ZERO_HASH,
             numbers: RangeSet::default(),
+            devices: BTreeMap::new(),
             since_z: Tally::default(),
             sealed_since_z: RangeSet::default(),
             perpetual: Tally::default(),
@@ -153,12 +158,20 @@ impl Fold {
             return Err(FoldError::Field { position, field });
         }
         let wrong = || FoldError::Number { position, number: record.fiscal_number.to_owned() };
-        let number = sequence_of(record.fiscal_number).ok_or_else(wrong)?;
-        if self.numbers.contains(number) {
-            return Err(wrong());
+        let (series, number) = split_number(record.fiscal_number).ok_or_else(wrong)?;
+        if matches!(record.kind, RecordKind::Def(_)) {
+            let last = self.devices.entry(series.to_owned()).or_default();
+            if number != *last + 1 {
+                return Err(wrong());
+            }
+            *last = number;
+        } else {
+            if self.numbers.contains(number) {
+                return Err(wrong());
+            }
+            self.numbers.insert(number);
+            self.sealed_since_z.insert(number);
         }
-        self.numbers.insert(number);
-        self.sealed_since_z.insert(number);
         self.since_z.add(&invoice);
         self.perpetual.add(&invoice);
         Ok(())
@@ -172,11 +185,10 @@ pub fn invoice_of<'r>(
 ) -> Result<CanonicalInvoice<'r>, FoldError> {
     let position = record.position;
     let broken = |problem: Problem| FoldError::Invoice { position, problem: Box::new(problem) };
-    let bytes = match record.kind {
-        RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload)
-            .ok_or(FoldError::Field { position, field: "payload" })?,
-        _ => record.payload,
-    };
+    let bytes = record
+        .kind
+        .invoice_in(record.payload)
+        .ok_or(FoldError::Field { position, field: "payload" })?;
     let mut refusal = FoldError::Field { position, field: "manifest" };
     for manifest in manifests.iter().rev() {
         match parse_strict(bytes, manifest) {
@@ -192,8 +204,4 @@ pub fn invoice_of<'r>(
         }
     }
     Err(refusal)
-}
-
-fn sequence_of(fiscal_number: &str) -> Option<u64> {
-    crate::seal::split_number(fiscal_number).map(|(_, sequence)| sequence)
 }

@@ -100,7 +100,8 @@ pub(super) fn coverage(
         .bytes("closing_hash", &outlet.chain.head)
 }
 
-/// The state of the outlet's numbers: sealed in the period, lent, missing and skipped.
+/// The state of the outlet's numbers: sealed in the period, lent, missing and skipped. The main series
+/// first, then those of its devices, which have no gaps.
 pub(super) fn series(outlet: &Outlet, period: &Period) -> String {
     let series = &outlet.series;
     let main = Object::new()
@@ -111,7 +112,17 @@ pub(super) fn series(outlet: &Outlet, period: &Period) -> String {
         .ranges("missing", series.missing.ranges())
         .ranges("recovery_gaps", series.recovery_gaps.ranges())
         .finish();
-    array([main])
+    let devices = outlet.device_series.iter().map(|(id, series)| {
+        Object::new()
+            .text("series", id)
+            .count("last", series.last)
+            .ranges("sealed", series.since_z().as_slice())
+            .ranges("open", &[])
+            .ranges("missing", &[])
+            .ranges("recovery_gaps", &[])
+            .finish()
+    });
+    array(std::iter::once(main).chain(devices))
 }
 
 /// The versions of the manifests that taxed what the report covers.

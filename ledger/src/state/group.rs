@@ -162,6 +162,15 @@ impl Group {
         self.manifests[..after].last().map(|known| &known.manifest)
     }
 
+    /// The manifests that have come into force by a time, in their order.
+    pub(crate) fn manifests_until(
+        &self,
+        time: UnixMs,
+    ) -> impl DoubleEndedIterator<Item = &Manifest> {
+        let after = self.manifests.partition_point(|known| known.manifest.effective_from() <= time);
+        self.manifests[..after].iter().map(|known| &known.manifest)
+    }
+
     /// Files a manifest. Says whether it was new.
     pub(crate) fn publish(&mut self, manifest: Manifest) -> bool {
         let order = |known: &Manifest| (known.effective_from(), Id::from(known.version()));

@@ -6,6 +6,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::facts::OutletFact;
 use crate::hash::{Hash32, ZERO_HASH};
 use crate::heads::HeadEntry;
+use crate::invoice::CanonicalInvoice;
 use crate::state::ranges::RangeSet;
 use crate::state::table::Row;
 use crate::state::tally::Tally;
@@ -88,6 +89,60 @@ impl Series {
     }
 }
 
+/// An outlet imports from at most this many devices in its life: each is a part of its row.
+pub const DEVICE_SERIES_MAX: usize = 64;
+
+/// The run of numbers of one real fiscal device. It has no gaps: they are imported in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSeries {
+    /// The last number that was imported.
+    pub last: u64,
+    /// The hash of its entry in the device's journal.
+    pub head: Hash32,
+    /// The last number at the last Z.
+    pub closed: u64,
+}
+
+impl DeviceSeries {
+    /// The numbers since the last Z.
+    #[must_use]
+    pub fn since_z(&self) -> Option<(u64, u64)> {
+        (self.closed < self.last).then_some((self.closed + 1, self.last))
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.last).raw(&self.head).u64(self.closed);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let series = Self {
+            last: from.u64("device series last")?,
+            head: from.h32("device series head")?,
+            closed: from.u64("device series closed")?,
+        };
+        if series.last == 0 || series.closed > series.last {
+            return Err(DecodeError::Invalid("device series"));
+        }
+        Ok(series)
+    }
+}
+
+fn decode_device_series(from: &mut Reader<'_>) -> Result<BTreeMap<Id, DeviceSeries>, DecodeError> {
+    let mut all: BTreeMap<Id, DeviceSeries> = BTreeMap::new();
+    for _ in 0..from.len("device series")? {
+        let id = read_id(from, "device series id")?;
+        let in_order = all.last_key_value().is_none_or(|(before, _)| *before < id);
+        if !in_order || all.len() == DEVICE_SERIES_MAX {
+            return Err(DecodeError::Invalid("device series"));
+        }
+        all.insert(id, DeviceSeries::decode(from)?);
+    }
+    if all.is_empty() {
+        return Err(DecodeError::Invalid("device series"));
+    }
+    Ok(all)
+}
+
 /// What has happened since the last Z.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Period {
@@ -157,6 +212,8 @@ pub struct Outlet {
     pub chain: Chain,
     /// The main series.
     pub series: Series,
+    /// The series of its real devices, by their ids.
+    pub device_series: BTreeMap<Id, DeviceSeries>,
     /// Number of the last Z.
     pub last_z: u64,
     /// Since the last Z.
@@ -175,6 +232,7 @@ impl Outlet {
             held: false,
             chain: Chain::empty(),
             series: Series::default(),
+            device_series: BTreeMap::new(),
             last_z: 0,
             period: Period::opening_after(0, ZERO_HASH),
             perpetual: Tally::default(),
@@ -193,15 +251,29 @@ impl Outlet {
         Id::from(format!("{}-{}-{number}", self.fact.prefix, self.fact.code))
     }
 
+    /// Adds an invoice of any series to the counters.
+    pub(crate) fn count(&mut self, invoice: &CanonicalInvoice<'_>) {
+        self.period.tally.add(invoice);
+        self.period.note_manifest(invoice.manifest_version());
+        self.perpetual.add(invoice);
+    }
+
+    /// Opens the period after the Z that the chain's last record is.
+    pub(crate) fn close_period(&mut self) {
+        self.last_z += 1;
+        self.period = Period::opening_after(self.chain.last_position, self.chain.head);
+        for series in self.device_series.values_mut() {
+            series.closed = series.last;
+        }
+    }
+
     /// The outlet's leaf in the heads tree.
     #[must_use]
     pub fn head_entry(&self) -> HeadEntry {
-        HeadEntry::new(
-            self.chain.last_position,
-            BTreeMap::from([(self.number_prefix(), self.series.last)]),
-            self.chain.head,
-            self.perpetual.digest(),
-        )
+        let mut series = BTreeMap::from([(self.number_prefix(), self.series.last)]);
+        let devices = self.device_series.iter();
+        series.extend(devices.map(|(id, device)| (id.to_string(), device.last)));
+        HeadEntry::new(self.chain.last_position, series, self.chain.head, self.perpetual.digest())
     }
 }
 
@@ -222,18 +294,31 @@ impl Row for Outlet {
         out.u64(self.last_z);
         self.period.encode(out);
         self.perpetual.encode(out);
+        // Most outlets never have a real device: their rows do not mention any.
+        if !self.device_series.is_empty() {
+            out.len(self.device_series.len());
+            for (id, series) in &self.device_series {
+                out.str(id);
+                series.encode(out);
+            }
+        }
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let mut outlet = Self {
             fact: OutletFact::decode(from)?,
             fact_version: from.u64("outlet version")?,
             held: from.bool("outlet held")?,
             chain: Chain::decode(from)?,
             series: Series::decode(from)?,
+            device_series: BTreeMap::new(),
             last_z: from.u64("outlet last Z")?,
             period: Period::decode(from)?,
             perpetual: Tally::decode(from)?,
-        })
+        };
+        if !from.is_empty() {
+            outlet.device_series = decode_device_series(from)?;
+        }
+        Ok(outlet)
     }
 }

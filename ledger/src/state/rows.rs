@@ -24,6 +24,8 @@ pub enum Operation {
     CloseDay,
     /// Lending a block of numbers.
     GrantBlock,
+    /// Importing what a device sealed.
+    ImportDeviceSeal,
 }
 
 impl Operation {
@@ -36,15 +38,23 @@ impl Operation {
             Self::CloseShift => 3,
             Self::CloseDay => 4,
             Self::GrantBlock => 5,
+            Self::ImportDeviceSeal => 6,
         }
     }
 
     /// Reads a code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Seal, Self::OpenShift, Self::CloseShift, Self::CloseDay, Self::GrantBlock]
-            .into_iter()
-            .find(|operation| operation.code() == code)
+        [
+            Self::Seal,
+            Self::OpenShift,
+            Self::CloseShift,
+            Self::CloseDay,
+            Self::GrantBlock,
+            Self::ImportDeviceSeal,
+        ]
+        .into_iter()
+        .find(|operation| operation.code() == code)
     }
 }
 

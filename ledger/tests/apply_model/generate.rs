@@ -25,6 +25,7 @@ use fiscus_ledger::state::rows::PaymentStatus;
 use fiscus_ledger::time::UnixMs;
 
 use crate::answer::Step;
+use crate::imports::public_key;
 use crate::invoice::{Defect, Line, Plan};
 use crate::model::{Lent, Model};
 use crate::random::Random;
@@ -35,7 +36,8 @@ pub(crate) const OPENING: u64 = 1_795_161_600_000;
 const OUTLETS: [&str; 4] = ["kin-1", "kin-2", "box-1", "ghost"];
 const TERMINALS: [&str; 3] = ["t1", "t2", "t3"];
 const CREDENTIALS: [&str; 4] = ["c1", "c2", "c3", "c4"];
-const DEVICES: [&str; 2] = ["d1", "d2"];
+/// The last one cannot have a series of its own.
+pub(crate) const DEVICES: [&str; 3] = ["DEF-1", "DEF-2", "d3"];
 const RATES: [i128; 4] = [1600, 1700, 1800, 0];
 
 type GroupStep = Step<GroupCommand>;
@@ -44,6 +46,8 @@ type GroupStep = Step<GroupCommand>;
 pub(crate) struct Generator {
     pub(crate) random: Random,
     manifests: Vec<Manifest>,
+    /// What devices have sealed, imported or not.
+    pub(crate) imports: Vec<GroupStep>,
     next_key: u8,
     /// Seals that terminals have made, submitted or not.
     made: Vec<GroupStep>,
@@ -89,7 +93,8 @@ pub(crate) fn manifests() -> Vec<Manifest> {
 impl Generator {
     pub(crate) fn new(seed: u64, manifests: &[Manifest]) -> Self {
         let manifests = manifests.to_vec();
-        Self { random: Random::new(seed), manifests, next_key: 0, made: Vec::new() }
+        let (imports, made) = (Vec::new(), Vec::new());
+        Self { random: Random::new(seed), manifests, imports, next_key: 0, made }
     }
 
     pub(crate) fn manifests(&self) -> Vec<&Manifest> {
@@ -109,6 +114,15 @@ impl Generator {
         for outlet in &OUTLETS[..3] {
             steps.push(fact_step(Fact::Outlet(outlet_fact(outlet, number)), 1));
         }
+        for (outlet, device) in OUTLETS.iter().zip(&DEVICES[..2]) {
+            let fact = DeviceFact {
+                device_id: (*device).into(),
+                outlet_id: (*outlet).into(),
+                state: DeviceState::Active,
+                public_key: public_key(device),
+            };
+            steps.push(fact_step(Fact::Device(fact), 1));
+        }
         steps.retain(|_| !self.random.percent(2));
         steps
     }
@@ -126,7 +140,8 @@ impl Generator {
 
     pub(crate) fn step(&mut self, model: &Model, group: &Group) -> GroupStep {
         match self.random.below(100) {
-            0..=34 => self.seal(model),
+            0..=26 => self.seal(model),
+            27..=34 => self.import(model),
             35..=54 => self.offline(model),
             55..=60 => self.grant(),
             61..=64 => self.close_block(model),
@@ -139,12 +154,12 @@ impl Generator {
         }
     }
 
-    fn outlet(&mut self) -> Id {
+    pub(crate) fn outlet(&mut self) -> Id {
         let at = [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3][self.random.index(12)];
         if at == 3 && self.random.percent(60) { OUTLETS[0].into() } else { OUTLETS[at].into() }
     }
 
-    fn terminal(&mut self) -> Id {
+    pub(crate) fn terminal(&mut self) -> Id {
         (*self.random.pick(&["t1", "t1", "t1", "t2", "t2", "t3"])).into()
     }
 
@@ -166,7 +181,13 @@ impl Generator {
     }
 
     /// An invoice for an outlet; credit notes name an invoice that the model has sealed.
-    fn plan(&mut self, model: &Model, outlet: &Id, terminal: &Id, time: u64) -> (Plan, Vec<u8>) {
+    pub(crate) fn plan(
+        &mut self,
+        model: &Model,
+        outlet: &Id,
+        terminal: &Id,
+        time: u64,
+    ) -> (Plan, Vec<u8>) {
         let at = self.manifest(model, time);
         let (mut kind, mut currency) = (InvoiceType::Sale, "CDF");
         let mut original = None;
@@ -262,7 +283,7 @@ impl Generator {
         // The first ones again and again, so that credits add up.
         let end = if self.random.percent(50) { sealed.len().min(2) } else { sealed.len() };
         let (rec, plan) = sealed[self.random.index(end)];
-        Some((shop.spelled(rec.number?), (*plan).clone()))
+        Some((rec.number.clone()?, (*plan).clone()))
     }
 
     fn seal(&mut self, model: &Model) -> GroupStep {
@@ -272,7 +293,7 @@ impl Generator {
         let payload_terminal = if other { self.terminal() } else { terminal.clone() };
         let (plan, payload) = self.plan(model, &outlet, &payload_terminal, model.system.time);
         let device_id =
-            self.random.percent(15).then(|| Id::from(*self.random.pick(&["d1", "d2", "d9"])));
+            self.random.percent(15).then(|| Id::from(*self.random.pick(&["DEF-1", "DEF-2", "d9"])));
         let command = Seal { submitted, terminal_id: terminal, device_id, payload };
         Step { plan: Some(Rc::new(plan)), ..Step::plain(GroupCommand::Seal(command)) }
     }
@@ -516,8 +537,11 @@ impl Generator {
                     DeviceState::Replaced { by: "d9".into() },
                 ];
                 let state = self.random.pick(&states).clone();
-                let device_id = (*self.random.pick(&DEVICES)).into();
-                Fact::Device(DeviceFact { device_id, outlet_id, state, public_key: vec![4; 33] })
+                let device_id = *self.random.pick(&DEVICES);
+                let wrong = self.random.percent(10);
+                let public_key = if wrong { vec![4; 33] } else { public_key(device_id) };
+                let device_id = device_id.into();
+                Fact::Device(DeviceFact { device_id, outlet_id, state, public_key })
             }
             _ => Fact::Manifest(self.random.pick(&self.manifests).clone()),
         };

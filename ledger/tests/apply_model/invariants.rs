@@ -75,7 +75,7 @@ impl Journals {
                     &system.chain[hashes.len() - 1]
                 }
             };
-            same_record(&record, rec, shop);
+            same_record(&record, rec);
         }
         self.read = store.records.len();
         let written: usize = shops.iter().map(|shop| shop.journal.len()).sum();
@@ -115,6 +115,7 @@ impl Journals {
             assert_eq!(outlet.period.sealed, fold.sealed_since_z, "numbers since the last Z");
             assert_eq!(small(outlet.last_z), fold.closures.len());
             numbers(&outlet.series, &shop.numbers);
+            device_series(&outlet, shop, fold);
             let sealed: Vec<u64> = outlet
                 .period
                 .sealed
@@ -163,12 +164,11 @@ fn small(value: u64) -> usize {
     usize::try_from(value).unwrap()
 }
 
-fn same_record(record: &Record<'_>, rec: &Rec, shop: Option<&Shop>) {
+fn same_record(record: &Record<'_>, rec: &Rec) {
     assert_eq!(record.kind.as_str(), rec.kind);
     assert_eq!(record.authority_id, &*rec.authority, "the record's signer");
     assert_eq!((small(record.leaf_index), record.timestamp.get()), (rec.leaf, rec.time));
-    let number = rec.number.map(|number| shop.unwrap().spelled(number)).unwrap_or_default();
-    assert_eq!(record.fiscal_number, number);
+    assert_eq!(record.fiscal_number, rec.number.as_deref().unwrap_or_default());
     if let Some(plan) = &rec.plan {
         assert_eq!((record.total, record.currency), (&*plan.total_text(), plan.currency));
     }
@@ -192,9 +192,30 @@ fn numbers(series: &Series, model: &[Use]) {
     assert_eq!(series.sealed, sealed, "sealed numbers");
 }
 
+/// Each device's series is as long as what was imported of it, and ends in its last entry.
+fn device_series(outlet: &Outlet, shop: &Shop, fold: &Fold) {
+    assert_eq!(outlet.device_series.len(), shop.devices.len());
+    assert_eq!(fold.devices.len(), shop.devices.len());
+    for (device, entries) in &shop.devices {
+        let series = &outlet.device_series[device];
+        assert_eq!((small(series.last), Some(&series.head)), (entries.len(), entries.last()));
+        assert_eq!(fold.devices[&**device], series.last);
+        let after = shop.journal.iter().rposition(|rec| rec.kind == "z_closure");
+        let prefix = format!("{device}-");
+        let mine = |rec: &&Rec| {
+            rec.kind.starts_with("def_")
+                && rec.number.as_ref().is_some_and(|number| number.starts_with(&prefix))
+        };
+        let since = shop.journal[after.map_or(0, |at| at + 1)..].iter().filter(mine).count();
+        assert_eq!(small(series.last - series.closed), since, "numbers since the last Z");
+        let head = outlet.head_entry();
+        assert!(head.series().contains(&(device.to_string(), series.last)));
+    }
+}
+
 fn credits(store: &Store, shop: &Shop) {
     for (rec, plan) in shop.invoices() {
-        let number = Id::from(shop.spelled(rec.number.unwrap()));
+        let number = Id::from(rec.number.as_deref().unwrap());
         let row: SealedInvoice = store.row(&(shop.fact.outlet_id.clone(), number.clone())).unwrap();
         assert_eq!(row.invoice_type, plan.kind);
         if plan.kind.is_credit() {

@@ -9,6 +9,7 @@
 mod answer;
 mod directory;
 mod generate;
+mod imports;
 mod invariants;
 mod invoice;
 mod model;

@@ -28,7 +28,7 @@ pub(crate) struct Rec {
     pub(crate) leaf: usize,
     pub(crate) kind: String,
     pub(crate) authority: Id,
-    pub(crate) number: Option<usize>,
+    pub(crate) number: Option<String>,
     pub(crate) plan: Option<Rc<Plan>>,
     pub(crate) time: u64,
 }
@@ -49,6 +49,8 @@ pub(crate) struct Shop {
     pub(crate) held: bool,
     pub(crate) journal: Vec<Rec>,
     pub(crate) numbers: Vec<Use>,
+    /// The entries that were imported of each device.
+    pub(crate) devices: Vec<(Id, Vec<Hash32>)>,
 }
 
 impl Shop {
@@ -61,8 +63,20 @@ impl Shop {
     }
 
     fn original(&self, number: &str) -> Option<&Rc<Plan>> {
-        let of = |rec: &Rec| rec.number.is_some_and(|known| self.spelled(known) == number);
+        let of = |rec: &Rec| rec.number.as_deref() == Some(number);
         self.invoices().find(|(rec, _)| of(rec)).map(|(_, plan)| plan)
+    }
+
+    pub(crate) fn imported(&self, device: &Id) -> &[Hash32] {
+        let known = self.devices.iter().find(|(known, _)| known == device);
+        known.map_or(&[], |(_, entries)| entries)
+    }
+
+    pub(crate) fn note_import(&mut self, device: &Id, entry: Hash32) {
+        match self.devices.iter_mut().find(|(known, _)| known == device) {
+            Some((_, entries)) => entries.push(entry),
+            None => self.devices.push((device.clone(), vec![entry])),
+        }
     }
 }
 
@@ -112,7 +126,7 @@ pub(crate) struct Model {
     pub(crate) system: System,
     pub(crate) shops: Vec<Shop>,
     pub(crate) tills: Vec<Till>,
-    devices: Vec<(u64, DeviceFact)>,
+    pub(crate) devices: Vec<(u64, DeviceFact)>,
     pub(crate) lent: Vec<Lent>,
     payments: Vec<Paid>,
     /// Outlet, operation, key, fingerprint, position.
@@ -120,9 +134,9 @@ pub(crate) struct Model {
 }
 
 const REFUSED_INACTIVE: Answer = Answer::Refused("OUTLET_INACTIVE");
-type Checked<T> = Result<T, Answer>;
+pub(crate) type Checked<T> = Result<T, Answer>;
 
-fn refuse<T>(code: &'static str) -> Checked<T> {
+pub(crate) fn refuse<T>(code: &'static str) -> Checked<T> {
     Err(Answer::Refused(code))
 }
 
@@ -154,6 +168,7 @@ impl Model {
             GroupCommand::CloseDay(command) => self.close_day(command),
             GroupCommand::GrantBlock(command) => self.grant(command),
             GroupCommand::ReconcileOffline(command) => self.reconcile(command, step),
+            GroupCommand::ImportDeviceSeal(command) => self.import(command, step),
             GroupCommand::CloseBlock(command) => self.close_block(command),
             GroupCommand::DirectoryFact(command) => self.fact(command, step.fact.as_ref()),
             GroupCommand::RecoveryGap(command) => self.gap(command),
@@ -164,17 +179,17 @@ impl Model {
         self.shops.iter().find(|shop| &*shop.fact.outlet_id == id)
     }
 
-    fn known(&self, id: &str) -> Checked<usize> {
+    pub(crate) fn known(&self, id: &str) -> Checked<usize> {
         let at = self.shops.iter().position(|shop| &*shop.fact.outlet_id == id);
         at.ok_or(Answer::Refused("OUTLET_UNKNOWN"))
     }
 
-    fn authority(&self, shop: usize) -> Checked<Id> {
+    pub(crate) fn authority(&self, shop: usize) -> Checked<Id> {
         let environment = self.shops[shop].fact.environment;
         self.system.active(environment).ok_or(Answer::Refused("NO_AUTHORITY"))
     }
 
-    fn not_submitted(&self, operation: &str, given: &Submitted) -> Checked<()> {
+    pub(crate) fn not_submitted(&self, operation: &str, given: &Submitted) -> Checked<()> {
         let known = self.submissions.iter().find(|(of, known, _)| {
             *of == operation && known.outlet_id == given.outlet_id && known.key == given.key
         });
@@ -219,15 +234,15 @@ impl Model {
         &mut self.tills[at]
     }
 
-    fn write(
+    pub(crate) fn write(
         &mut self,
         shop: usize,
         kind: &str,
-        sealed: Option<(usize, Rc<Plan>)>,
+        sealed: Option<(String, Rc<Plan>)>,
     ) -> Checked<Answer> {
         let authority = self.authority(shop)?;
         let shop = &mut self.shops[shop];
-        let text = sealed.as_ref().map_or(String::new(), |(number, _)| shop.spelled(*number));
+        let text = sealed.as_ref().map_or(String::new(), |(number, _)| number.clone());
         let (number, plan) = sealed.unzip();
         let rec = Rec {
             leaf: self.system.leaves,
@@ -241,7 +256,7 @@ impl Model {
         Ok(self.system.recorded(shop.journal.len(), text))
     }
 
-    fn submit(&mut self, operation: &'static str, given: &Submitted, shop: usize) {
+    pub(crate) fn submit(&mut self, operation: &'static str, given: &Submitted, shop: usize) {
         let position = self.shops[shop].journal.len();
         self.submissions.push((operation, given.clone(), position));
     }
@@ -269,18 +284,19 @@ impl Model {
         self.fits_original(shop, plan)?;
         self.shops[shop].numbers.push(Use::Sealed);
         let number = self.shops[shop].numbers.len();
+        let number = self.shops[shop].spelled(number);
         let answer = self.write(shop, plan.kind.as_str(), Some((number, plan.clone())))?;
         self.submit("seal", &command.submitted, shop);
         Ok(answer)
     }
 
-    fn same_identity(&self, shop: usize, plan: &Plan, terminal: &Id) -> Checked<()> {
+    pub(crate) fn same_identity(&self, shop: usize, plan: &Plan, terminal: &Id) -> Checked<()> {
         let fact = &self.shops[shop].fact;
         let same = plan.outlet == fact.outlet_id && plan.nif == fact.merchant_nif;
         if same && plan.terminal == *terminal { Ok(()) } else { refuse("IDENTITY_MISMATCH") }
     }
 
-    fn fits_original(&self, shop: usize, plan: &Plan) -> Checked<()> {
+    pub(crate) fn fits_original(&self, shop: usize, plan: &Plan) -> Checked<()> {
         let Some(number) = &plan.original else { return Ok(()) };
         let shop = &self.shops[shop];
         let Some(original) = shop.original(number) else { return refuse("ORIGINAL_NOT_FOUND") };
@@ -531,6 +547,7 @@ impl Model {
         let number = self.lent[lent].first + place - 1;
         self.shops[shop].numbers[number - 1] = Use::Sealed;
         let kind = format!("offline_{}", arrived.plan.kind.as_str());
+        let number = self.shops[shop].spelled(number);
         let answer = self.write(shop, &kind, Some((number, arrived.plan.clone())))?;
         let position = Some(self.shops[shop].journal.len());
         self.lent[lent].slots[place - 1] = Some(Arrived { position, ..arrived });
@@ -634,8 +651,9 @@ impl Model {
         let environment: Environment = fact.environment;
         self.system.active(environment).ok_or(Answer::Refused("NO_AUTHORITY"))?;
         let shop = known.unwrap_or_else(|| {
-            let (journal, numbers) = (Vec::new(), Vec::new());
-            self.shops.push(Shop { fact: fact.clone(), version, held: false, journal, numbers });
+            let (journal, numbers, devices) = (Vec::new(), Vec::new(), Vec::new());
+            let fact = fact.clone();
+            self.shops.push(Shop { fact, version, held: false, journal, numbers, devices });
             self.shops.len() - 1
         });
         self.shops[shop].fact = fact.clone();

@@ -101,6 +101,13 @@ impl System {
         latest(&self.manifests[..self.manifests_before], time)
     }
 
+    /// A manifest by its name if it has come into force, else the one in force.
+    pub(crate) fn named_before(&self, name: &Id) -> Option<&Id> {
+        let known = &self.manifests[..self.manifests_before];
+        let named = known.iter().find(|(from, version)| *from <= self.time && version == name);
+        named.map(|(_, version)| version).or_else(|| latest(known, self.time))
+    }
+
     pub(crate) fn write(&mut self, kind: &str, authority: Id) -> Answer {
         self.chain.push(Rec {
             leaf: self.leaves,

@@ -12,6 +12,8 @@ use super::ledger::LedgerService;
 
 /// A submission without a limit of its own is given up after so long.
 const SUBMIT_WAIT: Duration = Duration::from_secs(10);
+/// The kind of documents in which proxies tell how real devices are.
+const DEVICE_HEALTH: &str = "device_health";
 /// A submission that takes longer is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -132,6 +134,12 @@ fn asks_for_heads(command: &Command) -> bool {
 /// Whether a command says what merchants, outlets, devices and taxes there are.
 fn changes_directory(command: &Command) -> bool {
     use command::Command as Kind;
+    // How a device is today is telemetry, and the proxy's to tell.
+    if let Some(Kind::PutDocument(put)) = &command.command
+        && put.kind == DEVICE_HEALTH
+    {
+        return false;
+    }
     matches!(
         command.command,
         Some(
@@ -150,6 +158,12 @@ fn changes_directory(command: &Command) -> bool {
 /// Commands that only the cluster itself, or an operator, may propose.
 fn is_internal(command: &Command) -> bool {
     use command::Command as Kind;
+    // How a device is today is telemetry, and the proxy's to tell.
+    if let Some(Kind::PutDocument(put)) = &command.command
+        && put.kind == DEVICE_HEALTH
+    {
+        return false;
+    }
     matches!(
         command.command,
         None | Some(

@@ -31,6 +31,8 @@ pub(super) fn repetition(command: &Command) -> Repetition {
         | Kind::RecordPayment(_)
         // The credential and the place are an offline seal's key.
         | Kind::ReconcileOffline(_)
+        // The device and the number are an imported seal's key.
+        | Kind::ImportDeviceSeal(_)
         // A version that is not newer changes nothing.
         | Kind::DirectoryFact(_)
         // It only moves the clock.

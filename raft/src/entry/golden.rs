@@ -110,6 +110,17 @@ fn other_data_commands() -> Vec<Kind> {
                 invoice: Bytes::from_static(b"{}"),
             }),
         }),
+        Kind::ImportDeviceSeal(proto::ImportDeviceSeal {
+            outlet_id: "O1".into(),
+            seal: Some(proto::DeviceSeal {
+                device_id: "DEF-1".into(),
+                sequence: 3,
+                timestamp_ms: 1_795_262_400_000,
+                prev_hash: of(13, 32),
+                signature: of(14, 64),
+                invoice: Bytes::from_static(b"{}"),
+            }),
+        }),
         Kind::CloseBlock(proto::CloseBlock {
             outlet_id: "O1".into(),
             credential_id: "B1".into(),

@@ -3,12 +3,13 @@
 use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryCommand, DirectoryFact,
-    GrantBlock, GroupCommand, OpenShift, PrepareAuthority, PublishManifest, PutDocument,
-    PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordCheckpoint, RecordPayment,
-    RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted,
-    SystemCommand, Tick,
+    GrantBlock, GroupCommand, ImportDeviceSeal, OpenShift, PrepareAuthority, PublishManifest,
+    PutDocument, PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordCheckpoint,
+    RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, Seal,
+    Submitted, SystemCommand, Tick,
 };
 use fiscus_ledger::credential::AUTHORITY_ID_BYTES_MAX;
+use fiscus_ledger::device_seal::DeviceSeal;
 use fiscus_ledger::facts::OutletFact;
 use fiscus_ledger::offline::OfflineSeal;
 use fiscus_ledger::seal::NUMBER_BYTES_MAX;
@@ -37,6 +38,9 @@ pub fn data_command(command: proto::Command) -> Result<GroupCommand, CommandErro
         Kind::GrantBlock(message) => grant_block(message).map(GroupCommand::GrantBlock),
         Kind::ReconcileOffline(message) => {
             reconcile_offline(message).map(GroupCommand::ReconcileOffline)
+        }
+        Kind::ImportDeviceSeal(message) => {
+            import_device_seal(message).map(GroupCommand::ImportDeviceSeal)
         }
         Kind::CloseBlock(message) => close_block(message).map(GroupCommand::CloseBlock),
         Kind::DirectoryFact(message) => directory_fact(message).map(GroupCommand::DirectoryFact),
@@ -130,6 +134,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::CloseDay(_) => "CloseDay",
         Kind::GrantBlock(_) => "GrantBlock",
         Kind::ReconcileOffline(_) => "ReconcileOffline",
+        Kind::ImportDeviceSeal(_) => "ImportDeviceSeal",
         Kind::CloseBlock(_) => "CloseBlock",
         Kind::DirectoryFact(_) => "DirectoryFact",
         Kind::RecoveryGap(_) => "RecoveryGap",
@@ -231,6 +236,21 @@ fn reconcile_offline(message: proto::ReconcileOffline) -> Result<ReconcileOfflin
             place: seal.place,
             timestamp: UnixMs::new(seal.timestamp_ms),
             blind: array("seal.blind", &seal.blind)?,
+            prev_hash: array("seal.prev_hash", &seal.prev_hash)?,
+            signature: array("seal.signature", &seal.signature)?,
+            invoice: owned(seal.invoice),
+        },
+    })
+}
+
+fn import_device_seal(message: proto::ImportDeviceSeal) -> Result<ImportDeviceSeal, CommandError> {
+    let seal = present("seal", message.seal)?;
+    Ok(ImportDeviceSeal {
+        outlet_id: name("outlet_id", message.outlet_id)?,
+        seal: DeviceSeal {
+            device_id: name("seal.device_id", seal.device_id)?,
+            sequence: seal.sequence,
+            timestamp: UnixMs::new(seal.timestamp_ms),
             prev_hash: array("seal.prev_hash", &seal.prev_hash)?,
             signature: array("seal.signature", &seal.signature)?,
             invoice: owned(seal.invoice),

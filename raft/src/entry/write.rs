@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fiscus_ledger::commands::{
-    DirectoryCommand, GroupCommand, PrepareAuthority, PutDocument, ReconcileOffline, RecordPayment,
-    Submitted, SystemCommand,
+    DirectoryCommand, GroupCommand, ImportDeviceSeal, PrepareAuthority, PutDocument,
+    ReconcileOffline, RecordPayment, Submitted, SystemCommand,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::outcome::Refusal;
@@ -51,6 +51,9 @@ pub fn to_proto_data(command: &GroupCommand) -> proto::Command {
         }),
         GroupCommand::ReconcileOffline(command) => {
             Kind::ReconcileOffline(reconcile_offline(command))
+        }
+        GroupCommand::ImportDeviceSeal(command) => {
+            Kind::ImportDeviceSeal(import_device_seal(command))
         }
         GroupCommand::CloseBlock(command) => Kind::CloseBlock(proto::CloseBlock {
             outlet_id: command.outlet_id.to_string(),
@@ -211,6 +214,21 @@ fn reconcile_offline(command: &ReconcileOffline) -> proto::ReconcileOffline {
             place: seal.place,
             timestamp_ms: seal.timestamp.get(),
             blind: bytes(&seal.blind),
+            prev_hash: bytes(&seal.prev_hash),
+            signature: bytes(&seal.signature),
+            invoice: bytes(&seal.invoice),
+        }),
+    }
+}
+
+fn import_device_seal(command: &ImportDeviceSeal) -> proto::ImportDeviceSeal {
+    let seal = &command.seal;
+    proto::ImportDeviceSeal {
+        outlet_id: command.outlet_id.to_string(),
+        seal: Some(proto::DeviceSeal {
+            device_id: seal.device_id.to_string(),
+            sequence: seal.sequence,
+            timestamp_ms: seal.timestamp.get(),
             prev_hash: bytes(&seal.prev_hash),
             signature: bytes(&seal.signature),
             invoice: bytes(&seal.invoice),

@@ -1,15 +1,14 @@
 //! How a sealed invoice is answered.
 
 use fiscus_ledger::hash::{hex, payload_hash};
-use fiscus_ledger::offline::OfflineSeal;
 use fiscus_ledger::qr::{QrFields, QrPayload};
-use fiscus_ledger::record::{Record, RecordKind};
+use fiscus_ledger::record::Record;
 use fiscus_ledger::seal::{AuthCode, split_number};
 use fiscus_proto::ledger::JournalRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{Outlet, Printed};
+use crate::access::{Outlet, Printed, Printer};
 use crate::http::Problem;
 
 /// A tax group of an invoice.
@@ -68,6 +67,22 @@ pub struct OfflinePaper {
     pub entry_hash: String,
 }
 
+/// What a real fiscal device that sealed an invoice printed: its paper has this code and this time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DevicePaper {
+    /// The device.
+    #[schema(example = "DEF-GOMBE-1")]
+    pub device_id: String,
+    /// The code on the paper.
+    #[schema(example = "7Q4X-1M8K-ZC0D-3J5W")]
+    pub auth_code: String,
+    /// The time on the paper.
+    #[schema(example = "2026-11-28T08:15:30.123Z")]
+    pub timestamp: String,
+    /// The hash of the entry in the device's own journal.
+    pub entry_hash: String,
+}
+
 /// A sealed invoice: its five security elements, and what they cover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SealedInvoice {
@@ -83,7 +98,7 @@ pub struct SealedInvoice {
     pub position: u64,
     /// The place in the group's tree.
     pub leaf_index: u64,
-    /// `sale`, `advance`, `credit_note`, `export`, `export_credit`; with `offline_` before it when a terminal
+    /// `sale`, `advance`, `credit_note`, `export`, `export_credit`; with `offline_` before it when a terminal, `def_` when a real device
     /// sealed it alone.
     #[schema(example = "sale")]
     pub kind: String,
@@ -121,15 +136,23 @@ pub struct SealedInvoice {
     /// Only when a terminal sealed it offline. Verification accepts either code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline: Option<OfflinePaper>,
+    /// Only when a real fiscal device sealed it. Verification by number accepts either code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DevicePaper>,
 }
 
-impl From<Printed> for OfflinePaper {
-    fn from(printed: Printed) -> Self {
-        Self {
-            credential_id: printed.credential_id,
-            auth_code: printed.seal.auth_code.to_string(),
-            timestamp: printed.timestamp.to_string(),
-            entry_hash: hex(&printed.seal.entry_hash),
+/// The paper of whoever sealed, when it was not the ledger.
+fn papers(printed: Option<Printed>) -> (Option<OfflinePaper>, Option<DevicePaper>) {
+    let Some(Printed { printer, timestamp, seal }) = printed else { return (None, None) };
+    let auth_code = seal.auth_code.to_string();
+    let timestamp = timestamp.to_string();
+    let entry_hash = hex(&seal.entry_hash);
+    match printer {
+        Printer::Terminal(credential_id) => {
+            (Some(OfflinePaper { credential_id, auth_code, timestamp, entry_hash }), None)
+        }
+        Printer::Device(device_id) => {
+            (None, Some(DevicePaper { device_id, auth_code, timestamp, entry_hash }))
         }
     }
 }
@@ -144,12 +167,8 @@ struct Canonical {
 
 /// The canonical invoice in a record.
 pub fn invoice_bytes<'r>(record: &Record<'r>) -> Result<&'r [u8], Problem> {
-    match record.kind {
-        RecordKind::Invoice(_) => Ok(record.payload),
-        RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload)
-            .ok_or_else(|| Problem::internal("an offline record has no invoice")),
-        _ => Err(Problem::internal("a record is not an invoice")),
-    }
+    let invoice = record.kind.invoice_in(record.payload);
+    invoice.ok_or_else(|| Problem::internal("a record is not an invoice"))
 }
 
 impl SealedInvoice {
@@ -168,6 +187,7 @@ impl SealedInvoice {
         let (_, sequence) = split_number(record.fiscal_number)
             .ok_or_else(|| Problem::internal("a fiscal number has no sequence"))?;
         let environment = outlet.entry().fact.value.environment;
+        let (offline, device) = papers(Printed::of(&record)?);
         let sandbox = environment == fiscus_ledger::facts::Environment::Sandbox;
         Ok(Self {
             fiscal_number: record.fiscal_number.to_owned(),
@@ -189,7 +209,8 @@ impl SealedInvoice {
             tax_manifest_version: canonical.tax_manifest_version,
             environment: environment.as_str().to_owned(),
             dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
-            offline: Printed::of(&record)?.map(OfflinePaper::from),
+            offline,
+            device,
         })
     }
 }

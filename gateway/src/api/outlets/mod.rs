@@ -20,4 +20,5 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(switch::suspend))
         .routes(routes!(switch::resume))
         .routes(routes!(switch::close))
+        .routes(routes!(switch::signing_mode))
 }

@@ -1,21 +1,23 @@
-//! `POST /api/v1/outlets/{outlet_id}/suspend`, `/resume` and `/close`.
+//! `POST /api/v1/outlets/{outlet_id}/suspend`, `/resume`, `/close` and `/signing-mode`.
 
-use fiscus_ledger::facts::OutletStatus;
+use fiscus_ledger::facts::{OutletStatus, SigningMode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::view::Outlet;
-use crate::access::{Caller, Once};
-use crate::http::{IdempotencyKey, PathOf, Precondition, Problem, Problems, Tagged};
+use crate::access::{Caller, Once, OutletSwitch};
+use crate::http::{Body, IdempotencyKey, PathOf, Precondition, Problem, Problems, Tagged};
 
 async fn switch(
     caller: &Caller,
     outlet_id: &str,
-    wanted: (OutletStatus, &'static str),
+    wanted: (OutletSwitch, &'static str),
     key: &IdempotencyKey,
     precondition: &Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
-    let (status, operation) = wanted;
+    let (switch, operation) = wanted;
     let once = Once::new(operation, key, &outlet_id);
-    caller.set_outlet_status(outlet_id, status, &once, precondition).await?;
+    caller.switch_outlet(outlet_id, switch, &once, precondition).await?;
     caller.outlet(outlet_id).map(|outlet| Outlet::tagged(&outlet))
 }
 
@@ -39,7 +41,7 @@ pub(super) async fn suspend(
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
-    let wanted = (OutletStatus::Suspended, "outlet-suspend");
+    let wanted = (OutletSwitch::Status(OutletStatus::Suspended), "outlet-suspend");
     switch(&caller, &outlet_id, wanted, &key, &precondition).await
 }
 
@@ -63,7 +65,7 @@ pub(super) async fn resume(
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
-    let wanted = (OutletStatus::Active, "outlet-resume");
+    let wanted = (OutletSwitch::Status(OutletStatus::Active), "outlet-resume");
     switch(&caller, &outlet_id, wanted, &key, &precondition).await
 }
 
@@ -87,6 +89,55 @@ pub(super) async fn close(
     key: IdempotencyKey,
     precondition: Precondition,
 ) -> Result<Tagged<Outlet>, Problem> {
-    let wanted = (OutletStatus::Closed, "outlet-close");
+    let wanted = (OutletSwitch::Status(OutletStatus::Closed), "outlet-close");
+    switch(&caller, &outlet_id, wanted, &key, &precondition).await
+}
+
+/// Who shall seal for the outlet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mode {
+    /// The ledger.
+    Cluster,
+    /// A real fiscal device.
+    Def,
+}
+
+/// A change of who seals.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SigningModeChange {
+    /// `cluster` or `def`.
+    pub mode: Mode,
+}
+
+/// Let the ledger, or a real fiscal device, seal for an outlet. The journal states the last number of each series; none
+/// is interrupted, and what is left to import of a device is imported in either mode.
+#[utoipa::path(
+    post,
+    path = "/api/v1/outlets/{outlet_id}/signing-mode",
+    tag = "outlets",
+    security(("api_key" = ["registry:write"])),
+    params(
+        ("outlet_id" = String, Path, example = "outlet-gombe"),
+        ("Idempotency-Key" = String, Header, description = "A new one for each time"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is changed"),
+    ),
+    request_body(content = SigningModeChange, example = json!({"mode": "def"})),
+    responses((status = 200, description = "As it is now; its group knows", body = Outlet), Problems),
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "VERSION_CONFLICT", "IF_MATCH_INVALID"])))
+)]
+pub(super) async fn signing_mode(
+    caller: Caller,
+    PathOf(outlet_id): PathOf<String>,
+    key: IdempotencyKey,
+    precondition: Precondition,
+    Body(change): Body<SigningModeChange>,
+) -> Result<Tagged<Outlet>, Problem> {
+    let wanted = match change.mode {
+        Mode::Cluster => (SigningMode::Cluster, "outlet-seal-in-cluster"),
+        Mode::Def => (SigningMode::Def, "outlet-seal-by-device"),
+    };
+    let wanted = (OutletSwitch::SealedBy(wanted.0), wanted.1);
     switch(&caller, &outlet_id, wanted, &key, &precondition).await
 }

@@ -71,7 +71,7 @@ pub(super) async fn by_qr(public: &Public, payload: &QrPayload) -> Result<Verifi
 /// Whether a QR code is of this record: the terminal's own code when it carries a credential, or the ledger's.
 fn is_of(receipt: &SealedReceipt, payload: &QrPayload) -> bool {
     let seal = match payload.fields().credential {
-        Some(_) => receipt.offline.as_ref(),
+        Some(_) => receipt.offline(),
         None => Some(&receipt.seal),
     };
     seal.is_some_and(|seal| seal.entry_hash == payload.entry_hash())
@@ -94,7 +94,7 @@ async fn verified(
         place: Some(&receipt.place),
         environment: receipt.place.environment,
         ledger: LedgerState::Recorded,
-        sealed_offline: receipt.offline.is_some(),
+        sealed_offline: receipt.offline().is_some(),
     };
     Ok(Verification::Verified(Box::new(VerifiedReceipt::new(&facts, credited, as_of))))
 }
@@ -119,7 +119,8 @@ async fn unrecorded(
     };
     let authority = fields.credential.as_ref().map(|credential| &credential.terms().authority_id);
     let place = public.place_of(&fields.fiscal_number)?;
-    let kind = fields.kind.strip_prefix("offline_").unwrap_or(&fields.kind);
+    let inner = fields.kind.strip_prefix("offline_").or_else(|| fields.kind.strip_prefix("def_"));
+    let kind = inner.unwrap_or(&fields.kind);
     let facts = Facts {
         fiscal_number: &fields.fiscal_number,
         invoice_type: kind,
@@ -131,7 +132,7 @@ async fn unrecorded(
         place: place.as_ref(),
         environment,
         ledger,
-        sealed_offline: fields.credential.is_some() || kind != fields.kind,
+        sealed_offline: fields.credential.is_some() || fields.kind.starts_with("offline_"),
     };
     // Nothing can be credited that the ledger does not have.
     Ok(Verification::Verified(Box::new(VerifiedReceipt::new(&facts, Credited::None, as_of))))

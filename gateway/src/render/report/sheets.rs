@@ -144,7 +144,8 @@ fn totals(sheet: &mut Sheet, totals: &Totals, words: &ReportWords, language: Lan
 
 /// The type of an invoice, wherever it was sealed.
 fn kind_shown(kind: &str, language: Language) -> String {
-    let plain = kind.strip_prefix("offline_").unwrap_or(kind);
+    let inner = kind.strip_prefix("offline_").or_else(|| kind.strip_prefix("def_"));
+    let plain = inner.unwrap_or(kind);
     let at = InvoiceType::ALL.iter().position(|known| known.as_str() == plain);
     at.map_or_else(|| kind.to_owned(), |at| language.words().invoice_types[at].to_owned())
 }

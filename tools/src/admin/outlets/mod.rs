@@ -5,6 +5,7 @@ mod list;
 mod register;
 mod release;
 mod show;
+mod signing_mode;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ pub(super) enum Outlets {
     Activate(change::Arguments),
     /// Close an outlet for ever. Its journal stays; its prefix and code are never given away again.
     Close(change::Arguments),
+    SigningMode(signing_mode::Arguments),
     Release(release::Release),
 }
 
@@ -46,6 +48,7 @@ pub(super) fn run(connection: &Connection, command: &Outlets) -> ExitCode {
         Outlets::Close(arguments) => {
             change::run(connection, "close", OutletStatus::Closed, arguments)
         }
+        Outlets::SigningMode(arguments) => signing_mode::run(connection, arguments),
         Outlets::Release(arguments) => release::run(connection, arguments),
     }
 }

@@ -128,9 +128,13 @@ impl Filters {
     }
 }
 
-/// Online and offline.
-pub(super) fn kinds_of(invoice_type: InvoiceType) -> [RecordKind; 2] {
-    [RecordKind::Invoice(invoice_type), RecordKind::Offline(invoice_type)]
+/// Online, offline and by a real device.
+pub(super) fn kinds_of(invoice_type: InvoiceType) -> [RecordKind; 3] {
+    [
+        RecordKind::Invoice(invoice_type),
+        RecordKind::Offline(invoice_type),
+        RecordKind::Def(invoice_type),
+    ]
 }
 
 pub(super) fn every_kind() -> Vec<RecordKind> {

@@ -235,7 +235,7 @@ mod tests {
         let pairs = [("outlet_id", "a,b"), ("outlet_id", "c"), ("invoice_type", "sale")];
         let asked = asked(&pairs).expect("it reads");
         assert_eq!(asked.filters.outlet_ids, ["a", "b", "c"]);
-        assert_eq!(asked.filters.kind_names(), ["sale", "offline_sale"]);
+        assert_eq!(asked.filters.kind_names(), ["sale", "offline_sale", "def_sale"]);
     }
 
     #[test]

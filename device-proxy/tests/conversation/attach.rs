@@ -1,0 +1,321 @@
+//! Real devices behind the proxy, as far as a simulated one shows them: over a pseudo-terminal and over TCP, with its
+//! power, its cable and its answers cut, and with the ledger beside it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fiscus_device_proxy::Proxy;
+use fiscus_device_proxy::config::{AttachSection, ProxyConfig};
+use fiscus_device_proxy::def_sim::{DefSim, DefSimConfig, Faults, MachineConfig, Place};
+use fiscus_ledger::base64::encode_standard;
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::state::outlet::Outlet;
+use fiscus_ledger::state::table::Row;
+use fiscus_proto::command::{self as proto, command};
+use fiscus_proto::ledger::{Consistency, ReadOutletRequest};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, LIMIT, NIF, OUTLET};
+use super::host::{Host, code, field, sequence, until};
+use super::world::{config, register, sale};
+
+const REAL: &str = "DEF-GOMBE-1";
+const REAL_CODE: &str = "DEF-GOMBE-1/7F3K-9QHM-2T5W-XA6E";
+
+/// A node, a real device as far as its line shows it, and a proxy between hosts and the device.
+struct Shop {
+    cluster: Cluster,
+    device: DefSim,
+    proxy: Proxy,
+    folder: TempDir,
+}
+
+fn device_config(folder: &TempDir, place: Place, faults: Faults) -> DefSimConfig {
+    DefSimConfig {
+        machine: MachineConfig {
+            device_id: REAL.to_owned(),
+            verify_host: "verify.example.cd".to_owned(),
+            memory_bytes: 64 << 20,
+            manifests: vec![Manifest::builtin()],
+            dgi_key: None,
+        },
+        folder: folder.path().to_owned(),
+        place,
+        faults,
+    }
+}
+
+fn proxy_config(cluster: &Cluster, device: &DefSim) -> ProxyConfig {
+    let mut config = config(cluster);
+    config.devices[0].device_id = REAL.to_owned();
+    config.devices[0].attach =
+        Some(AttachSection { serial: device.path().cloned(), tcp: device.address() });
+    config
+}
+
+impl Shop {
+    async fn open(place: impl FnOnce(PathBuf) -> Place, faults: Faults) -> Self {
+        let cluster = Cluster::start(1).await;
+        register(&cluster, REAL, REAL_CODE).await;
+        sealed_by(&cluster, 1, proto::SigningMode::Def).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = place(folder.path().join("line"));
+        let device = DefSim::start(device_config(&folder, place, faults)).await.expect("it runs");
+        let proxy = Proxy::start(proxy_config(&cluster, &device)).await.expect("the proxy starts");
+        let shop = Self { cluster, device, proxy, folder };
+        let key = encode_standard(shop.device.public_key());
+        let init =
+            format!("CFG|INIT {{\"activation_code\":\"{REAL_CODE}\",\"public_key\":\"{key}\"}}");
+        until(&mut shop.host().await, &init, |answer| code(answer) == "OK").await;
+        until(&mut shop.host().await, "QRY|STATUS", |answer| code(answer) == "OK").await;
+        shop
+    }
+
+    async fn host(&self) -> Host<TcpStream> {
+        let address = self.proxy.address(REAL).expect("it listens");
+        Host::new(TcpStream::connect(address).await.expect("it is accepted"))
+    }
+
+    /// The outlet's counters, when as many of the device's entries are in the ledger.
+    async fn imported(&mut self, entries: u64) -> Outlet {
+        let client = self.cluster.client().await;
+        let waiting = async {
+            loop {
+                let request = ReadOutletRequest {
+                    group: 1,
+                    outlet_id: OUTLET.to_owned(),
+                    consistency: Consistency::Linearizable.into(),
+                };
+                if let Ok(read) = client.read_outlet(request, LIMIT).await
+                    && let Ok(outlet) = Outlet::from_stored(&read.row)
+                    && outlet.device_series.get(REAL).map_or(0, |series| series.last) >= entries
+                {
+                    return outlet;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(4 * LIMIT, waiting).await.expect("it is imported in time")
+    }
+
+    /// Another proxy takes the place of this one, without a word.
+    async fn kill_proxy(&mut self) {
+        let fresh = Proxy::start(proxy_config(&self.cluster, &self.device)).await;
+        let killed = std::mem::replace(&mut self.proxy, fresh.expect("the proxy starts"));
+        drop(killed);
+    }
+}
+
+async fn sealed_by(cluster: &Cluster, version: u64, mode: proto::SigningMode) {
+    let fact = proto::OutletFact {
+        outlet_id: OUTLET.to_owned(),
+        merchant_nif: NIF.to_owned(),
+        prefix: "KIN".to_owned(),
+        code: "GOMBE".to_owned(),
+        group: 1,
+        status: proto::OutletStatus::Active.into(),
+        environment: proto::Environment::Live.into(),
+        signing_mode: mode.into(),
+    };
+    let change = proto::ChangeOutlet { fact: Some(fact), expected_version: version };
+    cluster.execute(0, command::Command::ChangeOutlet(change)).await;
+}
+
+/// Sells until it is sold, whatever comes between; the answer.
+async fn sell(host: &mut Host<TcpStream>, invoice: &str) -> String {
+    let prepare = format!("TXN|PREPARE {invoice}");
+    let selling = async {
+        loop {
+            let prepared = host.ask(&prepare).await;
+            let Some(nonce) = field(&prepared, "nonce") else {
+                if code(&prepared) == "REPLAY_DETECTED" {
+                    // It was committed, and the answer was lost: the journal tells.
+                    let number: u64 = prepared
+                        .split("as number ")
+                        .nth(1)
+                        .and_then(|rest| rest.split(['"', ';', ' ']).next()?.parse().ok())
+                        .unwrap_or_else(|| panic!("{prepared}"));
+                    return format!("{{\"status\":\"OK\",\"invoice_seq\":{number}}}");
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            loop {
+                let sealed = host.commit(&nonce).await;
+                match code(&sealed).as_str() {
+                    "OK" => return sealed,
+                    "UNAVAILABLE" | "DEVICE_BUSY" => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    _ => break,
+                }
+            }
+        }
+    };
+    tokio::time::timeout(4 * LIMIT, selling).await.expect("it is sold in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_device_seals_is_in_the_ledger() {
+    let mut shop = Shop::open(|link| Place::Pty(Some(link)), Faults::none()).await;
+    let mut host = shop.host().await;
+    for price in 1_000..1_003 {
+        let sealed = sell(&mut host, &sale(price)).await;
+        assert_eq!(field(&sealed, "fiscal_number").as_deref(), Some(&*format!("{REAL}-{}", price - 999)));
+    }
+    let log = host.ask("QRY|LOG 2").await;
+    assert_eq!(code(&log), "OK", "{log}");
+    assert_eq!(code(&host.ask("QRY|LOG 4").await), "NOT_FOUND");
+    let dump = host.ask("ADM|DUMPLOG {\"format\":\"digest\"}").await;
+    assert!(dump.contains("\"sequence\":3") && dump.contains("\"last\":true"), "{dump}");
+    assert!(host.ask("RPT|X {\"period\":\"day\"}").await.contains("\"transaction_count\":3"));
+    let outlet = shop.imported(3).await;
+    assert_eq!((outlet.period.tally.invoices(), outlet.series.last), (3, 0));
+    // An invoice of another outlet would never come into the ledger: it is not sealed.
+    let foreign = sale(1_009).replace(OUTLET, "outlet-other");
+    assert_eq!(code(&host.ask(&format!("TXN|PREPARE {foreign}")).await), "UNAUTHORIZED");
+    // Nor does the device seal while the ledger does, and nothing is lost on the way.
+    sealed_by(&shop.cluster, 2, proto::SigningMode::Cluster).await;
+    let refused = |answer: &str| code(answer) == "UNAUTHORIZED";
+    until(&mut host, &format!("TXN|PREPARE {}", sale(1_010)), refused).await;
+    sealed_by(&shop.cluster, 3, proto::SigningMode::Def).await;
+    let again = format!("TXN|PREPARE {}", sale(1_010));
+    until(&mut host, &again, |answer| code(answer) == "OK").await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_011)).await), 4);
+    shop.imported(4).await;
+    shop.proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_during_a_commit_leaves_one_invoice_or_none() {
+    let mut shop = Shop::open(|link| Place::Pty(Some(link)), Faults::none()).await;
+    let mut price = 2_000;
+    let mut sold = 0;
+    for cut in ["before", "torn", "after"] {
+        let mut host = shop.host().await;
+        let invoice = sale(price);
+        let nonce = host.prepare(&invoice).await;
+        shop.device.control(&format!("cut-commit {cut} 200")).await;
+        let answer = host.commit(&nonce).await;
+        assert_eq!(code(&answer), "UNAVAILABLE", "{cut}: {answer}");
+        let sealed = sell(&mut host, &invoice).await;
+        sold += 1;
+        assert_eq!(sequence(&sealed), sold, "{cut}");
+        price += 1;
+    }
+    for fault in ["lose 1", "unplug"] {
+        let mut host = shop.host().await;
+        let invoice = sale(price);
+        shop.device.control(fault).await;
+        let asked = Instant::now();
+        let answer = host.ask(&format!("TXN|PREPARE {invoice}")).await;
+        assert_eq!(code(&answer), "UNAVAILABLE", "{fault}: {answer}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "{fault}: in its time");
+        shop.device.control("plug").await;
+        assert_eq!(sequence(&sell(&mut host, &invoice).await), sold + 1, "{fault}");
+        sold += 1;
+        price += 1;
+    }
+    // The proxy dies with a commit on its way; another one finds what became of it.
+    let invoice = sale(price);
+    let mut host = shop.host().await;
+    let nonce = host.prepare(&invoice).await;
+    shop.device.control("lose 1").await;
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{nonce}\"}}");
+    host.send(&fiscus_device_proxy::protocol::frame::framed(&commit, false)).await;
+    let entries = async {
+        while shop.device.control("entries").await != (sold + 1).to_string() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, entries).await.expect("the device has sealed");
+    shop.kill_proxy().await;
+    let mut host = shop.host().await;
+    let told = until(&mut host, &commit, |answer| code(answer) == "OK").await;
+    assert_eq!(sequence(&told), sold + 1);
+    let outlet = shop.imported(sold + 1).await;
+    assert_eq!(outlet.perpetual.invoices(), sold + 1);
+    assert_eq!(shop.device.control("entries").await, (sold + 1).to_string());
+    shop.proxy.stop().await;
+}
+
+/// The device goes on while nobody carries its journal, and its clock is anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_meanwhile_is_imported_later() {
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut shop = Shop::open(|_| Place::Tcp(free), Faults::none()).await;
+    let mut host = shop.host().await;
+    sell(&mut host, &sale(3_000)).await;
+    shop.imported(1).await;
+    shop.cluster.stop_node(1).await;
+    shop.device.control("clock reset").await;
+    for price in 3_001..3_006 {
+        let sealed = sell(&mut host, &sale(price)).await;
+        assert!(sealed.contains("\"timestamp\":\"1970-01-01"), "{sealed}");
+    }
+    shop.device.control("clock real").await;
+    shop.cluster.start_node(1).await;
+    let outlet = shop.imported(6).await;
+    assert_eq!(outlet.perpetual.invoices(), 6);
+    shop.proxy.stop().await;
+    shop.device.stop().await;
+    // The device comes back with its journal, and the ledger has all of it already.
+    let place = Place::Tcp(free);
+    let device = DefSim::start(device_config(&shop.folder, place, Faults::none())).await;
+    assert_eq!(device.expect("it runs").entries(), 6);
+}
+
+/// Ten terminals at one device, with everything that can go wrong with its line: nobody waits for ever, nothing is
+/// lost, and nothing is there twice. `FISCUS_DEVICE_SECONDS=600` makes it ten minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_terminals_share_one_device_whatever_goes_wrong() {
+    let seconds = std::env::var("FISCUS_DEVICE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(30));
+    let mut faults = Faults::parse("split,garbage,busy,late", 20, 11).expect("they are known");
+    faults.late = Duration::from_millis(300);
+    let mut shop = Shop::open(|link| Place::Pty(Some(link)), faults).await;
+    let end = Instant::now() + time;
+    let mut selling = JoinSet::new();
+    for at in 0..10 {
+        let mut host = shop.host().await;
+        selling.spawn(async move {
+            let mut numbers = Vec::new();
+            let mut price = 10_000 * (at + 1);
+            while Instant::now() < end {
+                price += 1;
+                numbers.push(sequence(&sell(&mut host, &sale(price)).await));
+            }
+            numbers
+        });
+    }
+    let mut turn = 0;
+    while Instant::now() + Duration::from_secs(8) < end {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let fault = ["power-cut 200", "cut-commit after 200", "unplug", "busy 300"][turn % 4];
+        shop.device.control(fault).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        shop.device.control("plug").await;
+        turn += 1;
+    }
+    let mut numbers = BTreeSet::new();
+    let mut shares = Vec::new();
+    while let Some(sold) = selling.join_next().await {
+        let sold = sold.expect("no panic");
+        shares.push(sold.len());
+        for number in sold {
+            assert!(numbers.insert(number), "number {number} was given to two sales");
+        }
+    }
+    let last = u64::try_from(numbers.len()).expect("few");
+    assert!(numbers.into_iter().eq(1..=last), "no gap");
+    let (least, most) = (shares.iter().min().expect("ten"), shares.iter().max().expect("ten"));
+    assert!(*most <= 2 * *least, "a fair share for each: {shares:?}");
+    let outlet = shop.imported(last).await;
+    assert_eq!(outlet.perpetual.invoices(), last);
+    assert_eq!(shop.device.control("entries").await, last.to_string());
+    shop.proxy.stop().await;
+}
