@@ -147,7 +147,7 @@ pub(crate) fn attach(device_id: &str, place: Place, terminals: usize) -> (Attach
 impl Owner {
     /// Serves the device until every terminal and the importer have gone.
     pub(crate) async fn run(mut self) {
-        let mut found = false;
+        let mut away = false;
         loop {
             while let Ok((terminal, job)) = self.jobs.try_recv() {
                 self.take(terminal, job);
@@ -158,14 +158,13 @@ impl Owner {
             if !self.mediator.is_up() {
                 let met = self.mediator.recover().await;
                 if let Err(fault) = &met {
-                    if found || self.figures.met.load(Ordering::Relaxed) == 0 {
+                    if !std::mem::replace(&mut away, true) {
                         tracing::warn!(
                             code = fault.code.as_str(),
                             detail = fault.detail,
                             "the device is away"
                         );
                     }
-                    found = false;
                     self.note();
                     // Whoever waits waits no longer than it may; a new look may find it.
                     self.give_up(&fault.clone());
@@ -178,7 +177,7 @@ impl Owner {
                     }
                     continue;
                 }
-                found = true;
+                away = false;
                 self.figures.met.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(next = self.mediator.next(), "the device is there");
                 self.note();

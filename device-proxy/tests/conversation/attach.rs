@@ -165,7 +165,10 @@ async fn what_a_real_device_seals_is_in_the_ledger() {
     let mut host = shop.host().await;
     for price in 1_000..1_003 {
         let sealed = sell(&mut host, &sale(price)).await;
-        assert_eq!(field(&sealed, "fiscal_number").as_deref(), Some(&*format!("{REAL}-{}", price - 999)));
+        assert_eq!(
+            field(&sealed, "fiscal_number").as_deref(),
+            Some(&*format!("{REAL}-{}", price - 999))
+        );
     }
     let log = host.ask("QRY|LOG 2").await;
     assert_eq!(code(&log), "OK", "{log}");

@@ -11,21 +11,41 @@ use crate::workspace::Resolved;
 /// no threads. A row that nothing needs any more is a finding too.
 const CRATES: &[&str] = &[
     "arrayvec",
+    "base16ct",
     "blake3",
     "block-buffer",
     "cfg-if",
+    "cmov",
+    "const-oid",
     "constant_time_eq",
+    "cpubits",
     "cpufeatures",
+    "crypto-bigint",
     "crypto-common",
+    "ctutils",
     "curve25519-dalek",
+    "der",
     "digest",
+    "ecdsa",
     "ed25519",
     "ed25519-dalek",
+    "elliptic-curve",
+    "ff",
     "fiat-crypto",
     "fiscus-ledger",
+    "group",
+    "hmac",
     "hybrid-array",
     // On ARM cpufeatures asks it which instructions there are.
     "libc",
+    "num-traits",
+    "p256",
+    "primefield",
+    "primeorder",
+    // Traits only: without features it has no source of randomness.
+    "rand_core",
+    "rfc6979",
+    "sec1",
     "sha2",
     "signature",
     "subtle",
@@ -33,12 +53,13 @@ const CRATES: &[&str] = &[
     "tinyvec",
     "typenum",
     "unicode-normalization",
+    "wnaf",
     "zeroize",
 ];
 
 /// Features by which an otherwise pure crate gets a clock, IO, randomness or threads.
 const FEATURES: &[&str] =
-    &["async", "getrandom", "mmap", "os_rng", "rand", "rand_core", "rayon", "sys_rng", "tokio"];
+    &["async", "getrandom", "mmap", "os_rng", "rand", "rayon", "sys_rng", "tokio"];
 
 const WORDS: &[(&str, &str)] = &[
     ("SystemTime", "time is an argument"),

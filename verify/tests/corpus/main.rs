@@ -7,6 +7,7 @@ mod forge;
 #[path = "../support/random.rs"]
 mod random;
 
+mod devices;
 mod exports;
 mod logs;
 mod mutation;
