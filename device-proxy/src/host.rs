@@ -22,7 +22,7 @@ const READ_BYTES: usize = 16 << 10;
 /// A device with its hosts.
 #[derive(Debug)]
 pub(crate) struct Device {
-    pub(crate) port: Port,
+    pub(crate) port: Arc<Port>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: SessionLimits,
     pub(crate) write_timeout: Duration,

@@ -132,13 +132,13 @@ impl Proxy {
                 behind.spawn(own(owner, ending.clone()));
                 Arc::new(attached)
             });
-            if let Some(attached) = &attached {
-                metrics.attached(attached);
-                let port = Port::new(Arc::clone(&shared), &section.device_id, None);
-                behind.spawn(import(Arc::new(port), Arc::clone(attached), ending.clone()));
+            let port = Port::new(Arc::clone(&shared), &section.device_id, attached.clone());
+            let port = Arc::new(port);
+            if let Some(attached) = attached {
+                metrics.attached(&attached);
+                behind.spawn(import(Arc::clone(&port), attached, ending.clone()));
             }
-            let device =
-                Arc::new(device(&config, (&shared, &metrics), &section.device_id, attached));
+            let device = Arc::new(device(&config, &metrics, port));
             let at = sockets.iter().position(|(id, _)| *id == section.device_id);
             if let Some((_, socket)) = at.map(|at| sockets.swap_remove(at)) {
                 let places = config.limits.hosts_max;
@@ -191,16 +191,11 @@ impl Proxy {
     }
 }
 
-fn device(
-    config: &ProxyConfig,
-    (shared, metrics): (&Arc<Shared>, &Arc<Metrics>),
-    device_id: &str,
-    attached: Option<Arc<Attached>>,
-) -> Device {
+fn device(config: &ProxyConfig, metrics: &Arc<Metrics>, port: Arc<Port>) -> Device {
     let LimitsSection { queue_max, nonces_max, prepared_bytes_max, write_timeout_ms, .. } =
         config.limits;
     Device {
-        port: Port::new(Arc::clone(shared), device_id, attached),
+        port,
         hosts: AtomicU64::new(0),
         metrics: Arc::clone(metrics),
         limits: SessionLimits { queue_max, nonces_max, prepared_bytes_max },

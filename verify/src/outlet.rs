@@ -188,7 +188,8 @@ impl Outlet {
                 Ok(seal.sequence)
             }
             Some(Body::Invoice(sale)) => {
-                if let Some((series, _)) = split_number(&facts.number)
+                if self.numbers.last().is_none()
+                    && let Some((series, _)) = split_number(&facts.number)
                     && let Some(last) = self.before(series)
                 {
                     self.numbers = Numbers::after(series, last);

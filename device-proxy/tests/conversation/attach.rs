@@ -30,7 +30,7 @@ const REAL_CODE: &str = "DEF-GOMBE-1/7F3K-9QHM-2T5W-XA6E";
 struct Shop {
     cluster: Cluster,
     device: DefSim,
-    proxy: Proxy,
+    proxy: Option<Proxy>,
     folder: TempDir,
 }
 
@@ -66,7 +66,7 @@ impl Shop {
         let place = place(folder.path().join("line"));
         let device = DefSim::start(device_config(&folder, place, faults)).await.expect("it runs");
         let proxy = Proxy::start(proxy_config(&cluster, &device)).await.expect("the proxy starts");
-        let shop = Self { cluster, device, proxy, folder };
+        let shop = Self { cluster, device, proxy: Some(proxy), folder };
         let key = encode_standard(shop.device.public_key());
         let init =
             format!("CFG|INIT {{\"activation_code\":\"{REAL_CODE}\",\"public_key\":\"{key}\"}}");
@@ -76,7 +76,7 @@ impl Shop {
     }
 
     async fn host(&self) -> Host<TcpStream> {
-        let address = self.proxy.address(REAL).expect("it listens");
+        let address = self.proxy.as_ref().and_then(|proxy| proxy.address(REAL)).expect("it listens");
         Host::new(TcpStream::connect(address).await.expect("it is accepted"))
     }
 
@@ -102,11 +102,15 @@ impl Shop {
         tokio::time::timeout(4 * LIMIT, waiting).await.expect("it is imported in time")
     }
 
-    /// Another proxy takes the place of this one, without a word.
+    /// The proxy is gone without a word, and another one takes its place.
     async fn kill_proxy(&mut self) {
+        drop(self.proxy.take());
         let fresh = Proxy::start(proxy_config(&self.cluster, &self.device)).await;
-        let killed = std::mem::replace(&mut self.proxy, fresh.expect("the proxy starts"));
-        drop(killed);
+        self.proxy = Some(fresh.expect("the proxy starts"));
+    }
+
+    async fn stop_proxy(&mut self) {
+        self.proxy.take().expect("it runs").stop().await;
     }
 }
 
@@ -190,7 +194,7 @@ async fn what_a_real_device_seals_is_in_the_ledger() {
     until(&mut host, &again, |answer| code(answer) == "OK").await;
     assert_eq!(sequence(&sell(&mut host, &sale(1_011)).await), 4);
     shop.imported(4).await;
-    shop.proxy.stop().await;
+    shop.stop_proxy().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +247,7 @@ async fn a_cut_during_a_commit_leaves_one_invoice_or_none() {
     let outlet = shop.imported(sold + 1).await;
     assert_eq!(outlet.perpetual.invoices(), sold + 1);
     assert_eq!(shop.device.control("entries").await, (sold + 1).to_string());
-    shop.proxy.stop().await;
+    shop.stop_proxy().await;
 }
 
 /// The device goes on while nobody carries its journal, and its clock is anything.
@@ -264,7 +268,7 @@ async fn what_was_sealed_meanwhile_is_imported_later() {
     shop.cluster.start_node(1).await;
     let outlet = shop.imported(6).await;
     assert_eq!(outlet.perpetual.invoices(), 6);
-    shop.proxy.stop().await;
+    shop.stop_proxy().await;
     shop.device.stop().await;
     // The device comes back with its journal, and the ledger has all of it already.
     let place = Place::Tcp(free);
@@ -320,5 +324,5 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
     let outlet = shop.imported(last).await;
     assert_eq!(outlet.perpetual.invoices(), last);
     assert_eq!(shop.device.control("entries").await, last.to_string());
-    shop.proxy.stop().await;
+    shop.stop_proxy().await;
 }

@@ -5,13 +5,14 @@ use axum::response::{IntoResponse, Response};
 use fiscus_ledger::facts::Environment;
 use fiscus_ledger::hash::hex;
 use fiscus_ledger::money::format_minor;
-use fiscus_ledger::state::outlet::Outlet as Counters;
+use fiscus_ledger::state::Id;
+use fiscus_ledger::state::outlet::{DeviceSeries as Imported, Outlet as Counters};
 use fiscus_ledger::state::ranges::RangeSet;
 use fiscus_ledger::state::tally::Tally;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::view::status_name;
+use super::view::{mode_name, status_name};
 use crate::access::{Caller, Outlet as Reached, Scope};
 use crate::api::devices::Device;
 use crate::api::time::when;
@@ -82,6 +83,18 @@ pub(super) struct UploadQueue {
     pub queued: u64,
 }
 
+/// The numbers of a real device.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImportedSeries)]
+pub(super) struct DeviceSeries {
+    /// The device, whose id stands before its numbers.
+    #[schema(example = "DEF-GOMBE-1")]
+    pub device_id: String,
+    /// The last one that was imported.
+    #[schema(example = 42)]
+    pub last_sequence: u64,
+}
+
 /// An outlet's counters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OutletCounters)]
@@ -127,6 +140,11 @@ pub(super) struct StatusView {
     pub missing_numbers: NumberSet,
     /// Numbers that were skipped after a restore.
     pub recovery_gaps: NumberSet,
+    /// Who seals for it, as its group knows: `cluster`, or `def` for a real fiscal device.
+    #[schema(example = "cluster")]
+    pub signing_mode: String,
+    /// The series of its real devices, as far as they are in the journal.
+    pub device_series: Vec<DeviceSeries>,
     /// Its fiscal devices, those that have gone included.
     pub devices: Vec<Device>,
     /// How far the upload is.
@@ -195,10 +213,18 @@ impl StatusView {
             open_block_numbers: numbers(&series.reserved),
             missing_numbers: numbers(&series.missing),
             recovery_gaps: numbers(&series.recovery_gaps),
+            signing_mode: mode_name(counters.fact.signing_mode).to_owned(),
+            device_series: counters.device_series.iter().map(DeviceSeries::of).collect(),
             devices,
             upload: UploadQueue { queued: if live { series.sealed } else { 0 } },
             as_of,
         }
+    }
+}
+
+impl DeviceSeries {
+    fn of((device_id, series): (&Id, &Imported)) -> Self {
+        Self { device_id: device_id.to_string(), last_sequence: series.last }
     }
 }
 

@@ -96,6 +96,7 @@ pub(super) async fn close(
 /// Who shall seal for the outlet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SigningMode)]
 pub(super) enum Mode {
     /// The ledger.
     Cluster,

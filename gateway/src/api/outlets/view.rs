@@ -53,6 +53,14 @@ pub struct Outlet {
     pub created_at: Option<String>,
 }
 
+/// The name of a signing mode.
+pub(super) fn mode_name(mode: SigningMode) -> &'static str {
+    match mode {
+        SigningMode::Cluster => "cluster",
+        SigningMode::Def => "def",
+    }
+}
+
 pub(super) fn status_name(status: OutletStatus) -> &'static str {
     match status {
         OutletStatus::Active => "active",
@@ -66,10 +74,7 @@ impl Outlet {
         let fact = &entry.fact.value;
         let profile = entry.profile.as_ref().map(|profile| &profile.value);
         let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-        let signing_mode = match fact.signing_mode {
-            SigningMode::Cluster => "cluster",
-            SigningMode::Def => "def",
-        };
+        let signing_mode = mode_name(fact.signing_mode);
         Self {
             outlet_id: fact.outlet_id.to_string(),
             merchant_nif: fact.merchant_nif.to_string(),
