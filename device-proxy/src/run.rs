@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::{self, Admin};
-use crate::attach::{Attached, Owner, Place, attach, import};
+use crate::attach::{Owner, Place, attach, import};
 use crate::config::{AttachSection, ConfigError, LimitsSection, ProxyConfig};
 use crate::devices::Devices;
 use crate::host::Device;

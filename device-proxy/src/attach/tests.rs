@@ -112,7 +112,8 @@ impl Cut {
 
 impl Line for Cut {
     async fn ask(&mut self, body: &str, _limit: Duration) -> Result<String, Lost> {
-        self.time += Duration::from_millis(self.chance(400));
+        let took = self.chance(400);
+        self.time += Duration::from_millis(took);
         if !self.open {
             return Err(Self::lost());
         }

@@ -76,7 +76,8 @@ impl Shop {
     }
 
     async fn host(&self) -> Host<TcpStream> {
-        let address = self.proxy.as_ref().and_then(|proxy| proxy.address(REAL)).expect("it listens");
+        let address =
+            self.proxy.as_ref().and_then(|proxy| proxy.address(REAL)).expect("it listens");
         Host::new(TcpStream::connect(address).await.expect("it is accepted"))
     }
 
