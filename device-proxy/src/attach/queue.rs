@@ -24,10 +24,11 @@ impl<T> FairQueue<T> {
 
     /// Puts something at the end of a terminal's queue, or gives it back when there is no room.
     pub(crate) fn push(&mut self, terminal: u64, item: T) -> Result<(), T> {
+        let terminals = self.turns.len();
         match self.turns.iter_mut().find(|(known, _)| *known == terminal) {
             Some((_, queue)) if queue.len() >= EACH_MAX => return Err(item),
             Some((_, queue)) => queue.push_back(item),
-            None if self.turns.len() >= self.terminals_max => return Err(item),
+            None if terminals >= self.terminals_max => return Err(item),
             None => self.turns.push_back((terminal, VecDeque::from([item]))),
         }
         self.len += 1;
