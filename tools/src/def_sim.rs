@@ -12,7 +12,7 @@ use fiscus_ledger::base64::{decode_standard, encode_standard};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::payload::Object;
 use fiscus_ledger::seal::is_series_prefix;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 
 /// Simulate a real fiscal device (DEF): a P-256 key, a journal of its own, and whatever can go wrong with its line.
 #[derive(Debug, Args)]
@@ -138,12 +138,12 @@ async fn simulate(arguments: &Arguments, config: DefSimConfig) -> Result<(), any
         let line = path.or(address).unwrap_or_default();
         println!("{} is at {line}; its public key is {public_key}", arguments.id);
     }
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = control_lines();
     let mut open = true;
     loop {
         tokio::select! {
-            line = lines.next_line(), if open => match line {
-                Ok(Some(line)) => {
+            line = lines.recv(), if open => match line {
+                Some(line) => {
                     let answer = sim.control(&line).await;
                     if arguments.json {
                         println!("{}", Object::new().text("done", &answer).finish());
@@ -151,7 +151,7 @@ async fn simulate(arguments: &Arguments, config: DefSimConfig) -> Result<(), any
                         println!("{answer}");
                     }
                 }
-                Ok(None) | Err(_) => open = false,
+                None => open = false,
             },
             _ = terminated.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
@@ -159,4 +159,18 @@ async fn simulate(arguments: &Arguments, config: DefSimConfig) -> Result<(), any
     }
     sim.stop().await;
     Ok(())
+}
+
+/// The lines of standard input, read on a thread of their own: nothing else can wait for them.
+fn control_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
