@@ -43,17 +43,6 @@ impl Outlet {
         self.app().checkpoint_over(self.entry().group(), leaf, self.time_left()).await
     }
 
-    /// A proof of each leaf under the last checkpoint, as C2SP tlog-proof.
-    pub async fn proofs_of(&self, leaves: Vec<u64>) -> Result<Vec<String>, Problem> {
-        let Some(last) = leaves.iter().max() else { return Ok(Vec::new()) };
-        let pinned = self.checkpoint_over(*last).await?;
-        let size = pinned.checkpoint.size();
-        let ways = self.inclusion(leaves.clone(), size, self.time_left()).await?;
-        let proofs =
-            leaves.iter().zip(&ways).map(|(leaf, way)| tlog_proof(*leaf, way, &pinned.note));
-        Ok(proofs.collect())
-    }
-
     /// The way from each leaf to the root of a tree.
     pub async fn inclusion(
         &self,
@@ -144,6 +133,21 @@ impl Caller {
         let own = self.outlets().into_iter().map(|outlet| outlet.entry().group());
         let groups: BTreeSet<u64> = own.chain([DIRECTORY]).collect();
         groups.into_iter().collect()
+    }
+
+    /// A proof of each leaf of one of the caller's groups under one checkpoint, as C2SP tlog-proof. One that covers
+    /// them all is waited for.
+    pub async fn proofs_of(&self, group: u64, leaves: Vec<u64>) -> Result<Vec<String>, Problem> {
+        self.own_group(group)?;
+        let Some(last) = leaves.iter().max() else { return Ok(Vec::new()) };
+        let wait = || self.context().time_left();
+        let pinned = self.app().checkpoint_over(group, *last, wait()).await?;
+        let size = pinned.checkpoint.size();
+        let request = ProveInclusionRequest { group, leaves: leaves.clone(), size };
+        let ways = self.app().inclusion(request, wait()).await?;
+        let proofs =
+            leaves.iter().zip(&ways).map(|(leaf, way)| tlog_proof(*leaf, way, &pinned.note));
+        Ok(proofs.collect())
     }
 
     /// The last signed checkpoint of each of the caller's groups.
