@@ -1,114 +1,36 @@
 //! What keeps a log honest: witnesses cosign it and refuse another one, and a replica that differs is taken anew.
 
+#[path = "../cluster/mod.rs"]
 mod cluster;
+mod disputes;
+mod others;
+mod witness;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::post;
-use cluster::{Cluster, OUTLET};
-use ed25519_dalek::{Signer, SigningKey};
-use fiscus_ledger::base64::{decode_standard, encode_standard};
+use cluster::Cluster;
 use fiscus_ledger::checkpoint::Checkpoint;
-use fiscus_ledger::cosignature::{CosignerKey, cosigned_text, cosigners};
-use fiscus_ledger::hash::{Hash32, from_hex};
+use fiscus_ledger::cosignature::cosigners;
+use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::note::Note;
-use fiscus_ledger::record::{Record, RecordKind};
-use fiscus_ledger::state::Id;
-use fiscus_ledger::state::outlet::Outlet;
-use fiscus_ledger::state::table::Row;
-use fiscus_ledger::tree::{empty_root, verify_consistency};
 use fiscus_node::config::{NodeConfig, WitnessSection};
+use fiscus_proto::admin::KeysRequest;
 use fiscus_proto::ledger::ledger_client::LedgerClient;
-use fiscus_proto::ledger::{
-    Consistency, ReadCheckpointRequest, ReadRecordsRequest, ReadTileRequest,
-};
-use fiscus_raft::disk::{Disk, RealDisk};
-use fiscus_raft::index::{Batch, Durability, Index as _, RedbIndex, RedbOptions};
-use futures_util::TryStreamExt;
+use fiscus_proto::ledger::{Consistency, ReadCheckpointRequest};
 use tonic::transport::Channel;
+use witness::{Authority, Witness};
 
 const GROUP: u64 = 1;
 const LOG: &str = "harness/g/1";
-const SEED: [u8; 32] = [7; 32];
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Where the witness of these tests listens: nodes are configured by functions that catch nothing.
-static WITNESS: OnceLock<SocketAddr> = OnceLock::new();
-
-/// What it has cosigned: size and root by the log's name.
-type Seen = Arc<Mutex<BTreeMap<String, (u64, Hash32)>>>;
-
-fn witness_key() -> CosignerKey {
-    let key = SigningKey::from_bytes(&SEED).verifying_key();
-    CosignerKey::new("witness.example/w1", key.as_bytes()).expect("a key")
-}
-
-/// A witness as C2SP tlog-witness describes it, but that it believes every signature of the log.
-fn add_checkpoint(seen: &Seen, body: &str) -> (StatusCode, HeaderMap, String) {
-    let answer = |status, kind: &str, text: String| {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, kind.parse().expect("a type"));
-        (status, headers, text)
-    };
-    let plain = |status, text: &str| answer(status, "text/plain", text.to_owned());
-    let (head, note) = body.split_once("\n\n").expect("a blank line");
-    let mut lines = head.lines();
-    let old = lines.next().and_then(|line| line.strip_prefix("old ")).expect("the old size");
-    let old: u64 = old.parse().expect("a number");
-    let proof: Vec<Hash32> = lines
-        .map(|line| decode_standard(line).expect("base64").try_into().expect("32 bytes"))
-        .collect();
-    let note = Note::parse(note.as_bytes()).expect("a note");
-    let new = Checkpoint::parse(note.text()).expect("a checkpoint");
-    let mut seen = seen.lock().expect("no holder panics");
-    let (size, root) = seen.get(new.origin()).copied().unwrap_or((0, empty_root()));
-    if old > new.size() {
-        return plain(StatusCode::BAD_REQUEST, "the old size is larger\n");
-    }
-    if old != size {
-        return answer(StatusCode::CONFLICT, "text/x.tlog.size", format!("{size}\n"));
-    }
-    if old == new.size() && root != *new.root() {
-        return plain(StatusCode::CONFLICT, "another root\n");
-    }
-    if verify_consistency(old, &root, new.size(), new.root(), &proof).is_err() {
-        return plain(StatusCode::UNPROCESSABLE_ENTITY, "the proof does not hold\n");
-    }
-    seen.insert(new.origin().to_owned(), (new.size(), *new.root()));
-    let time = 1_795_000_000_u64;
-    let signature = SigningKey::from_bytes(&SEED).sign(cosigned_text(note.text(), time).as_bytes());
-    let text = witness_key().to_text();
-    let id: [u8; 4] = text.split('+').nth(1).and_then(from_hex).expect("an id");
-    let bytes = [&id[..], &time.to_be_bytes(), &signature.to_bytes()].concat();
-    let line = format!("— witness.example/w1 {}\n", encode_standard(&bytes));
-    answer(StatusCode::OK, "text/plain", line)
-}
-
-async fn start_witness() -> Seen {
-    let seen = Seen::default();
-    let state = seen.clone();
-    let route = post(move |body: String| {
-        let state = state.clone();
-        async move { add_checkpoint(&state, &body) }
-    });
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    WITNESS.set(socket.local_addr().expect("an address")).expect("there is one witness");
-    tokio::spawn(async move {
-        axum::serve(socket, Router::new().route("/w1/add-checkpoint", route)).await
-    });
-    seen
-}
-
-fn witnessed(config: &mut NodeConfig) {
-    let address = WITNESS.get().expect("the witness is there");
-    let (key, url) = (witness_key().to_text(), format!("http://{address}/w1"));
-    config.witnesses = vec![WitnessSection { key, url }];
-    config.witness_quorum = 1;
+/// The key of every log of the cluster.
+async fn log_key(cluster: &Cluster) -> Hash32 {
+    let keys = cluster.admin(1).keys(KeysRequest {}).await.expect("keys").into_inner().keys;
+    let key = keys.into_iter().find(|key| key.purpose == "log").expect("there is one");
+    Hash32::try_from(&*key.public_key).expect("32 bytes")
 }
 
 /// What a node publishes of the log, and its size; nothing before the first one.
@@ -124,16 +46,15 @@ async fn published(cluster: &Cluster, id: u64) -> Option<(u64, Note)> {
     }
     let note = Note::parse(text.as_bytes()).expect("a note");
     let checkpoint = Checkpoint::parse(note.text()).expect("a checkpoint");
-    assert_eq!(cosigners(&note, &[witness_key()]), 1, "nothing is published without the witness");
     Some((checkpoint.size(), note))
 }
 
 /// Waits until a node publishes more than `size` leaves.
-async fn published_after(cluster: &Cluster, id: u64, size: u64) -> u64 {
+async fn published_after(cluster: &Cluster, id: u64, size: u64) -> (u64, Note) {
     let waiting = async {
         loop {
             match published(cluster, id).await {
-                Some((known, _)) if known > size => return known,
+                Some((known, note)) if known > size => return (known, note),
                 _ => tokio::time::sleep(LOOK).await,
             }
         }
@@ -141,28 +62,51 @@ async fn published_after(cluster: &Cluster, id: u64, size: u64) -> u64 {
     tokio::time::timeout(cluster::LIMIT, waiting).await.expect("a larger one is published")
 }
 
+/// Waits for what another part of the cluster does.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(cluster::LIMIT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Who cosigns in the first test: nodes are configured by functions that catch nothing.
+static ONE: OnceLock<WitnessSection> = OnceLock::new();
+
+fn seen_by_one(config: &mut NodeConfig) {
+    config.witnesses = vec![ONE.get().expect("the witness is there").clone()];
+    config.witness_quorum = 1;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_cosigns_what_is_published_and_a_fork_is_an_alert() {
-    let seen = start_witness().await;
-    let mut cluster = Cluster::start_with(3, witnessed).await;
+    let witness = Witness::new(1);
+    ONE.set(witness.section(&witness.serve().await, None)).expect("it is the first");
+    let mut cluster = Cluster::start_with(3, seen_by_one).await;
+    witness.know(LOG, &log_key(&cluster).await);
     cluster.sell(5).await;
     let mut size = 0;
     for id in 1..=3 {
-        size = size.max(published_after(&cluster, id, 0).await);
+        let (known, note) = published_after(&cluster, id, 0).await;
+        let seen = cosigners(&note, &[witness.cosigner()]);
+        assert_eq!(seen, 1, "nothing is published without the witness");
+        size = size.max(known);
     }
     // Another leader goes on where the witness is, and what was cosigned outlives its node.
     let led = cluster.leader(GROUP).await;
     cluster.kill_node(led).await;
     cluster.sell(5).await;
     let leader = cluster.leader(GROUP).await;
-    let size = published_after(&cluster, leader, size).await;
+    let (size, _) = published_after(&cluster, leader, size).await;
     cluster.start_node(led).await;
     // It is kept over a restart: nobody tells of it again.
     published_after(&cluster, led, 0).await;
 
     // The witness has seen another log of this name.
-    let known = seen.lock().expect("no holder panics")[LOG];
-    seen.lock().expect("no holder panics").insert(LOG.to_owned(), (known.0, [9; 32]));
+    let known = witness.seen(LOG).expect("it has cosigned");
+    witness.remember(LOG, (known.0, [9; 32]));
     cluster.sell(1).await;
     let leader = cluster.leader(GROUP).await;
     let alerts = cluster.wait_alert(leader, "does not extend what it has seen").await;
@@ -170,93 +114,106 @@ async fn a_witness_cosigns_what_is_published_and_a_fork_is_an_alert() {
     let (stays, _) = published(&cluster, leader).await.expect("the last one is still published");
     assert!(stays >= size, "{stays} after {size}");
     // When it knows the log again, it goes on.
-    seen.lock().expect("no holder panics").insert(LOG.to_owned(), known);
+    witness.remember(LOG, known);
     cluster.sell(1).await;
     published_after(&cluster, leader, stays).await;
 }
 
+/// Three of whom two are enough; the third is not who it says.
+static THREE: OnceLock<Vec<WitnessSection>> = OnceLock::new();
+
+fn seen_by_two(config: &mut NodeConfig) {
+    config.witnesses = THREE.get().expect("the witnesses are there").clone();
+    config.witness_quorum = 2;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_differs_is_found_by_the_next_checkpoint_and_taken_anew() {
-    let mut cluster = Cluster::start_calm(3).await;
-    cluster.sell(10).await;
-    cluster.wait_equal(GROUP).await;
-    let id = cluster.follower(GROUP).await;
-    let at = usize::try_from(id - 1).expect("a few nodes");
-    cluster.stop_node(id).await;
-    let path = cluster.members[at].state_dir(GROUP).join("index.redb");
-    {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-        let index = RedbIndex::open(disk, path, RedbOptions::default()).expect("an index");
-        let key = Outlet::stored_key(&Id::from(OUTLET));
-        let row = index.get(&key).expect("it is read").expect("the outlet is there");
-        let mut outlet = Outlet::from_stored(&row).expect("an outlet");
-        outlet.last_z += 1;
-        let mut batch = Batch::new();
-        batch.put(key, outlet.stored_row());
-        index.write(&batch, Durability::Durable).expect("it is written");
+async fn a_checkpoint_is_published_when_k_of_n_have_seen_it_also_over_tls() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (right, wrong) =
+        (Authority::new(dir.path().join("ca.pem")), Authority::new(dir.path().join("other.pem")));
+    let [first, second, third] = [Witness::new(1), Witness::new(2), Witness::new(3)];
+    let sections = vec![
+        first.section(&first.serve_tls(&right).await, Some(&right.file)),
+        second.section(&second.serve().await, None),
+        third.section(&third.serve_tls(&wrong).await, Some(&right.file)),
+    ];
+    let all = [first.cosigner(), second.cosigner(), third.cosigner()];
+    THREE.set(sections).expect("they are the first");
+    let mut cluster = Cluster::start_with(1, seen_by_two).await;
+    let key = log_key(&cluster).await;
+    for witness in [&first, &second, &third] {
+        witness.know(LOG, &key);
     }
-    cluster.start_node(id).await;
     cluster.sell(3).await;
-    let incidents = cluster.members[at].dir.join("incidents.ndjson");
-    let waiting = async {
-        loop {
-            let text = std::fs::read_to_string(&incidents).unwrap_or_default();
-            if text.contains("its state differs from the one that a majority agreed on") {
-                return text;
-            }
-            cluster.sell(1).await;
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    let text = tokio::time::timeout(cluster::LIMIT, waiting).await.expect("an incident is noted");
-    assert!(text.contains("rebuilt from its peers"), "{text}");
-    cluster.wait(id, GROUP, |r| r.recovering.is_empty() && r.stopped.is_empty()).await;
-    cluster.wait_equal(GROUP).await;
-    assert_eq!(cluster.scrub(id, GROUP, false).await, (vec![], vec![]));
+    let (_, note) = published_after(&cluster, 1, 0).await;
+    assert_eq!(cosigners(&note, &all), 2, "k of n stand under it");
+    assert_eq!(cosigners(&note, &all[..2]), 2);
+    let alerts = cluster.wait_alert(1, "the witness witness.example/w3 does not cosign").await;
+    assert!(alerts.contains("is not believed"), "{alerts}");
+    assert_eq!(third.seen(LOG), None, "nothing was said to a stranger");
+
+    // With one of the two away nothing more is published, and sealing goes on.
+    second.set_failing(true);
+    cluster.sell(1).await;
+    let (stays, _) = published(&cluster, 1).await.expect("the last one");
+    let sold = stays.max(second.seen(LOG).expect("it has cosigned").0);
+    cluster.sell(2).await;
+    until("the first witness goes on", || first.seen(LOG).is_some_and(|seen| seen.0 > sold)).await;
+    let (still, note) = published(&cluster, 1).await.expect("the last one");
+    assert!(still <= sold, "{still} were published, and only one has seen more than {sold}");
+    assert_eq!(cosigners(&note, &all), 2);
+    second.set_failing(false);
+    published_after(&cluster, 1, sold).await;
 }
 
-fn recorded_soon(config: &mut NodeConfig) {
-    config.limits.checkpoint_record_ms = 200;
+/// Who has seen the log before it is forked.
+static FORKED: OnceLock<WitnessSection> = OnceLock::new();
+
+fn seen_before_the_fork(config: &mut NodeConfig) {
+    config.witnesses = vec![FORKED.get().expect("the witness is there").clone()];
+    config.witness_quorum = 1;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(done.expect("cp runs").success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_directory_records_how_far_the_other_logs_are() {
-    let mut cluster = Cluster::start_with(3, recorded_soon).await;
-    let client = cluster.client().await;
-    let mut last = (0, String::new());
-    for _ in 0..2 {
-        cluster.sell(2).await;
-        let before = last.0;
-        let waiting = async {
-            loop {
-                let request = ReadRecordsRequest {
-                    outlet_id: "@group/0".to_owned(),
-                    from_position: 1,
-                    ..ReadRecordsRequest::default()
-                };
-                let records = client.read_records(request, cluster::LIMIT);
-                let records: Vec<_> = records.try_collect().await.expect("records");
-                let recorded = records.iter().rev().find_map(|sealed| {
-                    let record = Record::decode(&sealed.record).expect("a record");
-                    let payload = String::from_utf8_lossy(record.payload).into_owned();
-                    (record.kind == RecordKind::Checkpoint).then_some(payload)
-                });
-                let size = recorded.as_ref().and_then(|payload| {
-                    let size = payload.split("\"tree_size\":").nth(1)?.split(',').next()?;
-                    size.parse::<u64>().ok()
-                });
-                match (recorded, size) {
-                    (Some(payload), Some(size)) if size > before => return (size, payload),
-                    _ => tokio::time::sleep(LOOK).await,
-                }
-            }
-        };
-        last = tokio::time::timeout(cluster::LIMIT, waiting).await.expect("it is recorded");
-        assert!(
-            last.1.starts_with(r#"{"origin":"harness/g/1","group":1,"tree_size":"#),
-            "{last:?}"
-        );
-    }
-    let tile = ReadTileRequest { group: GROUP, level: None, index: 0, width: 1 };
-    client.read_tile(tile, cluster::LIMIT).await.expect("what is recorded is published");
+async fn a_log_that_was_forked_is_refused_and_people_hear_of_it() {
+    let witness = Witness::new(1);
+    FORKED.set(witness.section(&witness.serve().await, None)).expect("it is the first");
+    let mut cluster = Cluster::start_with(1, seen_before_the_fork).await;
+    witness.know(LOG, &log_key(&cluster).await);
+    cluster.sell(3).await;
+    published_after(&cluster, 1, 0).await;
+    cluster.stop_node(1).await;
+    let dir = cluster.members[0].dir.clone();
+    let fork = dir.with_extension("fork");
+    copy(&dir, &fork);
+    // The same keys, the same beginning, two continuations; the witness sees one of them.
+    cluster.start_node(1).await;
+    let before = witness.seen(LOG).expect("it has cosigned").0;
+    cluster.sell(3).await;
+    until("the witness sees the sales", || witness.seen(LOG).is_some_and(|it| it.0 >= before + 3))
+        .await;
+    let seen = witness.seen(LOG).expect("it has cosigned");
+    cluster.stop_node(1).await;
+    std::fs::rename(&dir, dir.with_extension("seen")).expect("it moves");
+    std::fs::rename(&fork, &dir).expect("it moves");
+    cluster.start_node(1).await;
+    cluster.sell(8).await;
+    cluster.wait_alert(1, "does not extend what it has seen").await;
+    let (size, note) = published(&cluster, 1).await.expect("the beginning is still published");
+    assert!(size <= before, "nothing of the fork is published: {size} leaves, {before} before it");
+    assert_eq!(cosigners(&note, &[witness.cosigner()]), 1);
+    assert_eq!(witness.seen(LOG), Some(seen), "the witness has cosigned no second history");
+    let incidents = std::fs::read_to_string(dir.join("incidents.ndjson")).expect("there is one");
+    let told = incidents.lines().filter(|line| line.contains("does not extend what it has seen"));
+    assert_eq!(told.count(), 1, "one incident is enough: {incidents}");
+    let metrics = cluster.metrics(1).await;
+    let forks = metrics.lines().find_map(|line| line.strip_prefix("fiscus_witness_forks_total "));
+    let forks: f64 = forks.and_then(|count| count.parse().ok()).expect("it is counted");
+    assert!(forks >= 1.0, "{forks}");
 }
