@@ -30,7 +30,8 @@ pub(super) fn qr_text(file: &[u8]) -> Result<String, PictureError> {
     let picture = png::read(file)?;
     let (width, height) = (picture.width, picture.height());
     let luma = |x: usize, y: usize| picture.luma[y * width + x];
-    let grids = PreparedImage::prepare_from_greyscale(width, height, luma).detect_grids();
+    let mut prepared = PreparedImage::prepare_from_greyscale(width, height, luma);
+    let grids = prepared.detect_grids();
     let read: Vec<_> = grids.iter().map(|grid| grid.decode().map(|(_, text)| text)).collect();
     let mut texts: Vec<&String> = read.iter().filter_map(|text| text.as_ref().ok()).collect();
     texts.sort_unstable();
