@@ -130,9 +130,19 @@ impl Caller {
     /// The groups that the caller's outlets live in, and the directory's.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        let own = self.outlets().into_iter().map(|outlet| outlet.entry().group());
-        let groups: BTreeSet<u64> = own.chain([DIRECTORY]).collect();
-        groups.into_iter().collect()
+        let all: BTreeSet<u64> = {
+            let tables = self.app().directory().read();
+            tables.outlets.values().map(|outlet| outlet.value.group).chain([DIRECTORY]).collect()
+        };
+        all.into_iter().filter(|group| self.reaches_group(*group)).collect()
+    }
+
+    /// Whether an outlet of the caller's lives in the group. It looks no further than the first.
+    fn reaches_group(&self, group: u64) -> bool {
+        let tables = self.app().directory().read();
+        let inside = tables.outlets.iter().filter(|(_, outlet)| outlet.value.group == group);
+        let mut inside = inside.filter_map(|(id, _)| tables.outlet(id));
+        group == DIRECTORY || inside.any(|entry| self.reaches(&entry))
     }
 
     /// A proof of each leaf of a group under one checkpoint, as C2SP tlog-proof. One that covers them all is waited for.
@@ -206,7 +216,7 @@ impl Caller {
     }
 
     fn own_group(&self, group: u64) -> Result<(), Problem> {
-        if self.groups().contains(&group) {
+        if self.reaches_group(group) {
             return Ok(());
         }
         Err(Problem::not_found("GROUP_UNKNOWN", format!("there is no group {group}")))
