@@ -25,3 +25,4 @@ mod shifts;
 mod tax;
 mod tenants;
 mod verify;
+mod webhooks;
