@@ -23,6 +23,7 @@ pub mod organizations;
 pub mod outlets;
 mod payments;
 mod place_id;
+mod proved;
 mod receipts;
 pub mod regions;
 mod reports;

@@ -16,6 +16,7 @@ mod keys;
 mod log;
 mod openapi;
 mod payments;
+mod proved;
 mod rates;
 mod receipts;
 mod registry;
