@@ -26,3 +26,4 @@ mod shifts;
 mod tax;
 mod tenants;
 mod verify;
+mod webhooks;
