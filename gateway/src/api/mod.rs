@@ -23,6 +23,7 @@ pub mod organizations;
 pub mod outlets;
 mod payments;
 mod place_id;
+mod proved;
 mod receipts;
 pub mod regions;
 mod reports;
@@ -32,6 +33,7 @@ pub mod terminals;
 mod time;
 mod tongue;
 pub mod verify;
+mod webhooks;
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
@@ -76,6 +78,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(cashiers::routes())
         .merge(devices::routes())
         .merge(api_keys::routes())
+        .merge(webhooks::routes())
         .merge(actions::routes())
         .merge(payments::routes())
         .merge(shifts::routes())
