@@ -1,7 +1,6 @@
 //! What a record tells the outside: at most one event each.
 
 use fiscus_ledger::hash::hex;
-use fiscus_ledger::offline::OfflineSeal;
 use fiscus_ledger::record::{Record, RecordKind};
 use fiscus_ledger::reference::leading_text;
 use fiscus_ledger::seal::AuthCode;
@@ -45,7 +44,9 @@ impl Event {
             .ok()?;
         let text = |name: &str| leading_text(read.payload, name);
         let kind = match read.kind {
-            RecordKind::Invoice(_) | RecordKind::Offline(_) => EventType::InvoiceSealed,
+            RecordKind::Invoice(_) | RecordKind::Offline(_) | RecordKind::Def(_) => {
+                EventType::InvoiceSealed
+            }
             RecordKind::ZClosure => EventType::ReportGenerated,
             RecordKind::ShiftClose => EventType::ShiftClosed,
             RecordKind::NumbersMissing => EventType::BlockMissingNumbers,
@@ -102,9 +103,9 @@ impl Event {
             "previous_hash": hex(&record.prev_hash),
         });
         take(&mut data, common);
-        let payload = match record.kind {
-            RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload),
-            _ => Some(record.payload),
+        let payload = match record.kind.invoice_type() {
+            Some(_) => record.kind.invoice_in(record.payload),
+            None => Some(record.payload),
         };
         let payload = payload.and_then(|payload| serde_json::from_slice::<Value>(payload).ok());
         let payload = payload.ok_or_else(|| Unreadable("its payload is not JSON".to_owned()))?;
