@@ -17,6 +17,7 @@ pub mod config;
 mod devices;
 mod host;
 mod metrics;
+pub mod offline;
 mod port;
 pub mod protocol;
 mod run;
