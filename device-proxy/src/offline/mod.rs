@@ -38,4 +38,11 @@ pub use settings::OfflineSection;
 pub(crate) use status::{Colour, Standing};
 pub(crate) use till::{Begun, SealedHere, Slipped};
 
-pub use spool::{Scanned, SpoolError, scan};
+pub use spool::{ENTRIES_AT, Scanned, SpoolError, scan};
+
+/// Reads an entry and writes it again, for the fuzzer.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn entry_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    entry::Entry::decode(bytes).ok().map(|entry| entry.encode())
+}

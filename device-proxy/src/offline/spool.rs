@@ -26,7 +26,7 @@ const NEXT: &str = "spool.new";
 const MAGIC: &[u8; 8] = b"FISCSPOL";
 const VERSION: u16 = 1;
 /// Where entries begin.
-pub(crate) const ENTRIES_AT: u64 = 4_096;
+pub const ENTRIES_AT: u64 = 4_096;
 /// Each in a sector of its own, so that a torn write spoils one.
 const HEADS_AT: [u64; 2] = [512, 1_024];
 const HEAD_BYTES: usize = 20;
@@ -87,6 +87,12 @@ impl Scanned {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.damage.is_some()
+    }
+
+    /// Behind the last byte that is kept.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// How many entries read.
