@@ -39,6 +39,11 @@ pub struct Sale {
 /// A sale's command; equal keys give equal commands.
 pub fn sale(outlet: usize, key: &str) -> Command {
     let (outlet_id, nif) = OUTLETS[outlet % OUTLETS.len()];
+    sale_in(outlet_id, nif, key)
+}
+
+/// A sale's command in any outlet.
+fn sale_in(outlet_id: &str, nif: &str, key: &str) -> Command {
     let text = SALE
         .replace("outlet-gombe", outlet_id)
         .replace("A1234567B", nif)
@@ -57,6 +62,23 @@ pub fn sale(outlet: usize, key: &str) -> Command {
         payload: parsed.invoice.canonical_bytes().to_vec().into(),
     };
     Command { command: Some(command::Command::Seal(seal)) }
+}
+
+/// Sells once in an outlet that the group may not know yet.
+pub async fn sell_in(client: &ClusterClient, outlet_id: &str, nif: &str, key: &str) {
+    let command = sale_in(outlet_id, nif, key);
+    let began = Instant::now();
+    loop {
+        match client.submit(1, command.clone(), ATTEMPT).await {
+            Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_)) => return,
+            Ok(Answer::Refused(refusal)) if refusal.code == "OUTLET_UNKNOWN" => {
+                assert!(began.elapsed() < PATIENCE, "{outlet_id} is not known");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(answer) => panic!("{key}: {answer:?}"),
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{key}: {error}"),
+        }
+    }
 }
 
 /// Sells once, until it is clear.
