@@ -40,8 +40,7 @@ pub(crate) use till::{Begun, SealedHere, Slipped};
 
 pub use spool::{ENTRIES_AT, Scanned, SpoolError, scan};
 
-/// Reads an entry and writes it again, for the fuzzer.
-#[cfg(fuzzing)]
+/// Reads an entry and writes it again: one that reads has one spelling.
 #[must_use]
 pub fn entry_again(bytes: &[u8]) -> Option<Vec<u8>> {
     entry::Entry::decode(bytes).ok().map(|entry| entry.encode())

@@ -171,7 +171,7 @@ async fn a_shop_sells_on_while_the_cluster_is_away() {
         assert_eq!(code(&late), "REPLAY_DETECTED");
     }
     assert_eq!(code(&host.ask(&format!("TXN|PREPARE {with}")).await), "REPLAY_DETECTED");
-    assert!(sold < number);
+    assert_ne!(sold, number);
     let metrics = shop.told("/metrics").await;
     assert!(
         metrics.contains("fiscus_proxy_offline_state{device=\"def-gombe-1\",state=\"online\"} 1")
@@ -179,7 +179,7 @@ async fn a_shop_sells_on_while_the_cluster_is_away() {
     assert!(metrics.contains("fiscus_proxy_offline_refused{device=\"def-gombe-1\"} 0"));
 }
 
-const CUTS: u64 = 120;
+const CUTS: u64 = 90;
 
 /// The box is cut off at any moment of a sale, and the cluster comes and goes: each sale is there once.
 #[tokio::test(flavor = "multi_thread")]
