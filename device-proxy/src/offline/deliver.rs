@@ -148,7 +148,11 @@ impl<D: Disk> Till<D> {
     pub(crate) fn tidy(&mut self, now: Moment) -> Result<(), SpoolError> {
         let kept_after_ms = now.wall_ms.saturating_sub(self.settings.kept_ms());
         let spool = &mut self.spool;
-        if spool.bytes() < self.tidied.saturating_mul(2).max(WASTE_BYTES) {
+        let half_waste = self.tidied.saturating_mul(2).max(WASTE_BYTES);
+        // Long before it is as long as it may be, but never for little.
+        let early = self.settings.spool_bytes_max / 4 * 3;
+        let due = half_waste.min(early).max(self.tidied.saturating_add(WASTE_BYTES));
+        if spool.bytes() < due {
             return Ok(());
         }
         let entries = self.book.entries(kept_after_ms, |place| spool.read(place))?;

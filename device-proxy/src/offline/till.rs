@@ -26,7 +26,7 @@ use serde::Deserialize;
 use super::book::{Book, Held, Sealed};
 use super::clock::{Clock, Moment, SetBack};
 use super::disk::Disk;
-use super::entry::{Entry, Facts, SealKey, Sold};
+use super::entry::{Entry, Facts, Outcome, SealKey, Sold};
 use super::settings::OfflineSection;
 use super::spool::{Opened, Place, Spool, SpoolError};
 use super::status::{Colour, Standing};
@@ -294,7 +294,8 @@ impl<D: Disk> Till<D> {
             let lent = self.book.lends(sequence);
             return Ok(if lent { Slipped::Unused } else { Slipped::Elsewhere });
         };
-        let (at, delivered) = (slip.at, slip.settled.is_some());
+        let delivered = matches!(slip.settled, Some((Outcome::Appended { .. }, _)));
+        let at = slip.at;
         let sold = self.sold_at(at)?;
         let wrong = || spool_fault(&SpoolError::WasBroken);
         let answered: Answered = serde_json::from_str(&sold.answer).map_err(|_| wrong())?;
