@@ -66,6 +66,8 @@ async fn measure(records: u64, outlets: u64) {
         // The next version of the heads tree has them all.
         let heads = async || demo.ask("GET", &absence(0)).send().await;
         let before = heads().await.json()["heads"]["leaf_index"].as_u64();
+        // A version is made when there is something new.
+        sell(&client, 0, "nudge").await.unwrap();
         until(async || heads().await.json()["heads"]["leaf_index"].as_u64() > before).await;
         questions(&demo, records).await;
     }

@@ -60,5 +60,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let name = "fiscus_gateway_places_taken";
     head(&mut out, name, "gauge", "Requests that are served now, of at most limits.requests_max.");
     line(&mut out, name, &admin.app.places_taken().to_string());
+    if let Some(deliveries) = admin.app.deliveries() {
+        deliveries.exposition(&mut out);
+    }
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], out)
 }

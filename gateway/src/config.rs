@@ -38,6 +38,9 @@ pub struct GatewayConfig {
     /// How often keys may ask.
     #[serde(default)]
     pub rates: RatesSection,
+    /// Customers' endpoints; without it none are served here, and none can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<WebhooksSection>,
     /// The log's level filter.
     #[serde(default = "default_log")]
     pub log: String,
@@ -143,6 +146,118 @@ impl Default for LimitsSection {
     }
 }
 
+/// Customers' endpoints. Every gateway of a cluster has the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksSection {
+    /// The key that seals endpoints' secrets: a file of 64 hexadecimal digits.
+    pub key_file: PathBuf,
+    /// Keys that sealed secrets before; they open them still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_key_files: Vec<PathBuf>,
+    /// Networks beside the public internet that endpoints may be in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Network>,
+    /// Endpoints may be plain HTTP: for development.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// The certificates that vouch for endpoints, in a PEM file; the system's unless it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// A gateway that is silent for so long is gone, and others do its work.
+    #[serde(default = "lease_ms")]
+    pub lease_ms: u64,
+    /// Messages that wait for their answers at once.
+    #[serde(default = "in_flight_max")]
+    pub in_flight_max: usize,
+    /// Bytes of events in memory, about.
+    #[serde(default = "feed_bytes_max")]
+    pub feed_bytes_max: usize,
+    /// An endpoint answers within this time.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// Attempts are remembered for so long, as far as they fit.
+    #[serde(default = "log_kept_hours")]
+    pub log_kept_hours: u64,
+    /// The pauses of the short schedule, when they are to be others than documented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_delays_ms: Option<Vec<u64>>,
+}
+
+fn lease_ms() -> u64 {
+    6_000
+}
+
+fn in_flight_max() -> usize {
+    1_024
+}
+
+fn feed_bytes_max() -> usize {
+    64 << 20
+}
+
+fn timeout_ms() -> u64 {
+    15_000
+}
+
+fn log_kept_hours() -> u64 {
+    30 * 24
+}
+
+impl WebhooksSection {
+    /// Every default, with this key.
+    #[must_use]
+    pub fn new(key_file: PathBuf) -> Self {
+        Self {
+            key_file,
+            former_key_files: Vec::new(),
+            allow: Vec::new(),
+            plain_http: false,
+            ca_file: None,
+            lease_ms: lease_ms(),
+            in_flight_max: in_flight_max(),
+            feed_bytes_max: feed_bytes_max(),
+            timeout_ms: timeout_ms(),
+            log_kept_hours: log_kept_hours(),
+            retry_delays_ms: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        rule(
+            (2_000..=60_000).contains(&self.lease_ms),
+            "webhooks.lease_ms",
+            "must be 2,000 to 60,000",
+        )?;
+        rule(
+            (1..=16_384).contains(&self.in_flight_max),
+            "webhooks.in_flight_max",
+            "must be 1 to 16,384",
+        )?;
+        rule(
+            (1 << 20..=1 << 30).contains(&self.feed_bytes_max),
+            "webhooks.feed_bytes_max",
+            "must be 1 MiB to 1 GiB",
+        )?;
+        rule(
+            (100..=15_000).contains(&self.timeout_ms),
+            "webhooks.timeout_ms",
+            "must be 100 to 15,000",
+        )?;
+        rule(
+            (1..=8_760).contains(&self.log_kept_hours),
+            "webhooks.log_kept_hours",
+            "must be 1 to 8,760",
+        )?;
+        let delays = self.retry_delays_ms.as_deref().unwrap_or_default();
+        rule(
+            delays.len() <= 16 && delays.iter().all(|ms| (10..=86_400_000).contains(ms)),
+            "webhooks.retry_delays_ms",
+            "must be at most 16 pauses of 10 ms to a day",
+        )
+    }
+}
+
 /// How often a key may ask; the tiers are named in the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -242,6 +357,7 @@ impl GatewayConfig {
             cluster: ClusterSection { nodes, ca: None, cert: None, key: None, region: None },
             limits: LimitsSection::default(),
             rates: RatesSection::default(),
+            webhooks: None,
             log: default_log(),
         }
     }
@@ -285,6 +401,7 @@ impl GatewayConfig {
             "cluster",
             "needs ca, cert and key together, or none of them",
         )?;
+        self.webhooks.as_ref().map_or(Ok(()), WebhooksSection::check)?;
         self.check_limits()
     }
 

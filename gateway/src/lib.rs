@@ -16,6 +16,7 @@ mod activity;
 mod admin;
 pub mod api;
 pub mod config;
+pub mod delivery;
 pub mod directory;
 pub mod http;
 mod listener;
@@ -23,6 +24,7 @@ mod metrics;
 pub mod network;
 pub mod render;
 mod run;
+pub mod webhooks;
 
 pub use access::App;
 pub use run::{Gateway, RunError};

@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fiscus_proto::client::{ClientConfig, ClientError, ClusterClient};
@@ -15,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::access::App;
 use crate::config::{ConfigError, GatewayConfig};
+use crate::delivery::{Deliveries, DeliveryError};
 use crate::directory::Directory;
 use crate::listener::{Listener, ServerTlsError, acceptor};
 use crate::{admin, api};
@@ -34,6 +36,9 @@ pub enum RunError {
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ClientError),
+    /// What endpoints are served with.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// A listener.
     #[error("{what} cannot listen on {address}: {source}")]
     Listen {
@@ -82,11 +87,18 @@ impl Gateway {
         client.region.clone_from(&config.cluster.region);
         let cluster = ClusterClient::new(client)?;
         let (stop, stopping) = watch::channel(false);
-        let directory = Directory::default();
-        let app = App::new(config, cluster, directory);
+        let directory = Arc::new(Directory::default());
+        let deliveries = config.webhooks.as_ref();
+        let deliveries = deliveries
+            .map(|section| Deliveries::open(section, &cluster, &directory).map(Arc::new))
+            .transpose()?;
+        let app = App::new(config, cluster, directory, deliveries.clone());
         let (end, ending) = watch::channel(false);
         let (mut public, mut behind) = (JoinSet::new(), JoinSet::new());
         behind.spawn(follow(app.clone(), ending.clone()));
+        if let Some(deliveries) = deliveries {
+            behind.spawn(deliveries.run(stopping.clone()));
+        }
         let limits = app.config().limits.clone();
         let listener = Listener {
             socket: public_socket,

@@ -29,10 +29,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Agreement;
 use crate::context::NodeContext;
+use crate::cuts::Cuts;
 use crate::records::{self, RecordError, SignedRecord};
 use crate::scrub;
 
@@ -76,9 +77,6 @@ pub struct Submit {
     context: Arc<NodeContext>,
 }
 
-/// A tuple that a majority of replicas agrees on, to be decided.
-pub type AgreedCut = fiscus_ledger::state::group::CheckpointTuple;
-
 /// What an entry became.
 #[derive(Debug, Default)]
 struct Finished {
@@ -92,7 +90,7 @@ pub struct Batcher {
     handle: Arc<GroupHandle>,
     queue: mpsc::Receiver<Submission>,
     room: Arc<tokio::sync::Semaphore>,
-    cuts: watch::Receiver<Option<AgreedCut>>,
+    cuts: Cuts,
     in_flight: FuturesOrdered<BoxFuture<'static, Finished>>,
     /// What did not fit into the batch before.
     carried: Option<Submission>,
@@ -149,11 +147,10 @@ impl Submit {
 
 impl Batcher {
     /// A batcher and the way into it. It runs until the last `Submit` is gone.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         context: Arc<NodeContext>,
         handle: Arc<GroupHandle>,
-        cuts: watch::Receiver<Option<AgreedCut>>,
+        cuts: Cuts,
     ) -> (Self, Submit) {
         let limits = &context.config.limits;
         let (sender, queue) = mpsc::channel(limits.queue_commands_max);
@@ -257,16 +254,21 @@ impl Batcher {
             let answer = Answer::NotLeader(wire::NotLeader { leader: leader.unwrap_or(0) });
             return refuse_all(batch, &answer);
         };
-        let Some(stamp) = self.stamp() else {
+        let wait = |code: &str, detail: &str| {
             self.context.metrics.busy.add(batch.len() as u64);
+            let (code, detail) = (code.to_owned(), detail.to_owned());
+            Answer::Busy(wire::Busy { retry_after_ms: 250, code, detail })
+        };
+        let Some(stamp) = self.stamp() else {
             let detail = "this node does not agree with a majority on the time";
-            let answer = Answer::Busy(wire::Busy {
-                retry_after_ms: 250,
-                code: "CLOCK_UNSYNCED".to_owned(),
-                detail: detail.to_owned(),
-            });
+            let answer = wait("CLOCK_UNSYNCED", detail);
             return refuse_all(batch, &answer);
         };
+        if self.cuts.is_disputed(self.handle.replica().progress().borrow().decided.as_ref()) {
+            let detail = "the voters' states differ, and no majority agrees on one yet";
+            let answer = wait("STATE_DISPUTED", detail);
+            return refuse_all(batch, &answer);
+        }
         let mut own = Vec::new();
         let attached = self.attach(&mut own);
         let commands = batch.iter().map(|submission| submission.command.clone());
@@ -408,19 +410,16 @@ impl Batcher {
         now.is_some_and(|now| now.get() >= due) && self.last_cut.elapsed() >= CUT_INTERVAL
     }
 
-    fn decide(&mut self, progress: &Progress) -> Option<Command> {
-        let agreed = self.cuts.borrow_and_update().clone()?;
-        let known = progress.decided.as_ref().map_or(0, |tuple| tuple.log_index);
-        (agreed.log_index > known).then(|| {
-            let tuple = proto::CheckpointTuple {
-                log_index: agreed.log_index,
-                size: agreed.size,
-                root: Bytes::copy_from_slice(&agreed.root),
-                state_hash: Bytes::copy_from_slice(&agreed.state_hash),
-            };
-            let decided = proto::CheckpointDecided { tuple: Some(tuple) };
-            Command { command: Some(command::Command::CheckpointDecided(decided)) }
-        })
+    fn decide(&self, progress: &Progress) -> Option<Command> {
+        let agreed = self.cuts.to_decide(progress.decided.as_ref())?;
+        let tuple = proto::CheckpointTuple {
+            log_index: agreed.log_index,
+            size: agreed.size,
+            root: Bytes::copy_from_slice(&agreed.root),
+            state_hash: Bytes::copy_from_slice(&agreed.state_hash),
+        };
+        let decided = proto::CheckpointDecided { tuple: Some(tuple) };
+        Some(Command { command: Some(command::Command::CheckpointDecided(decided)) })
     }
 
     /// The first records that have no signature in the log and none here, unless theirs may be on the way: while

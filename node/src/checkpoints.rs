@@ -5,7 +5,7 @@
 
 use fiscus_ledger::checkpoint::{Checkpoint, CheckpointError, origin};
 use fiscus_ledger::hash::Hash32;
-use fiscus_ledger::note::{KeyError, Note, NoteSignError, VerifierKey};
+use fiscus_ledger::note::{KeyError, KnownKeys, Note, NoteSignError, VerifierKey};
 
 use crate::context::NodeContext;
 use crate::groups::Hosted;
@@ -45,6 +45,14 @@ pub(crate) fn signed(
         context.signer.sign(&key.public_key, &Signable::CheckpointNote(text.as_bytes()))?;
     let verifier = VerifierKey::new(&origin, &key.public_key)?;
     Ok(Note::sign(&text, &verifier, |_| signature)?.to_text())
+}
+
+/// The checkpoint in a note that the group's log has signed with the key that is here; none in any other.
+pub(crate) fn open(context: &NodeContext, group: u64, note: &str) -> Option<Checkpoint> {
+    let key = context.log_key(group)?;
+    let origin = origin(&context.config.cluster, group);
+    let known = KnownKeys::new([VerifierKey::new(&origin, &key.public_key).ok()?]).ok()?;
+    fiscus_ledger::checkpoint::open(note.as_bytes(), &origin, &known).ok()
 }
 
 /// What is published of a group's log: the last decided cut, with the cosignatures that there are; or, when the policy

@@ -9,7 +9,6 @@ use hyper::Uri;
 use serde::{Deserialize, Serialize};
 
 use crate::signer::PassphraseSource;
-use crate::witnesses::Witness;
 
 /// Everything about a node. Every limit has its unit in its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,21 +146,26 @@ const WITNESSES_MAX: usize = 16;
 pub struct WitnessSection {
     /// Its verifier key, as in `witness.example/w1+2a3b4c5d+BA…`.
     pub key: String,
-    /// Its submission prefix, as in `http://127.0.0.1:8080/w1`.
+    /// Its submission prefix, as in `https://witness.example/w1`.
     pub url: String,
+    /// The certificates (PEM) that vouch for an `https` address; those of the system when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl WitnessSection {
     /// The key and the address; or what is wrong with them.
-    pub(crate) fn read(&self) -> Result<Witness, &'static str> {
+    pub(crate) fn read(&self) -> Result<(CosignerKey, Uri), &'static str> {
         let key = CosignerKey::parse(&self.key)
             .map_err(|_| "must have a cosigner's verifier key, name+id+base64")?;
         let address: Uri = self.url.parse().map_err(|_| "must have a URL")?;
-        let usable = address.scheme_str() == Some("http") && address.host().is_some();
-        if usable && address.query().is_none() {
-            return Ok(Witness { key, address });
+        let whole = address.host().is_some() && address.query().is_none();
+        match address.scheme_str().filter(|_| whole) {
+            Some("https") => Ok((key, address)),
+            Some("http") if self.ca_file.is_none() => Ok((key, address)),
+            Some("http") => Err("must have an address with https when they have a ca_file"),
+            _ => Err("must have an address of the form https://host:port/prefix"),
         }
-        Err("must have an address of the form http://host:port/prefix")
     }
 }
 
@@ -396,12 +400,12 @@ impl NodeConfig {
             "must be at most the number of witnesses",
         )?;
         for (at, section) in witnesses.iter().enumerate() {
-            let witness = match section.read() {
-                Ok(witness) => witness,
+            let key = match section.read() {
+                Ok((key, _)) => key,
                 Err(what) => return rule(false, "witnesses", what),
             };
             let mut others = witnesses[..at].iter().filter_map(|other| other.read().ok());
-            let again = others.any(|other| other.key.name() == witness.key.name());
+            let again = others.any(|(other, _)| other.name() == key.name());
             rule(!again, "witnesses", "must each have a name of its own")?;
         }
         Ok(())

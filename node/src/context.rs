@@ -12,6 +12,7 @@ use crate::clock::{Agreement, ClockRules, Reading, Sample, VoterClocks};
 use crate::config::NodeConfig;
 use crate::metrics::Metrics;
 use crate::signer::{HeldKey, KeyPurpose, Signer};
+use crate::witnesses::Witness;
 
 /// What every part of a node shares.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct NodeContext {
     pub metrics: Metrics,
     /// Voters' clocks.
     pub clock: NodeClock,
+    /// Who cosigns its groups' checkpoints.
+    pub(crate) witnesses: Vec<Witness>,
     /// The last second of its certificate, since 1970; absent without TLS.
     pub certificate_ends_s: Option<i64>,
     /// Authority keys by the id that records carry.
@@ -45,12 +48,12 @@ pub struct NodeContext {
 
 impl NodeContext {
     /// Puts it together.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: NodeConfig,
         identity: Identity,
         pool: PeerPool,
         signer: Arc<dyn Signer>,
+        witnesses: Vec<Witness>,
         certificate_ends_s: Option<i64>,
     ) -> Self {
         let clock = NodeClock::new(ClockRules {
@@ -69,6 +72,7 @@ impl NodeContext {
             signer,
             metrics: Metrics::default(),
             clock,
+            witnesses,
             certificate_ends_s,
             authorities,
             draining: AtomicBool::new(false),

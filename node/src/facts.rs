@@ -4,6 +4,7 @@
 //! a follower that fell behind looks at everything again. A group that is cut off from the directory
 //! keeps what it has.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use fiscus_ledger::state::rows::{Device, Terminal};
 use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::submit_response::Result as Answer;
 use fiscus_raft::store::{DocumentChange, Replica, StoreError};
+use futures_util::{TryStreamExt, stream};
 use prost::Message;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::groups::{Groups, Hosted};
 
@@ -23,6 +26,8 @@ const KINDS: [FactKind; 4] =
     [FactKind::Manifest, FactKind::Outlet, FactKind::Terminal, FactKind::Device];
 /// Documents read at once.
 const PAGE: usize = 500;
+/// Facts that are offered at once: they share entries.
+const TOGETHER: usize = 128;
 /// Between two looks whether this node leads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// A fact is in the group within this time, or it is offered again.
@@ -68,19 +73,69 @@ async fn follow(directory: &Arc<Replica>, hosted: &Hosted) -> Result<(), Stopped
             // It may be about to be opened anew, and is not held.
             Err(_) if directory.progress().borrow().stopped.is_some() => return Ok(()),
             Err(_) => {}
-            Ok(Ok(DocumentChange::Changed { kind, id })) => {
-                let Some(kind) = FactKind::parse(&kind) else { continue };
-                let document = directory.read()?.document(kind.as_str(), &id)?;
-                if let Some(document) = document {
-                    copy(hosted, kind, &id, &document).await?;
-                }
-            }
-            Ok(Ok(DocumentChange::All) | Err(broadcast::error::RecvError::Lagged(_))) => {
-                copy_all(directory, hosted).await?;
-            }
+            Ok(Ok(first)) => match pending(first, &mut changes) {
+                Some(changed) => copy_changed(directory, hosted, &changed).await?,
+                None => copy_all(directory, hosted).await?,
+            },
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) => copy_all(directory, hosted).await?,
             Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(()),
         }
     }
+}
+
+/// The facts that changed, in their order, as far as the news is there; nothing when anything may have changed.
+fn pending(
+    first: DocumentChange,
+    changes: &mut broadcast::Receiver<DocumentChange>,
+) -> Option<Vec<(FactKind, String)>> {
+    let mut changed = Vec::new();
+    let mut next = Ok(first);
+    loop {
+        match next {
+            Ok(DocumentChange::Changed { kind, id }) => {
+                changed.extend(FactKind::parse(&kind).map(|kind| (kind, id)));
+            }
+            Ok(DocumentChange::All) | Err(TryRecvError::Lagged(_)) => return None,
+            // When it is closed, the next look says so.
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(changed),
+        }
+        if changed.len() == PAGE {
+            return Some(changed);
+        }
+        next = changes.try_recv();
+    }
+}
+
+async fn copy_changed(
+    directory: &Arc<Replica>,
+    hosted: &Hosted,
+    changed: &[(FactKind, String)],
+) -> Result<(), Stopped> {
+    // What is of one kind is independent; a terminal comes after its outlet.
+    for run in changed.chunk_by(|one, next| one.0 == next.0) {
+        let ids: BTreeSet<&str> = run.iter().map(|(_, id)| id.as_str()).collect();
+        let mut documents = Vec::with_capacity(ids.len());
+        let reading = directory.read()?;
+        for id in ids {
+            let document = reading.document(run[0].0.as_str(), id)?;
+            documents.extend(document.map(|document| (id, document)));
+        }
+        drop(reading);
+        let documents = documents.iter().map(|(id, document)| (*id, document));
+        copy_together(hosted, run[0].0, documents).await?;
+    }
+    Ok(())
+}
+
+async fn copy_together<'d>(
+    hosted: &Hosted,
+    kind: FactKind,
+    documents: impl Iterator<Item = (&'d str, &'d Document)> + Send,
+) -> Result<(), Stopped> {
+    let documents = stream::iter(documents.map(Ok));
+    documents
+        .try_for_each_concurrent(TOGETHER, |(id, document)| copy(hosted, kind, id, document))
+        .await
 }
 
 async fn copy_all(directory: &Arc<Replica>, hosted: &Hosted) -> Result<(), Stopped> {
@@ -90,9 +145,8 @@ async fn copy_all(directory: &Arc<Replica>, hosted: &Hosted) -> Result<(), Stopp
             let page = directory.read()?.documents(kind.as_str(), after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.to_string());
-            for (id, document) in &page {
-                copy(hosted, kind, id, document).await?;
-            }
+            let documents = page.iter().map(|(id, document)| (id.as_ref(), document));
+            copy_together(hosted, kind, documents).await?;
         }
     }
     Ok(())
@@ -186,4 +240,44 @@ fn is_wanted(hosted: &Hosted, fact: &Fact, version: u64) -> Result<bool, StoreEr
                 && known.is_none_or(|known| known.fact_version < version)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(kind: FactKind, id: &str) -> DocumentChange {
+        DocumentChange::Changed { kind: kind.as_str().into(), id: id.into() }
+    }
+
+    #[test]
+    fn news_that_is_there_is_taken_together_and_in_its_order() {
+        let (news, mut changes) = broadcast::channel(8);
+        let first = changed(FactKind::Outlet, "outlet-1");
+        for (kind, id) in [(FactKind::Terminal, "outlet-1/till-1"), (FactKind::Outlet, "outlet-2")]
+        {
+            news.send(changed(kind, id)).unwrap();
+        }
+        news.send(DocumentChange::Changed { kind: "merchant".into(), id: "m".into() }).unwrap();
+        let found = pending(first, &mut changes).unwrap();
+        let found: Vec<_> = found.iter().map(|(kind, id)| (*kind, id.as_str())).collect();
+        let (outlet, terminal) = (FactKind::Outlet, FactKind::Terminal);
+        assert_eq!(
+            found,
+            [(outlet, "outlet-1"), (terminal, "outlet-1/till-1"), (outlet, "outlet-2")]
+        );
+    }
+
+    #[test]
+    fn news_that_was_missed_asks_for_a_look_at_everything() {
+        let (news, mut changes) = broadcast::channel(2);
+        for number in 0..3 {
+            news.send(changed(FactKind::Outlet, &format!("outlet-{number}"))).unwrap();
+        }
+        assert_eq!(pending(changed(FactKind::Outlet, "first"), &mut changes), None);
+        news.send(DocumentChange::All).unwrap();
+        let mut changes = news.subscribe();
+        news.send(DocumentChange::All).unwrap();
+        assert_eq!(pending(changed(FactKind::Outlet, "first"), &mut changes), None);
+    }
 }

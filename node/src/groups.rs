@@ -13,11 +13,11 @@ use fiscus_raft::consensus::{
 use fiscus_raft::disk::Disk;
 use fiscus_raft::store::{Holders, Recovery, Replica, Step, StoreError, drop_index};
 use fiscus_raft::wal::{Lagging, Wal};
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::batcher::{AgreedCut, Batcher, Submit};
+use crate::batcher::{Batcher, Submit};
 use crate::context::NodeContext;
+use crate::cuts::{CutReports, Verdict};
 use crate::witnesses::{self, Cosigned};
 use crate::{blocks, facts, monitor, other_logs, recovery, steward};
 
@@ -25,8 +25,11 @@ use crate::{blocks, facts, monitor, other_logs, recovery, steward};
 pub const DATA_GROUPS_MAX: u64 = 64;
 /// Between two reports of a cut that is not decided.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Cuts whose reports are kept; older ones will not be decided any more.
-const CUTS_KEPT: usize = 16;
+/// Why a replica leaves the service that is one of many opinions,
+const SPLIT: &str = "the voters' states differ, and no majority agrees";
+/// and why one seals nothing until there is a majority.
+const DISPUTED: &str =
+    "the voters' states differ; nothing is sealed until a majority agrees on one";
 /// Between two looks at how much log a group has.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A group's log is never longer than this because its snapshots are large.
@@ -79,8 +82,7 @@ pub struct Hosted {
     pub submit: Submit,
     /// What witnesses have cosigned.
     pub(crate) cosigned: Cosigned,
-    cuts: watch::Sender<Option<AgreedCut>>,
-    reports: Mutex<BTreeMap<u64, BTreeMap<u64, CheckpointTuple>>>,
+    cuts: CutReports,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -192,14 +194,13 @@ impl Groups {
         let why = opened.as_ref().err().map(ToString::to_string);
         self.closed_by.lock().expect("no holder panics").insert(group, why);
         let handle = Arc::new(opened?);
-        let (cuts, agreed) = watch::channel(None);
-        let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), agreed);
+        let cuts = CutReports::default();
+        let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), cuts.follow());
         let hosted = Arc::new(Hosted {
             handle,
             submit,
             cosigned: Cosigned::open(&self.context, dir),
             cuts,
-            reports: Mutex::default(),
             tasks: Mutex::default(),
         });
         self.start_tasks(&hosted, batcher);
@@ -400,34 +401,31 @@ fn remedy(replica: &Replica) -> Option<(Step, String)> {
 }
 
 impl Hosted {
-    /// Notes that a replica has made this cut. When a majority of voters agrees, it can be decided.
-    pub fn note_cut(&self, node: u64, tuple: CheckpointTuple) {
-        let voters = self.handle.status().voters;
-        if !voters.contains(&node) {
-            return;
-        }
-        let mut reports = self.reports.lock().expect("no holder panics");
-        let index = tuple.log_index;
-        let of_cut = reports.entry(index).or_default();
-        of_cut.insert(node, tuple.clone());
-        let agreeing = of_cut.values().filter(|known| **known == tuple).count();
-        let majority = voters.len() / 2 + 1;
-        let all = of_cut.len() == voters.len();
-        let most = of_cut.values().map(|a| of_cut.values().filter(|b| a == *b).count()).max();
-        while reports.len() > CUTS_KEPT {
-            reports.pop_first();
-        }
-        if agreeing >= majority {
-            self.cuts.send_if_modified(|agreed| {
-                let newer = agreed.as_ref().is_none_or(|known| known.log_index < index);
-                if newer {
-                    *agreed = Some(tuple);
+    /// Notes that a replica has made this cut.
+    pub fn note_cut(&self, context: &NodeContext, node: u64, tuple: CheckpointTuple) {
+        let (group, cut) = (self.handle.group(), tuple.log_index);
+        match self.cuts.note(&self.handle.status().voters, node, tuple) {
+            Verdict::Open | Verdict::Agreed | Verdict::Disputed { new: false } => {}
+            Verdict::Disputed { new: true } => {
+                context.metrics.alerts.add(1);
+                tracing::error!(group, cut, node, "the voters' states differ; nothing is sealed");
+            }
+            Verdict::Split => {
+                let replica = self.handle.replica();
+                if !replica.quarantined() {
+                    context.metrics.alerts.add(1);
+                    monitor::note(context, group, "the cut of a checkpoint", SPLIT);
+                    replica.quarantine(SPLIT);
                 }
-                newer
-            });
-        } else if all && most.unwrap_or(0) < majority {
-            self.handle.replica().quarantine("the voters' states differ, and no majority agrees");
+            }
         }
+    }
+
+    /// What is wrong with its states, for people.
+    pub(crate) fn dispute(&self) -> Option<&'static str> {
+        let decided = self.handle.replica().progress().borrow().decided.clone();
+        let disputed = self.handle.leading().is_some() && self.cuts.is_disputed(decided.as_ref());
+        disputed.then_some(DISPUTED)
     }
 }
 
@@ -508,7 +506,7 @@ async fn report_cut(context: &NodeContext, hosted: &Hosted, tuple: CheckpointTup
     let status = hosted.handle.status();
     let own = context.identity.node;
     if status.role == Role::Leader {
-        return hosted.note_cut(own, tuple);
+        return hosted.note_cut(context, own, tuple);
     }
     let Some((id, leader)) = status.leader.and_then(|id| Some((id, status.members.get(&id)?)))
     else {

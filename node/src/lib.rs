@@ -14,6 +14,7 @@ mod checkpoints;
 pub mod clock;
 pub mod config;
 pub mod context;
+mod cuts;
 mod expiry;
 mod facts;
 pub mod groups;
@@ -31,3 +32,4 @@ pub mod steward;
 mod witnesses;
 
 pub use run::{Node, RunError};
+pub use witnesses::CaFileError;

@@ -73,6 +73,19 @@ struct Incident {
 }
 
 impl Incident {
+    fn new(context: &NodeContext, group: u64, why: &'static str) -> Self {
+        Self {
+            at: UnixMs::new(context.clock.read().wall_ms).to_string(),
+            node: context.identity.node,
+            group,
+            why,
+            findings: Vec::new(),
+            findings_more: 0,
+            repaired: Vec::new(),
+            left: None,
+        }
+    }
+
     fn take(&mut self, progress: Progress, integrity: &Integrity) {
         if !progress.finding.is_empty() {
             integrity.findings.add(1);
@@ -109,6 +122,14 @@ impl Incident {
     }
 }
 
+/// Writes down what was seen of a group and cannot be put right here.
+pub(crate) fn note(context: &NodeContext, group: u64, why: &'static str, what: &str) {
+    let mut incident = Incident::new(context, group, why);
+    incident.findings.push(what.to_owned());
+    incident.left = Some("people have to find out which is right".to_owned());
+    incident.write(context);
+}
+
 /// Examines every group in turn for as long as the node runs.
 pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>) {
     let rate = context.config.limits.integrity_leaves_per_s;
@@ -138,16 +159,7 @@ pub(crate) async fn examine(
     why: &'static str,
 ) {
     let integrity = &context.metrics.integrity;
-    let mut incident = Incident {
-        at: UnixMs::new(context.clock.read().wall_ms).to_string(),
-        node: context.identity.node,
-        group,
-        why,
-        findings: Vec::new(),
-        findings_more: 0,
-        repaired: Vec::new(),
-        left: None,
-    };
+    let mut incident = Incident::new(context, group, why);
     let steps = scrub::start(context.clone(), groups.clone(), group, true, leaves_per_s);
     let mut steps = std::pin::pin!(steps);
     let mut read = 0;

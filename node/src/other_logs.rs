@@ -1,27 +1,38 @@
 //! Writes down in the directory's log how far the other groups' logs are: whoever watches that one log sees when another
 //! one is cut or split.
 //!
-//! Only the directory's leader does it, of the groups that live on its node. Not here: the directory's own log, which is
-//! witnessed directly, as each of them is.
+//! Only the directory's leader does it. What it sees of the groups that live on its node it takes from there; of the others,
+//! and of those that are out of service here, it takes what another node shows that the group's log has signed. Not here: the
+//! directory's own log, which is witnessed directly, as each of them is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fiscus_ledger::commands::{CHECKPOINT_KIND, recorded_size};
-use fiscus_ledger::state::group::CheckpointTuple;
+use fiscus_ledger::hash::Hash32;
 use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::submit_response::Result as Answer;
+use fiscus_proto::peer::SignedCheckpointsRequest;
+use fiscus_raft::consensus::Lane;
+use fiscus_raft::entry::DIRECTORY_GROUP;
 use fiscus_raft::store::StoreError;
+use futures_util::future::join_all;
 use prost::Message;
 
+use crate::checkpoints;
 use crate::context::NodeContext;
-use crate::groups::{Groups, Hosted};
+use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 
 /// Between two looks, unless checkpoints are recorded more often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// A checkpoint that is not recorded within this time is offered again.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Another node shows its checkpoints within this time, or is asked at the next look.
+const ASK_WAIT: Duration = Duration::from_secs(2);
+
+/// The largest checkpoint of each group that is known: its size and root.
+type Largest = BTreeMap<u64, (u64, Hash32)>;
 
 /// Looks for as long as the directory lives here.
 pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: Arc<Hosted>) {
@@ -30,22 +41,28 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // A new leader does not know when the last one recorded, and begins with a wait.
     let mut recorded: BTreeMap<u64, Instant> = BTreeMap::new();
+    let mut asked: Option<Instant> = None;
+    let mut elsewhere = Largest::new();
     loop {
         look.tick().await;
         if hosted.handle.leading().is_none() {
             recorded.clear();
             continue;
         }
-        for other in groups.all() {
-            let group = other.handle.group();
-            let decided = other.handle.replica().progress().borrow().decided.clone();
-            drop(other);
-            let Some(tuple) = decided.filter(|_| group != hosted.handle.group()) else { continue };
+        if asked.is_none_or(|asked| asked.elapsed() >= every) {
+            elsewhere = shown_by_others(&context, &groups).await;
+            asked = Some(Instant::now());
+        }
+        let mut known = decided_here(&groups);
+        for (group, shown) in &elsewhere {
+            take(&mut known, *group, *shown);
+        }
+        for (group, checkpoint) in known {
             if recorded.entry(group).or_insert_with(Instant::now).elapsed() < every {
                 continue;
             }
-            match is_news(&hosted, group, tuple.size) {
-                Ok(true) => record(&hosted, group, &tuple).await,
+            match is_news(&hosted, group, checkpoint.0) {
+                Ok(true) => record(&hosted, group, checkpoint).await,
                 Ok(false) => continue,
                 Err(error) => {
                     tracing::error!(group, %error, "the recorded checkpoint cannot be read");
@@ -56,14 +73,58 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
     }
 }
 
+fn take(known: &mut Largest, group: u64, new: (u64, Hash32)) {
+    let largest = known.entry(group).or_insert(new);
+    if largest.0 < new.0 {
+        *largest = new;
+    }
+}
+
+/// What the groups that live here have decided.
+fn decided_here(groups: &Groups) -> Largest {
+    let data = groups.all().into_iter().filter(|other| other.handle.group() != DIRECTORY_GROUP);
+    let decided = data.filter_map(|other| {
+        let decided = other.handle.replica().progress().borrow().decided.clone()?;
+        Some((other.handle.group(), (decided.size, decided.root)))
+    });
+    decided.collect()
+}
+
+/// What the other nodes show that the groups' logs have signed.
+async fn shown_by_others(context: &NodeContext, groups: &Groups) -> Largest {
+    let own = context.identity.node;
+    let members = groups.members();
+    let asking = members.iter().filter(|(id, _)| **id != own).map(|(id, member)| async move {
+        let client = context.pool.client(*id, &member.incarnation, &member.rpc, Lane::Control);
+        let mut client = client.ok()?;
+        let asked = client.signed_checkpoints(SignedCheckpointsRequest {});
+        match tokio::time::timeout(ASK_WAIT, asked).await {
+            Ok(Ok(shown)) => Some(shown.into_inner().checkpoints),
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!(node = id, "a node does not show its checkpoints");
+                None
+            }
+        }
+    });
+    let mut largest = Largest::new();
+    for shown in join_all(asking).await.into_iter().flatten().flatten() {
+        let group = shown.group;
+        let is_data = (1..=DATA_GROUPS_MAX).contains(&group);
+        match checkpoints::open(context, group, &shown.note).filter(|_| is_data) {
+            Some(signed) => take(&mut largest, group, (signed.size(), *signed.root())),
+            None => tracing::warn!(group, "what another node shows is no checkpoint of this log"),
+        }
+    }
+    largest
+}
+
 fn is_news(hosted: &Hosted, group: u64, size: u64) -> Result<bool, StoreError> {
     let known = hosted.handle.replica().read()?.document(CHECKPOINT_KIND, &group.to_string())?;
     Ok(known.as_ref().and_then(recorded_size).unwrap_or(0) < size)
 }
 
-async fn record(hosted: &Hosted, group: u64, tuple: &CheckpointTuple) {
-    let record =
-        proto::RecordCheckpoint { group, size: tuple.size, root: tuple.root.to_vec().into() };
+async fn record(hosted: &Hosted, group: u64, (size, root): (u64, Hash32)) {
+    let record = proto::RecordCheckpoint { group, size, root: root.to_vec().into() };
     let command = Command { command: Some(command::Command::RecordCheckpoint(record)) };
     let bytes = command.encoded_len();
     let Ok(answer) = hosted.submit.submit(command, bytes) else { return };

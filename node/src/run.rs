@@ -30,6 +30,7 @@ use crate::services::http::{HttpState, routes};
 use crate::services::ledger::LedgerService;
 use crate::services::peer::PeerService;
 use crate::signer::{KeyFile, KeyFileError, PassphraseError, SelfTestError, Signer, self_test};
+use crate::witnesses::{CaFileError, Witness};
 use crate::{monitor, steward};
 
 /// A message from a peer or a client has at most so many bytes.
@@ -63,6 +64,9 @@ pub enum RunError {
     /// The certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificates that vouch for a witness.
+    #[error(transparent)]
+    WitnessCa(#[from] CaFileError),
     /// The directory.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -125,6 +129,7 @@ impl Node {
             self_test(&*signer, &key.public_key)?;
         }
         let tls = config.tls.as_ref().map(|tls| tls.files().load()).transpose()?;
+        let witnesses = Witness::all(&config.witnesses)?;
         let certificate_ends_s = tls.as_ref().map(certificate_ends).transpose()?;
         let dir = config.data_dir.clone();
         std::fs::create_dir_all(&dir)
@@ -156,7 +161,8 @@ impl Node {
             incarnation: owner.incarnation,
         };
         let pool = PeerPool::new(identity.clone(), tls.as_ref().map(client_config));
-        let context = NodeContext::new(config, identity, pool, signer, certificate_ends_s);
+        let context =
+            NodeContext::new(config, identity, pool, signer, witnesses, certificate_ends_s);
         let context = Arc::new(context);
         look_at_disk(&context, &*disk);
         let groups_dir = dir.join("groups");

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +36,41 @@ class Failed(Exception):
 def ensure(holds, what):
     if not holds:
         raise Failed(what)
+
+
+class Demo:
+    """`fiscus demo` of one node in a directory, which it goes on with when it was there before."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def __enter__(self):
+        arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", self.directory]
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        said = self.process.stdout.readline()
+        if not said:
+            self.process.wait(60)
+            raise Failed("the demonstration does not start")
+        self.gateway = Gateway(json.loads(said))
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+        self.process.stdout.close()
+
+    def admin(self, *arguments):
+        command = [FISCUS, "admin", "--dir", self.directory, *arguments, "--json"]
+        return json.loads(subprocess.run(command, capture_output=True, timeout=60).stdout)
+
+    def log_key(self, group, origin):
+        keys = {key["group"]: key for key in self.admin("keys", "list")["keys"] if key["purpose"] == "log"}
+        return verifier_key(origin, 1, bytes.fromhex(keys[group]["public_key"]))
+
+    def sell(self, count, name):
+        sale = (self.directory / "sale.json").read_bytes()
+        for number in range(count):
+            self.gateway.seal(sale, f"{name}-{number}")
 
 
 class Gateway:
@@ -168,16 +204,13 @@ def copy_tiles(gateway, group, size, directory):
     return leaves
 
 
-def published(directory, gateway, group):
+def published(demo, group):
     """The verifier key of a group's log, and what it has published before and after some sales."""
-    listed = subprocess.run([FISCUS, "admin", "--dir", directory, "keys", "list", "--json"], capture_output=True)
-    keys = {key["group"]: key for key in json.loads(listed.stdout)["keys"] if key["purpose"] == "log"}
+    gateway = demo.gateway
     older = gateway.checkpoint(group)
     origin, old_size, _ = tree_of(older)
-    key = verifier_key(origin, 1, bytes.fromhex(keys[group]["public_key"]))
-    sale = (directory / "sale.json").read_bytes()
-    for number in range(SALES):
-        gateway.seal(sale, f"peers-{number}")
+    key = demo.log_key(group, origin)
+    demo.sell(SALES, "peers")
     deadline = time.monotonic() + 60
     while tree_of(gateway.checkpoint(group))[1] < old_size + SALES:
         ensure(time.monotonic() < deadline, "no checkpoint over the sales")
@@ -279,6 +312,72 @@ def witnessed(directory, key, older, consistency):
     return witness.key, older + before, note + after
 
 
+def until(what, found):
+    """Waits for what another part does; what was found."""
+    deadline = time.monotonic() + 60
+    while True:
+        if (it := found()) is not None:
+            return it
+        ensure(time.monotonic() < deadline, f"never: {what}")
+        time.sleep(0.2)
+
+
+def served(gateway, size):
+    """The checkpoint that everybody may read, once it covers so many leaves."""
+
+    def look():
+        try:
+            note = gateway.get("/log/1/checkpoint").decode()
+        except urllib.error.HTTPError:
+            return None
+        return note if tree_of(note)[1] >= size else None
+
+    return until(f"a checkpoint over {size} leaves", look)
+
+
+def forked(directory):
+    """Two continuations of one log with the same keys: the witness server cosigns the one that it has seen, and refuses the
+    other, and our node says so and publishes nothing of it."""
+    home, fork, w = directory / "forked", directory / "fork", directory / "w2"
+    w.mkdir()
+    with Demo(home) as demo:
+        origin = tree_of(demo.gateway.checkpoint(1))[0]
+        key = demo.log_key(1, origin)
+    witness = Witness(w, "witness.example/w2")
+    witness.run(["add-log", "--origin", origin, "--vkey", key])
+    config = home / "n1" / "node.toml"
+    told = config.read_text()
+    ensure("\nwitness_quorum = 0\n" in told, "the node's configuration has no witness_quorum")
+    told = told.replace("\nwitness_quorum = 0\n", "\nwitness_quorum = 1\n")
+    config.write_text(f'{told}\n[[witnesses]]\nkey = "{witness.key}"\nurl = "http://127.0.0.1:{witness.port}"\n')
+    with witness:
+        with Demo(home) as demo:
+            before = tree_of(served(demo.gateway, 1))[1]
+        shutil.copytree(home, fork, symlinks=True)
+        with Demo(home) as demo:
+            demo.sell(SALES, "seen")
+            cosigned = served(demo.gateway, before + SALES)
+        home.rename(directory / "seen")
+        fork.rename(home)
+        with Demo(home) as demo:
+            demo.sell(2 * SALES, "hidden")
+
+            def alert():
+                alerts = demo.admin("status")["alerts"]
+                return next((what for what in alerts if "does not extend what it has seen" in what), None)
+
+            alerted = until("the node says that it was refused", alert)
+            ensure("witness.example/w2" in alerted, alerted)
+            note = demo.gateway.get("/log/1/checkpoint").decode()
+            # What was read last before the copy was made may have grown by then.
+            ensure(tree_of(note)[1] < before + SALES, "a part of the fork is published")
+    incidents = (home / "n1" / "data" / "incidents.ndjson").read_text()
+    ensure("does not extend what it has seen" in incidents, f"no incident tells of the fork: {incidents}")
+    cases = [case("checkpoint", key, text, witness=witness.key) for text in (cosigned, note)]
+    run_peer("aics-tlog, before and beside the fork", [AICS, PEERS / "aics.py"], cases, [True, True])
+    print("  aics-witness: refuses the fork of a log that it has seen, and the node raises the alarm")
+
+
 def verify(arguments, expected, directory):
     command = [FISCUS, "verify"] + arguments + ["--json"]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120)
@@ -337,9 +436,8 @@ def audited(key, note, tiles):
 
 
 def check(demo, directory):
-    said = json.loads(demo.stdout.readline())
-    gateway = Gateway(said)
-    key, older, consistency, export = published(directory / "demo", gateway, 1)
+    gateway = demo.gateway
+    key, older, consistency, export = published(demo, 1)
     good, bad = cases_of(key, older, consistency, export)
     cases, expected = good + bad, [True] * len(good) + [False] * len(bad)
     run_peer("Go sumdb/note, sumdb/tlog", go(directory), cases, expected)
@@ -374,16 +472,14 @@ def check(demo, directory):
 def main():
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", directory / "demo"]
-        demo = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            check(demo, directory)
+            with Demo(directory / "demo") as demo:
+                check(demo, directory)
+            if AICS.exists():
+                forked(directory)
         except Failed as failed:
             print(failed, file=sys.stderr)
             return 1
-        finally:
-            demo.send_signal(signal.SIGINT)
-            demo.wait(60)
     return 0
 
 

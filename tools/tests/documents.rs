@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+use support::auditor::trust;
 use support::{Demo, fresh};
 
 fn repository() -> PathBuf {
@@ -51,6 +53,49 @@ fn the_tour_works_and_shows_what_it_promises() {
     for line in blocks(first, "text").lines().chain(blocks(second, "text").lines()) {
         assert!(shown.contains(line), "the README shows, but the tour does not print: {line}");
     }
+    demo.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_auditors_guide_works_as_it_is_written() {
+    let guide = fs::read_to_string(repository().join("docs/AUDITING.md")).unwrap();
+    let demo = Demo::start_with(&fresh("auditing"), &["--nodes", "1"]);
+    // "Write the policy from these two": what people do here.
+    trust(&demo).await;
+    let sealed = demo.ask("GET", "/api/v1/invoices/KIN-GOMBE-1").send().await.expect(200).json();
+    let code = sealed["qr_payload"].as_str().unwrap();
+    let dir = demo.dir.to_str().unwrap();
+    let example = "URL=http://127.0.0.1:8080 KEY=fsk_…";
+    assert!(guide.contains(example) && guide.contains("zbarimg"));
+    let commands = blocks(&guide, "sh")
+        .replace(example, &format!("URL={} KEY={}", demo.gateway, demo.api_key))
+        .replace("https://verify.example.cd/v?fn=…", code)
+        .replace("/tmp/kinshasa", dir);
+    assert!(!commands.contains('…'), "{commands}");
+    let program = Path::new(env!("CARGO_BIN_EXE_fiscus")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let script = demo.dir.join("guide.sh");
+    fs::write(&script, &commands).unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell.arg("-e").arg(&script).current_dir(&demo.dir).env("PATH", path).output();
+    let output = output.unwrap();
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{errors}");
+    // The code as a text, as a picture, through zbarimg, and with its proof.
+    assert_eq!(said.matches("genuine: the signature matches").count(), 4, "{said}");
+    let whole = [
+        "# digest ",
+        "from the outlet's first record",
+        "the outlet issued exactly these records",
+        "the log has no outlet \"outlet-nowhere\"",
+    ];
+    for words in whole {
+        assert!(said.contains(words), "the guide's commands do not say: {words}\n{said}");
+    }
+    let listed: Value =
+        serde_json::from_slice(&fs::read(demo.dir.join("listed.json")).unwrap()).unwrap();
+    assert_eq!(listed["data"][0]["proved_hash"], sealed["entry_hash"]);
     demo.stop();
 }
 

@@ -16,6 +16,7 @@ use super::rates::Rates;
 use super::strangers::Strangers;
 use super::visitors::Visitors;
 use crate::config::GatewayConfig;
+use crate::delivery::Deliveries;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 
@@ -29,7 +30,8 @@ pub struct App {
 struct Shared {
     config: GatewayConfig,
     cluster: ClusterClient,
-    directory: Directory,
+    directory: Arc<Directory>,
+    deliveries: Option<Arc<Deliveries>>,
     rates: Rates,
     visitors: Visitors,
     log_readers: Visitors,
@@ -45,7 +47,12 @@ struct Shared {
 }
 
 impl App {
-    pub(crate) fn new(config: GatewayConfig, cluster: ClusterClient, directory: Directory) -> Self {
+    pub(crate) fn new(
+        config: GatewayConfig,
+        cluster: ClusterClient,
+        directory: Arc<Directory>,
+        deliveries: Option<Arc<Deliveries>>,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
         let organisations = Places::new(config.limits.requests_per_organisation_max);
         let batches = Arc::new(Semaphore::new(config.limits.batches_max));
@@ -57,6 +64,7 @@ impl App {
             config,
             cluster,
             directory,
+            deliveries,
             rates,
             visitors,
             log_readers,
@@ -87,6 +95,11 @@ impl App {
     /// The directory as it was last heard of.
     pub(in crate::access) fn directory(&self) -> &Directory {
         &self.shared.directory
+    }
+
+    /// What serves endpoints; none when this gateway is not configured for it.
+    pub(crate) fn deliveries(&self) -> Option<&Arc<Deliveries>> {
+        self.shared.deliveries.as_ref()
     }
 
     /// Follows the directory for as long as it is polled.

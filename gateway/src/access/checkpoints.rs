@@ -43,17 +43,6 @@ impl Outlet {
         self.app().checkpoint_over(self.entry().group(), leaf, self.time_left()).await
     }
 
-    /// A proof of each leaf under the last checkpoint, as C2SP tlog-proof.
-    pub async fn proofs_of(&self, leaves: Vec<u64>) -> Result<Vec<String>, Problem> {
-        let Some(last) = leaves.iter().max() else { return Ok(Vec::new()) };
-        let pinned = self.checkpoint_over(*last).await?;
-        let size = pinned.checkpoint.size();
-        let ways = self.inclusion(leaves.clone(), size, self.time_left()).await?;
-        let proofs =
-            leaves.iter().zip(&ways).map(|(leaf, way)| tlog_proof(*leaf, way, &pinned.note));
-        Ok(proofs.collect())
-    }
-
     /// The way from each leaf to the root of a tree.
     pub async fn inclusion(
         &self,
@@ -141,9 +130,33 @@ impl Caller {
     /// The groups that the caller's outlets live in, and the directory's.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        let own = self.outlets().into_iter().map(|outlet| outlet.entry().group());
-        let groups: BTreeSet<u64> = own.chain([DIRECTORY]).collect();
-        groups.into_iter().collect()
+        let all: BTreeSet<u64> = {
+            let tables = self.app().directory().read();
+            tables.outlets.values().map(|outlet| outlet.value.group).chain([DIRECTORY]).collect()
+        };
+        all.into_iter().filter(|group| self.reaches_group(*group)).collect()
+    }
+
+    /// Whether an outlet of the caller's lives in the group. It looks no further than the first.
+    fn reaches_group(&self, group: u64) -> bool {
+        let tables = self.app().directory().read();
+        let inside = tables.outlets.iter().filter(|(_, outlet)| outlet.value.group == group);
+        let mut inside = inside.filter_map(|(id, _)| tables.outlet(id));
+        group == DIRECTORY || inside.any(|entry| self.reaches(&entry))
+    }
+
+    /// A proof of each leaf of a group under one checkpoint, as C2SP tlog-proof. One that covers them all is waited for.
+    /// Anybody may read the hashes that it is made of, so that it is not asked whose the records are.
+    pub async fn proofs_of(&self, group: u64, leaves: Vec<u64>) -> Result<Vec<String>, Problem> {
+        let Some(last) = leaves.iter().max() else { return Ok(Vec::new()) };
+        let wait = || self.context().time_left();
+        let pinned = self.app().checkpoint_over(group, *last, wait()).await?;
+        let size = pinned.checkpoint.size();
+        let request = ProveInclusionRequest { group, leaves: leaves.clone(), size };
+        let ways = self.app().inclusion(request, wait()).await?;
+        let proofs =
+            leaves.iter().zip(&ways).map(|(leaf, way)| tlog_proof(*leaf, way, &pinned.note));
+        Ok(proofs.collect())
     }
 
     /// The last signed checkpoint of each of the caller's groups.
@@ -203,7 +216,7 @@ impl Caller {
     }
 
     fn own_group(&self, group: u64) -> Result<(), Problem> {
-        if self.groups().contains(&group) {
+        if self.reaches_group(group) {
             return Ok(());
         }
         Err(Problem::not_found("GROUP_UNKNOWN", format!("there is no group {group}")))

@@ -36,6 +36,7 @@ mod staff;
 mod strangers;
 mod tenants;
 mod visitors;
+mod webhooks;
 
 pub use actions::{ActionPage, ActionQuery};
 pub use app::App;
@@ -62,3 +63,4 @@ pub use staff::{CashierChange, Terminal, TerminalChange};
 pub use tenants::MerchantChange;
 #[cfg(fuzzing)]
 pub(crate) use visitors::visitor;
+pub use webhooks::{Again, Progress};

@@ -58,6 +58,8 @@ words! {
         RegistryWrite = "registry:write",
         /// Read and change API keys.
         KeysWrite = "keys:write",
+        /// Read and change webhook endpoints.
+        WebhooksWrite = "webhooks:write",
         /// Make and change organisations: the platform's operator only.
         Platform = "platform",
     }
@@ -112,6 +114,7 @@ impl Role {
                 S::RegistryRead,
                 S::RegistryWrite,
                 S::KeysWrite,
+                S::WebhooksWrite,
             ],
             Self::Auditor => &[S::InvoicesRead, S::ReportsRead, S::AuditRead, S::RegistryRead],
             Self::Platform => {

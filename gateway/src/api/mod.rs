@@ -24,6 +24,7 @@ pub mod organizations;
 pub mod outlets;
 mod payments;
 mod place_id;
+mod proved;
 mod receipts;
 pub mod regions;
 mod reports;
@@ -33,6 +34,7 @@ pub mod terminals;
 mod time;
 mod tongue;
 pub mod verify;
+mod webhooks;
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
@@ -78,6 +80,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(cashiers::routes())
         .merge(devices::routes())
         .merge(api_keys::routes())
+        .merge(webhooks::routes())
         .merge(actions::routes())
         .merge(payments::routes())
         .merge(shifts::routes())

@@ -39,9 +39,19 @@ pub mod kind {
     pub const REPORT: &str = "report";
     /// An audit export under way.
     pub const EXPORT: &str = "export";
+    /// A customer's endpoint, by `{organisation}/{endpoint}`.
+    pub const WEBHOOK: &str = "webhook";
+    /// What an organisation's endpoints are told that no journal tells.
+    pub const WEBHOOK_NOTICES: &str = "webhook_notices";
+    /// Which gateway serves a part of the destinations, and how far each of them is.
+    pub const DELIVERY_SHARD: &str = "delivery_shard";
+    /// That a gateway is there to deliver.
+    pub const DELIVERY_GATEWAY: &str = "delivery_gateway";
+    /// What became of a destination's last attempts, and what was given up.
+    pub const DELIVERY_LOG: &str = "delivery_log";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 12] = [
+    pub const FOLLOWED: [&str; 16] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -54,6 +64,10 @@ pub mod kind {
         CASHIER,
         API_KEY,
         MANIFEST,
+        WEBHOOK,
+        WEBHOOK_NOTICES,
+        DELIVERY_SHARD,
+        DELIVERY_GATEWAY,
     ];
 }
 

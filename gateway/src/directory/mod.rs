@@ -10,6 +10,7 @@
 
 pub mod documents;
 mod tables;
+pub mod webhooks;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -75,6 +76,12 @@ impl Directory {
     #[must_use]
     pub fn as_of(&self) -> AsOf {
         *self.as_of.borrow()
+    }
+
+    /// Changes with everything that is heard.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<AsOf> {
+        self.as_of.subscribe()
     }
 
     /// Waits until a predicate holds on what is known, for a bounded time; whether it came to hold.

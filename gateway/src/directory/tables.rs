@@ -14,6 +14,8 @@ use super::documents::{
     ApiKey, Cashier, DeviceProfile, Idempotency, Merchant, Organisation, OutletProfile, Region,
     TerminalProfile, kind,
 };
+use super::webhooks::{DeliveryLog, Notices, WebhookEndpoint};
+use crate::delivery::kept::{Presence, Shard};
 
 /// A document with the version that a change must name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +54,20 @@ pub struct Tables {
     pub cashiers: Table<Cashier>,
     /// Keys by id.
     pub api_keys: Table<ApiKey>,
+    /// Endpoints by `{organisation}/{endpoint}`, those that were deleted included.
+    pub webhooks: Table<WebhookEndpoint>,
+    /// Notices by organisation.
+    pub webhook_notices: Table<Notices>,
+    /// Parts of the destinations by their numbers.
+    pub delivery_shards: Table<Shard>,
+    /// Gateways that deliver, by their places.
+    pub delivery_gateways: Table<Presence>,
     /// Manifests by the time from which they are in force.
     pub manifests: BTreeMap<(u64, String), Arc<Manifest>>,
     /// Outlets by `{prefix}-{code}`: unique for ever.
     numbers: BTreeMap<String, String>,
+    /// How often an endpoint or a notice has changed here: whoever delivers looks at them again then.
+    pub deliveries_changed: u64,
 }
 
 /// An outlet with its merchant, as a request sees them.
@@ -93,6 +105,9 @@ impl Tables {
     /// Takes a document in. An older version, as from a replica that lags, is passed over.
     pub fn put(&mut self, document: &Document) {
         let (id, version) = (&document.id, document.version);
+        if [kind::WEBHOOK, kind::WEBHOOK_NOTICES].contains(&document.kind.as_str()) {
+            self.deliveries_changed += 1;
+        }
         match document.kind.as_str() {
             kind::ORGANISATION => put_json(&mut self.organisations, document),
             kind::REGION => put_json(&mut self.regions, document),
@@ -107,6 +122,10 @@ impl Tables {
                 }
             }
             kind::API_KEY => put_json(&mut self.api_keys, document),
+            kind::WEBHOOK => put_json(&mut self.webhooks, document),
+            kind::WEBHOOK_NOTICES => put_json(&mut self.webhook_notices, document),
+            kind::DELIVERY_SHARD => put_json(&mut self.delivery_shards, document),
+            kind::DELIVERY_GATEWAY => put_json(&mut self.delivery_gateways, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
                     let series = format!("{}-{}", fact.prefix, fact.code);
@@ -147,6 +166,10 @@ impl Tables {
             kind::DEVICE_PROFILE => of(&self.device_profiles, id),
             kind::CASHIER => of(&self.cashiers, id),
             kind::API_KEY => of(&self.api_keys, id),
+            kind::WEBHOOK => of(&self.webhooks, id),
+            kind::WEBHOOK_NOTICES => of(&self.webhook_notices, id),
+            kind::DELIVERY_SHARD => of(&self.delivery_shards, id),
+            kind::DELIVERY_GATEWAY => of(&self.delivery_gateways, id),
             _ => 0,
         }
     }
@@ -234,6 +257,11 @@ stored! {
     Cashier => kind::CASHIER,
     ApiKey => kind::API_KEY,
     Idempotency => kind::IDEMPOTENCY,
+    WebhookEndpoint => kind::WEBHOOK,
+    Notices => kind::WEBHOOK_NOTICES,
+    Shard => kind::DELIVERY_SHARD,
+    Presence => kind::DELIVERY_GATEWAY,
+    DeliveryLog => kind::DELIVERY_LOG,
 }
 
 #[cfg(test)]

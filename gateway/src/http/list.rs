@@ -16,6 +16,8 @@ use crate::http::problem::Problem;
 pub const LIMIT_DEFAULT: usize = 50;
 /// and at most so many.
 pub const LIMIT_MAX: usize = 500;
+/// or so many when each carries its proof.
+pub const PROVED_MAX: usize = 100;
 const CURSOR_BYTES_MAX: usize = 8 * 1024;
 
 /// The position that an answer is as of.
@@ -87,6 +89,17 @@ pub fn limit(asked: Option<usize>) -> Result<usize, Problem> {
             let detail = format!("limit must be 1 to {LIMIT_MAX}");
             Err(Problem::at(StatusCode::BAD_REQUEST, "PARAMETER_INVALID", "limit", detail))
         }
+    }
+}
+
+/// How many items a page has that may carry proofs.
+pub fn limit_proved(asked: Option<usize>, proof: bool) -> Result<usize, Problem> {
+    match limit(asked)? {
+        limit if proof && limit > PROVED_MAX => {
+            let detail = format!("with proof=true, limit must be 1 to {PROVED_MAX}");
+            Err(Problem::at(StatusCode::BAD_REQUEST, "PARAMETER_INVALID", "limit", detail))
+        }
+        limit => Ok(limit),
     }
 }
 

@@ -1,5 +1,6 @@
 //! That nothing is missing from a range, and that an outlet does not exist, is checked with the signed checkpoint alone.
 
+use crate::proved::proved_leaf;
 use crate::support::{World, sale};
 use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::hash::{Hash32, ZERO_HASH, from_hex, payload_hash};
@@ -166,19 +167,8 @@ async fn an_invoice_carries_its_proof_and_checkpoints_are_listed() {
     let path = "/api/v1/invoices/KIN-GOMBE-2?proof=true";
     let invoice = world.get(path).by("auditor").send().await.expect(200).json();
     let proof = text(&invoice, "proof");
-    let (head, note) = proof.split_once("\n\n").expect("a blank line");
-    let mut lines = head.lines();
-    assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
-    let leaf = number(&invoice, "leaf_index");
-    assert_eq!(lines.next(), Some(format!("index {leaf}").as_str()));
-    let way: Vec<Hash32> = lines
-        .map(|line| fiscus_ledger::base64::decode_standard(line).expect("base64"))
-        .map(|hash| hash.try_into().expect("32 bytes"))
-        .collect();
-    let end = note.rfind("\n\n").expect("a note has a blank line");
-    let pinned = Checkpoint::parse(&note[..=end]).expect("a checkpoint");
-    let entry = hash(&invoice, "entry_hash");
-    verify_inclusion(&entry, leaf, pinned.size(), &way, pinned.root()).expect("it is in the log");
+    let (leaf, pinned) = proved_leaf(proof, &hash(&invoice, "entry_hash"));
+    assert_eq!(leaf, number(&invoice, "leaf_index"));
     let without = world.get("/api/v1/invoices/KIN-GOMBE-2").by("auditor").send().await;
     assert!(without.expect(200).json().get("proof").is_none());
 

@@ -86,6 +86,7 @@ fn kind(name: &str) -> Option<&'static str> {
         "cashier_id" => "cashier_id",
         "secret_id" => "secret_id",
         "device_id" => "device_id",
+        "endpoint_id" => "endpoint_id",
         _ => return None,
     })
 }
@@ -188,6 +189,9 @@ async fn ids_of_lualaba(world: &World) -> Ids {
     let device = json!({"device_id": "def-kenya-1", "outlet_id": "outlet-kenya", "name": "Caisse"});
     let call = world.post("/api/v1/devices").by("other").idempotent("d").json(&device);
     call.send().await.expect(201);
+    let webhook = json!({"url": "https://secret.example.cd/in"});
+    let call = world.post("/api/v1/webhooks").by("other").idempotent("w").json(&webhook);
+    let webhook = call.send().await.expect(201).json();
     let keys = world.get("/api/v1/api-keys").by("other").send().await.expect(200).json();
     let key = &keys["data"][0];
     let text = |value: &Value| value.as_str().expect("an id").to_owned();
@@ -202,6 +206,7 @@ async fn ids_of_lualaba(world: &World) -> Ids {
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
         ("device_id", "def-kenya-1".to_owned()),
+        ("endpoint_id", text(&webhook["endpoint_id"])),
         ("other", "outlet-kenya".to_owned()),
     ])
 }
@@ -224,6 +229,7 @@ fn ids_of_nobody() -> Ids {
         ("terminal_id", "till-1".to_owned()),
         ("cashier_id", "cashier-7".to_owned()),
         ("device_id", "def-nihil-1".to_owned()),
+        ("endpoint_id", "ffffffffffffffffffffffff".to_owned()),
         ("other", "outlet-nihil".to_owned()),
     ])
 }
@@ -277,7 +283,11 @@ async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
     assert_eq!(outlet.header("etag"), "\"1-1\"");
     assert_eq!(outlet.json()["status"], "active");
     let log = world.get("/api/v1/audit/actions").by("other").send().await.expect(200).json();
-    assert_eq!(log["data"].as_array().expect("data").len(), 2, "its region and device: {log}");
+    assert_eq!(
+        log["data"].as_array().expect("data").len(),
+        3,
+        "its region, device and endpoint: {log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,6 +356,7 @@ const MATRIX: [(&str, &[&str]); 7] = [
             "registry:read",
             "registry:write",
             "keys:write",
+            "webhooks:write",
         ],
     ),
     (
@@ -362,6 +373,7 @@ const MATRIX: [(&str, &[&str]); 7] = [
             "registry:read",
             "registry:write",
             "keys:write",
+            "webhooks:write",
         ],
     ),
     ("auditor", &["invoices:read", "reports:read", "audit:read", "registry:read"]),

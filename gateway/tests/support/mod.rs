@@ -21,13 +21,14 @@
 #[path = "../../../node/tests/cluster/mod.rs"]
 pub mod cluster;
 pub mod http;
+pub mod receiver;
 pub mod seed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fiscus_gateway::Gateway;
-use fiscus_gateway::config::{GatewayConfig, Tier};
+use fiscus_gateway::config::{GatewayConfig, Tier, WebhooksSection};
 
 use cluster::Cluster;
 use http::Call;
@@ -59,6 +60,8 @@ pub struct World {
     /// The texts of the keys by name.
     pub keys: BTreeMap<&'static str, String>,
     configure: fn(&mut GatewayConfig),
+    /// The key of endpoints' secrets, the same for all gateways.
+    webhook_key: tempfile::NamedTempFile,
 }
 
 impl World {
@@ -73,7 +76,9 @@ impl World {
         let client = cluster.client().await;
         let keys = seed::fill(&client, setup.data_groups).await;
         let configure = setup.configure;
-        let mut world = Self { cluster, gateways: Vec::new(), keys, configure };
+        let webhook_key = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(webhook_key.path(), "5a".repeat(32)).expect("a key");
+        let mut world = Self { cluster, gateways: Vec::new(), keys, configure, webhook_key };
         for _ in 0..setup.gateways {
             world.add_gateway().await;
         }
@@ -93,6 +98,13 @@ impl World {
         // Tests ask as fast as they can; the key `growth` keeps its limit.
         config.rates.enterprise = Tier { per_minute: 0, per_day: 0 };
         config.limits.linger_ms = 0;
+        let mut webhooks = WebhooksSection::new(self.webhook_key.path().to_owned());
+        webhooks.plain_http = true;
+        webhooks.allow = vec!["127.0.0.0/8".parse().expect("a network")];
+        webhooks.lease_ms = 2_000;
+        webhooks.timeout_ms = 3_000;
+        webhooks.retry_delays_ms = Some(vec![100, 200]);
+        config.webhooks = Some(webhooks);
         (self.configure)(&mut config);
         config
     }

@@ -149,6 +149,7 @@ impl AdminService {
                 alerts.push(format!("group {group}: damage was met {met} times, last: {last}"));
             }
             let group = hosted.handle.group();
+            alerts.extend(hosted.dispute().map(|what| format!("group {group}: {what}")));
             let witnessed = hosted.cosigned.alerts().into_iter();
             alerts.extend(witnessed.map(|what| format!("group {group}: {what}")));
         }

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::context::NodeContext;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 use crate::services::{members, require, still_open};
-use crate::witnesses;
+use crate::{checkpoints, witnesses};
 
 /// Leaves sent in one repair call.
 const FETCH_LEAVES_MAX: u64 = 10_000;
@@ -292,7 +292,7 @@ impl Peer for PeerService {
             root: hash(&request.root)?,
             state_hash: hash(&request.state_hash)?,
         };
-        hosted.note_cut(from.node, tuple);
+        hosted.note_cut(&self.context, from.node, tuple);
         Ok(Response::new(wire::ReportCutResponse {}))
     }
 
@@ -305,6 +305,23 @@ impl Peer for PeerService {
         let hosted = self.group(request.group, &from).await?;
         witnesses::take(&self.context, &hosted, &request.note);
         Ok(Response::new(wire::ReportCosignedResponse {}))
+    }
+
+    async fn signed_checkpoints(
+        &self,
+        request: Request<wire::SignedCheckpointsRequest>,
+    ) -> Result<Response<wire::SignedCheckpointsResponse>, Status> {
+        self.check(&request)?;
+        let signed = self.groups.all().into_iter().filter_map(|hosted| {
+            let group = hosted.handle.group();
+            let decided = hosted.handle.replica().progress().borrow().decided.clone()?;
+            // A node without the log's key shows nothing; others have it.
+            let note =
+                checkpoints::signed(&self.context, group, decided.size, &decided.root).ok()?;
+            Some(wire::SignedCheckpoint { group, note })
+        });
+        let checkpoints = signed.collect();
+        Ok(Response::new(wire::SignedCheckpointsResponse { checkpoints }))
     }
 
     type AppendStream = Answers<wire::AppendResponse>;

@@ -235,8 +235,8 @@ fn payments(
     let mut states = Vec::new();
     for key in keys {
         let Some(payment) = reading.row::<Payment>(&key)? else { continue };
-        let last = at(reading, outlet_id, payment.position)?;
-        let time = last.and_then(|last| Some(Record::decode(&last.record).ok()?.timestamp.get()));
+        let Some(last) = at(reading, outlet_id, payment.position)? else { continue };
+        let Ok(record) = Record::decode(&last.record) else { continue };
         states.push(wire::PaymentState {
             provider: key.1.to_string(),
             reference: key.2.to_string(),
@@ -244,7 +244,9 @@ fn payments(
             amount_minor: payment.amount.minor(),
             currency: payment.currency.as_str().to_owned(),
             position: payment.position,
-            time_ms: time.unwrap_or_default(),
+            time_ms: record.timestamp.get(),
+            leaf: record.leaf_index,
+            entry_hash: record.entry_hash.to_vec().into(),
         });
     }
     states.sort_by_key(|state| state.position);

@@ -9,7 +9,6 @@ use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::cosignature::{CosignerKey, cosigners};
 use fiscus_ledger::note::Note;
 
-use super::Witness;
 use crate::context::NodeContext;
 
 const FILE: &str = "COSIGNED";
@@ -23,7 +22,16 @@ pub(crate) struct Cosigned {
     dir: PathBuf,
     kept: Mutex<Option<Kept>>,
     /// What is wrong between each witness and this log.
-    alerts: Mutex<BTreeMap<String, String>>,
+    alerts: Mutex<BTreeMap<String, Alert>>,
+}
+
+/// What is wrong, for people.
+#[derive(Debug)]
+pub(super) enum Alert {
+    /// The witness has seen another log.
+    Fork(String),
+    /// It does not cosign.
+    Other(String),
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +54,7 @@ impl Kept {
 }
 
 fn keys(context: &NodeContext) -> Vec<CosignerKey> {
-    Witness::all(&context.config.witnesses).into_iter().map(|witness| witness.key).collect()
+    context.witnesses.iter().map(|witness| witness.key.clone()).collect()
 }
 
 impl Cosigned {
@@ -98,11 +106,17 @@ impl Cosigned {
 
     /// What is wrong, for people.
     pub(crate) fn alerts(&self) -> Vec<String> {
-        self.alerts.lock().expect("no holder panics").values().cloned().collect()
+        let alerts = self.alerts.lock().expect("no holder panics");
+        let told = alerts.values().map(|(Alert::Fork(what) | Alert::Other(what))| what.clone());
+        told.collect()
     }
 
-    pub(super) fn alert(&self, witness: &str, what: String) {
-        self.alerts.lock().expect("no holder panics").insert(witness.to_owned(), what);
+    /// Notes what is wrong with a witness. Says whether it is a fork, and was none before.
+    pub(super) fn alert(&self, witness: &str, alert: Alert) -> bool {
+        let is_fork = matches!(alert, Alert::Fork(_));
+        let before =
+            self.alerts.lock().expect("no holder panics").insert(witness.to_owned(), alert);
+        is_fork && !matches!(before, Some(Alert::Fork(_)))
     }
 
     pub(super) fn clear_alert(&self, witness: &str) {

@@ -9,16 +9,16 @@
 //! checkpoint is only replaced by a larger one, or by the same with more cosignatures. A witness that is away delays
 //! nothing but its own cosignature.
 //!
-//! Non-goal: TLS; a witness elsewhere is reached through a proxy beside the node that speaks it.
+//! Non-goal: finding witnesses; who they are is configured, the same on every node.
 
 mod exchange;
 mod kept;
 mod post;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fiscus_ledger::checkpoint::origin;
 use fiscus_ledger::cosignature::CosignerKey;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::note::{Note, NoteSignature};
@@ -27,13 +27,16 @@ use fiscus_proto::peer;
 use fiscus_raft::consensus::Lane;
 use futures_util::future::join_all;
 use hyper::Uri;
+use rustls::ClientConfig;
 
-use crate::checkpoints;
 use crate::config::WitnessSection;
 use crate::context::NodeContext;
 use crate::groups::Hosted;
+use crate::{checkpoints, monitor};
 use exchange::{Verdict, request, verdict};
+use kept::Alert;
 pub(crate) use kept::Cosigned;
+pub use trust::CaFileError;
 
 /// Between two rounds: a checkpoint is decided about as often.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,14 +51,22 @@ const ATTEMPTS_MAX: usize = 3;
 /// A witness as it is configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Witness {
-    pub(crate) key: CosignerKey,
-    pub(crate) address: Uri,
+    key: CosignerKey,
+    address: Uri,
+    /// Who vouches for it; none when it is asked in plain text.
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl Witness {
     /// Those of a configuration that was checked.
-    pub(crate) fn all(sections: &[WitnessSection]) -> Vec<Self> {
-        sections.iter().filter_map(|section| section.read().ok()).collect()
+    pub(crate) fn all(sections: &[WitnessSection]) -> Result<Vec<Self>, CaFileError> {
+        let read = sections.iter().filter_map(|section| Some((section, section.read().ok()?)));
+        let witnesses = read.map(|(section, (key, address))| {
+            let encrypted = address.scheme_str() == Some("https");
+            let trust = encrypted.then(|| trust::load(section.ca_file.as_deref())).transpose()?;
+            Ok(Self { key, address, trust })
+        });
+        witnesses.collect()
     }
 }
 
@@ -63,8 +74,10 @@ impl Witness {
 #[derive(Debug)]
 struct Acquaintance {
     witness: Witness,
-    /// The size that it has cosigned, as far as is known.
+    /// The size that it has cosigned, as far as is known,
     size: u64,
+    /// and its lines under that checkpoint: the others may cosign it in a later round.
+    lines: Vec<NoteSignature>,
     /// It is asked again then, and waited for so long after the next failure.
     after: tokio::time::Instant,
     patience: Duration,
@@ -87,9 +100,15 @@ enum Problem {
 /// Has every checkpoint cosigned for as long as the group lives here and is led from here.
 pub(crate) async fn run(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
     let now = tokio::time::Instant::now();
-    let known = Witness::all(&context.config.witnesses).into_iter();
+    let known = context.witnesses.iter().cloned();
     let mut known: Vec<Acquaintance> = known
-        .map(|witness| Acquaintance { witness, size: 0, after: now, patience: PATIENCE })
+        .map(|witness| Acquaintance {
+            witness,
+            size: 0,
+            lines: Vec::new(),
+            after: now,
+            patience: PATIENCE,
+        })
         .collect();
     let mut round = tokio::time::interval(ROUND_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -111,9 +130,8 @@ async fn cosign(
 ) {
     let group = hosted.handle.group();
     let now = tokio::time::Instant::now();
-    let waiting: Vec<&mut Acquaintance> =
-        known.iter_mut().filter(|known| known.size < tuple.size && known.after <= now).collect();
-    if waiting.is_empty() {
+    let is_waiting = |known: &Acquaintance| known.size < tuple.size && known.after <= now;
+    if !known.iter().any(is_waiting) {
         return;
     }
     let own = match checkpoints::signed(context, group, tuple.size, &tuple.root) {
@@ -128,14 +146,18 @@ async fn cosign(
     if let Some(earlier) = hosted.cosigned.note_of(tuple.size) {
         note.take_lines(&earlier);
     }
+    let have = known.iter().filter(|known| known.size == tuple.size);
+    have.flat_map(|known| &known.lines).for_each(|line| note.push_line(line.clone()));
+    let waiting: Vec<&mut Acquaintance> =
+        known.iter_mut().filter(|known| is_waiting(known)).collect();
     let asking = waiting.iter().map(|known| ask(hosted, known, &note, tuple.size));
     let asked = join_all(asking).await;
     for (known, asked) in waiting.into_iter().zip(asked) {
         let name = known.witness.key.name().to_owned();
-        known.size = known.size.max(asked.size);
         context.metrics.cosignatures.add(asked.lines.len() as u64);
-        for line in asked.lines {
-            note.push_line(line);
+        asked.lines.iter().for_each(|line| note.push_line(line.clone()));
+        if known.size < asked.size {
+            (known.size, known.lines) = (asked.size, asked.lines);
         }
         match asked.problem {
             None => {
@@ -171,12 +193,16 @@ fn note_problem(context: &NodeContext, hosted: &Hosted, name: &str, problem: Pro
                 "the witness {name} refuses the log as one that does not extend what it has seen ({what}); \
                  compare its checkpoint with ours before anything else"
             );
-            hosted.cosigned.alert(name, what);
+            // It says so again and again; one incident is enough.
+            if hosted.cosigned.alert(name, Alert::Fork(what.clone())) {
+                monitor::note(context, group, "a witness", &what);
+            }
         }
         Problem::Other(what) => {
             context.metrics.witness_failures.add(1);
             tracing::warn!(group, witness = name, what, "a witness does not cosign");
-            hosted.cosigned.alert(name, format!("the witness {name} does not cosign: {what}"));
+            let what = format!("the witness {name} does not cosign: {what}");
+            hosted.cosigned.alert(name, Alert::Other(what));
         }
     }
 }
@@ -192,7 +218,7 @@ async fn ask(hosted: &Arc<Hosted>, known: &Acquaintance, note: &Note, size: u64)
             Err(what) => return failed(0, what),
         };
         let body = request(old, &proof, &note.to_text());
-        let answer = match post::post(&known.witness.address, body).await {
+        let answer = match post::post(&known.witness, body).await {
             Ok(answer) => answer,
             Err(error) => return failed(0, error.to_string()),
         };
@@ -251,13 +277,6 @@ async fn tell_members(context: &Arc<NodeContext>, hosted: &Arc<Hosted>, note: &s
 /// Takes what another member says was cosigned, when the log has signed it. Says whether it was taken.
 pub(crate) fn take(context: &NodeContext, hosted: &Hosted, text: &str) -> bool {
     let group = hosted.handle.group();
-    let Some(key) = context.log_key(group) else { return false };
-    let origin = origin(&context.config.cluster, group);
-    let signed = fiscus_ledger::note::VerifierKey::new(&origin, &key.public_key)
-        .ok()
-        .and_then(|key| fiscus_ledger::note::KnownKeys::new([key]).ok())
-        .is_some_and(|known| {
-            fiscus_ledger::checkpoint::open(text.as_bytes(), &origin, &known).is_ok()
-        });
+    let signed = checkpoints::open(context, group, text).is_some();
     signed && hosted.cosigned.keep(context, group, text)
 }

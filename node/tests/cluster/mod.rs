@@ -24,6 +24,7 @@ use fiscus_proto::client::{Answer, ClientConfig, ClusterClient};
 use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::JournalRecord;
 use fiscus_proto::ledger::submit_response::Result as Told;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
@@ -41,6 +42,8 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) dir: PathBuf,
     pub(crate) rpc: SocketAddr,
+    /// Where its metrics are read.
+    admin: SocketAddr,
     running: Option<(Runtime, oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
@@ -147,6 +150,7 @@ impl Cluster {
             id,
             dir: dir.path().join(format!("node-{id}")),
             rpc: any_port(),
+            admin: any_port(),
             running: None,
         });
         let members = members.collect();
@@ -202,6 +206,7 @@ impl Cluster {
             }
         };
         member.rpc = node.rpc_address();
+        member.admin = node.admin_address();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = runtime.spawn(async move {
             let stopped = async {
@@ -212,6 +217,16 @@ impl Cluster {
         });
         member.running = Some((runtime, stop, running));
         Ok(())
+    }
+
+    /// Starts one more node, which belongs to no group yet.
+    pub(crate) async fn add_node(&mut self) -> u64 {
+        let id = self.members.len() as u64 + 1;
+        let dir = self.dir.path().join(format!("node-{id}"));
+        let (rpc, admin) = (any_port(), any_port());
+        self.members.push(Member { id, dir, rpc, admin, running: None });
+        self.start_node(id).await;
+        id
     }
 
     /// Stops a node as an operator does.
@@ -412,6 +427,18 @@ impl Cluster {
         }
     }
 
+    /// Tries to seal one more sale for so long; whether it was recorded.
+    pub(crate) async fn try_sell(&mut self, wait: Duration) -> bool {
+        let client = self.client().await;
+        let number = self.sold;
+        self.sold += 1;
+        match client.submit(1, sale(number), wait).await {
+            Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_)) => true,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => false,
+        }
+    }
+
     /// Repeats a sale that was recorded; the record that it is answered with.
     pub(crate) async fn repeat(&mut self, number: u64) -> JournalRecord {
         let client = self.client().await;
@@ -419,6 +446,17 @@ impl Cluster {
             Answer::AlreadyRecorded(record) => record,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What a node counts.
+    pub(crate) async fn metrics(&self, id: u64) -> String {
+        let member = self.members.iter().find(|member| member.id == id).expect("it is there");
+        let mut stream = tokio::net::TcpStream::connect(member.admin).await.expect("it listens");
+        let request = "GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        answer
     }
 
     /// What a node says is wrong.
@@ -491,6 +529,11 @@ impl Cluster {
 }
 
 impl Member {
+    /// Whether its process runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// The directory of a group.
     pub(crate) fn group_dir(&self, group: u64) -> PathBuf {
         self.dir.join("groups").join(group.to_string())

@@ -3,6 +3,7 @@
 
 mod export;
 mod log;
+mod picture;
 mod policy;
 mod range;
 mod receipt;
@@ -152,21 +153,34 @@ fn unreadable(file: &Path, error: &io::Error) -> Problem {
     Problem::Usage(format!("{}: {error}", file.display()))
 }
 
-/// A whole small file; `-` is standard input.
-fn read(file: &Path) -> Result<String, Problem> {
+/// The bytes of a whole small file; `-` is standard input.
+fn read_bytes(file: &Path, bytes_max: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+        io::stdin().lock().take(bytes_max + 1).read_to_end(&mut bytes)
     } else {
-        File::open(file).and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        File::open(file).and_then(|opened| opened.take(bytes_max + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| unreadable(file, &error))?;
-    if bytes.len() > usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) {
-        return Err(Problem::Usage(format!("{}: the file is longer than 4 MiB", file.display())));
+    if bytes.len() > usize::try_from(bytes_max).unwrap_or(usize::MAX) {
+        let most = bytes_max >> 20;
+        return Err(Problem::Usage(format!(
+            "{}: the file is longer than {most} MiB",
+            file.display()
+        )));
     }
-    // Bytes that are no text are a finding, not a file that cannot be read.
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(bytes)
+}
+
+/// The text of a whole small file; `-` is standard input.
+fn read(file: &Path) -> Result<String, Problem> {
+    read_bytes(file, FILE_BYTES_MAX).map(text_of)
+}
+
+/// Bytes that are no text are a finding, not a file that cannot be read.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn checkpoint_json(checkpoint: &Checkpoint) -> Value {

@@ -7,19 +7,26 @@ use clap::Args;
 use fiscus_verify::verify_receipt;
 use serde_json::json;
 
-use super::{Answer, Common, Problem, checkpoint_json, checkpoint_text, finish, read};
+use super::picture::{is_png, qr_text};
+use super::{
+    Answer, Common, Problem, checkpoint_json, checkpoint_text, finish, read, read_bytes, text_of,
+};
+
+/// A picture of a receipt is far below this.
+const PICTURE_BYTES_MAX: u64 = 32 << 20;
 
 /// Is this paper genuine? Checks the text, or a picture, of a receipt's QR code.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   fiscus verify receipt --policy policy.toml 'https://verify.example.cd/v?fn=…&s=…'
-  zbarimg --quiet --raw receipt.png | fiscus verify receipt --policy policy.toml --json -
+  fiscus verify receipt --policy policy.toml receipt.png
+  zbarimg --quiet --raw photo.jpg | fiscus verify receipt --policy policy.toml --json -
   fiscus verify receipt --policy policy.toml --proof KIN-GOMBE-1.tlog-proof 'https://…'
 
-It says nothing of credit notes since: that needs the ledger. Exit codes: `fiscus verify --help`.")]
+Of pictures it reads PNG, with one QR code in it. It says nothing of credit notes since: that needs the ledger. Exit codes: `fiscus verify --help`.")]
 pub(super) struct Arguments {
-    /// The text of the QR code, or - to read it from standard input.
+    /// The text of the QR code; or a file with it or with a PNG picture of it, or - for standard input.
     code: String,
     /// That its record is in the log: a tlog-proof, or the answer of /api/v1/audit/proofs/inclusion.
     #[arg(long, value_name = "FILE")]
@@ -32,14 +39,24 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     finish("verify receipt", arguments.common.json, check(arguments))
 }
 
+/// The code that a file has, as a text or in a picture.
+fn code_in(file: &Path) -> Result<String, Problem> {
+    let bytes = read_bytes(file, PICTURE_BYTES_MAX)?;
+    if is_png(&bytes) {
+        let read = qr_text(&bytes);
+        return read.map_err(|error| Problem::Usage(format!("{}: {error}", file.display())));
+    }
+    let text = text_of(bytes);
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
 fn check(arguments: &Arguments) -> Result<Answer, Problem> {
     let policy = arguments.common.policy()?;
     let code = match arguments.code.as_str() {
-        "-" => {
-            let text = read(Path::new("-"))?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            line.strip_suffix('\r').unwrap_or(line).to_owned()
-        }
+        "-" => code_in(Path::new("-"))?,
+        // A receipt's text is no name of a file; whatever is neither is refused as a text.
+        code if !code.contains("://") && Path::new(code).is_file() => code_in(Path::new(code))?,
         code => code.to_owned(),
     };
     let proof = arguments.proof.as_deref().map(read).transpose()?;

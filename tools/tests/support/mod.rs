@@ -3,6 +3,7 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
+pub mod auditor;
 pub mod gateway;
 pub mod history;
 pub mod load;

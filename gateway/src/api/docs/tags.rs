@@ -1,7 +1,7 @@
 //! The chapters of the description, in the order in which they are shown.
 
 /// A chapter's name and what it is about. One that no operation names is not shown.
-pub(super) const TAGS: [(&str, &str); 23] = [
+pub(super) const TAGS: [(&str, &str); 24] = [
     (
         "invoices",
         "Seal invoices, read them, credit them. A sealed invoice never changes; a correction is a credit note.",
@@ -40,6 +40,10 @@ pub(super) const TAGS: [(&str, &str); 23] = [
     ("devices", "Fiscal devices of outlets, for points of sale that speak their protocol."),
     ("cashiers", "People who sell."),
     ("api-keys", "Who may use this API, for what, and for how long."),
+    (
+        "webhooks",
+        "Endpoints of yours that are told what happens, as Standard Webhooks 1.0; docs/WEBHOOKS.md is for receivers.",
+    ),
     ("roles", "What keys may do."),
     ("keys", "The public keys that signatures are checked with."),
     ("documentation", "This description."),

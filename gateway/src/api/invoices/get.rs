@@ -10,7 +10,7 @@ use crate::access::{Caller, Scope, invoice_unknown};
 use crate::http::parameters::Consistency;
 use crate::http::{Parameters, PathOf, Problem, Problems};
 
-/// How fresh the answer must be.
+/// How fresh the answer must be, and whether it is to be proved.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -19,20 +19,9 @@ pub(crate) struct Wanted {
     #[serde(default)]
     #[param(inline)]
     pub(crate) consistency: Consistency,
-}
-
-/// How fresh the answer must be, and whether it is to be proved.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct WantedWithProof {
-    /// `linearizable` unless asked otherwise.
+    /// Whether the answer carries its proofs of inclusion.
     #[serde(default)]
-    #[param(inline)]
-    consistency: Consistency,
-    /// Whether the answer carries its proof of inclusion.
-    #[serde(default)]
-    proof: bool,
+    pub(crate) proof: bool,
 }
 
 /// Read a sealed invoice
@@ -44,7 +33,7 @@ pub(super) struct WantedWithProof {
     path = "/api/v1/invoices/{fiscal_number}",
     tag = "invoices",
     security(("api_key" = ["invoices:read"])),
-    params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), WantedWithProof),
+    params(("fiscal_number" = String, Path, example = "KIN-GOMBE-1"), Wanted),
     responses(
         (status = 200, description = "The invoice", body = FullInvoice, headers(("As-Of" = String, description = "The position that this is as of"))),
         Problems,
@@ -54,7 +43,7 @@ pub(super) struct WantedWithProof {
 pub(super) async fn get(
     caller: Caller,
     PathOf(fiscal_number): PathOf<String>,
-    Parameters(wanted): Parameters<WantedWithProof>,
+    Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::InvoicesRead)?;
     let outlet = caller.outlet_of_number(&fiscal_number)?;
@@ -62,7 +51,7 @@ pub(super) async fn get(
     let record = found.record.as_ref().ok_or_else(|| invoice_unknown(&fiscal_number))?;
     let mut full = FullInvoice::of(&outlet, record, &found)?;
     if wanted.proof {
-        full.proof = outlet.proofs_of(vec![record.leaf]).await?.pop();
+        full.proof = caller.proofs_of(record.group, vec![record.leaf]).await?.pop();
     }
     Ok(([full.as_of.header()], Json(full)).into_response())
 }

@@ -1,5 +1,6 @@
 //! How payments are asked for and answered.
 
+use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::money::format_minor;
 use fiscus_ledger::record::Record;
 use fiscus_ledger::time::UnixMs;
@@ -9,6 +10,7 @@ use fiscus_proto::ledger::JournalRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::proved::{Evidence, Evident, Place};
 use crate::http::Problem;
 
 /// What a provider says of a payment.
@@ -79,6 +81,32 @@ impl PaymentState {
             position: state.position,
             timestamp: UnixMs::new(state.time_ms).to_string(),
         }
+    }
+}
+
+/// The latest that is known of a payment, and what proves it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct ProvedPayment {
+    /// What is known.
+    #[serde(flatten)]
+    payment: PaymentState,
+    /// What proves the record that says so.
+    #[serde(flatten)]
+    evidence: Evidence,
+}
+
+impl Evident for ProvedPayment {
+    fn evidence(&mut self) -> &mut Evidence {
+        &mut self.evidence
+    }
+}
+
+impl ProvedPayment {
+    pub(super) fn of(group: u64, state: &wire::PaymentState) -> Result<Self, Problem> {
+        let entry_hash = Hash32::try_from(&*state.entry_hash)
+            .map_err(|_| Problem::internal("a payment's record has no entry hash"))?;
+        let evidence = Evidence::at(Place { group, leaf: state.leaf, entry_hash });
+        Ok(Self { payment: PaymentState::of(state), evidence })
     }
 }
 

@@ -12,6 +12,7 @@ use super::document::Document;
 use super::view::{Kind, Report, unknown};
 use crate::access::{Caller, Outlet, Scope};
 use crate::api::place_id::PlaceId;
+use crate::api::proved::prove;
 use crate::api::tongue::Tongue;
 use crate::http::negotiate::{Form, forms};
 use crate::http::parameters::{PathOf, invalid};
@@ -50,6 +51,9 @@ pub(super) struct Wanted {
     /// The language of CSV and PDF; by `Accept-Language` unless said, and French without either.
     #[param(inline)]
     lang: Option<Tongue>,
+    /// Whether a Z as JSON carries the proof of its record. Other forms carry none, and X and A are no records.
+    #[serde(default)]
+    proof: bool,
 }
 
 /// Read a report
@@ -71,7 +75,7 @@ pub(super) struct Wanted {
         )),
         Problems,
     ),
-    extensions(("x-codes" = json!(["REPORT_UNKNOWN", "REPORT_TOO_LONG", "NOT_ACCEPTABLE", "NO_MANIFEST"])))
+    extensions(("x-codes" = json!(["REPORT_UNKNOWN", "REPORT_TOO_LONG", "NOT_ACCEPTABLE", "NO_MANIFEST", "CHECKPOINT_PENDING"])))
 )]
 pub(super) async fn get(
     caller: Caller,
@@ -90,7 +94,10 @@ pub(super) async fn get(
         'x' | 'a' => kept(&caller, &outlet, &id).await?,
         _ => None,
     };
-    let (report, document) = found.ok_or_else(|| unknown(&report_id))?;
+    let (mut report, document) = found.ok_or_else(|| unknown(&report_id))?;
+    if wanted.proof && format == Format::Json {
+        prove(&caller, std::slice::from_mut(&mut report)).await?;
+    }
     let mut response = match (report.kind, document) {
         (Kind::A, _) => articles(caller, outlet, report, format, tongue).await?,
         (_, Some(document)) => match format {

@@ -7,7 +7,8 @@ use utoipa::IntoParams;
 use super::view::{Kind, Report};
 use crate::access::{Caller, Outlet, Scope};
 use crate::api::moments::{Bound, moment};
-use crate::http::list::{AsOf, Page, cursor_invalid, limit, read_cursor, write_cursor};
+use crate::api::proved::prove;
+use crate::http::list::{AsOf, Page, cursor_invalid, limit_proved, read_cursor, write_cursor};
 use crate::http::parameters::{Consistency, invalid};
 use crate::http::{Parameters, Problem, Problems};
 
@@ -40,6 +41,9 @@ pub(super) struct Wanted {
     #[serde(default)]
     #[param(inline)]
     consistency: Consistency,
+    /// Whether each Z carries the proof of its record; a page then has at most 100 items. X and A are no records.
+    #[serde(default)]
+    proof: bool,
 }
 
 /// Where a page begins: behind these of the journal's closings and of the kept reports.
@@ -55,7 +59,7 @@ struct Place {
 /// List reports
 ///
 /// Of an outlet, the latest first: all Z, and the last hundred of X and A. They are without their text. A page may
-/// have fewer items than `limit` and still a `next_cursor`.
+/// have fewer items than `limit` and still a `next_cursor`. With `proof=true` each Z carries its proof.
 #[utoipa::path(
     get,
     path = "/api/v1/reports",
@@ -66,7 +70,7 @@ struct Place {
         (status = 200, description = "Reports", body = Page<Report>, headers(("As-Of" = String, description = "The position that this is as of"))),
         Problems,
     ),
-    extensions(("x-codes" = json!(["OUTLET_UNKNOWN"])))
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "CHECKPOINT_PENDING"])))
 )]
 pub(super) async fn list(
     caller: Caller,
@@ -74,7 +78,7 @@ pub(super) async fn list(
 ) -> Result<Page<Report>, Problem> {
     caller.may(Scope::ReportsRead)?;
     let outlet = caller.outlet(&wanted.outlet_id)?;
-    let most = limit(wanted.limit)?;
+    let most = limit_proved(wanted.limit, wanted.proof)?;
     let place = match wanted.cursor.as_deref().map(read_cursor::<Place>).transpose()? {
         Some(place) if place.outlet != outlet.id() => return Err(cursor_invalid()),
         place => place,
@@ -100,6 +104,9 @@ pub(super) async fn list(
     let mut page = merge(&outlet, most, kept, closures, place)?;
     if page.as_of.is_empty() {
         page.as_of.push(caller.directory_as_of());
+    }
+    if wanted.proof {
+        prove(&caller, &mut page.data).await?;
     }
     Ok(page)
 }

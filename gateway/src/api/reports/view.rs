@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::access::{KeptContent, KeptReport, KeptText, Outlet};
 use crate::api::place_id::PlaceId;
+use crate::api::proved::{Evidence, Evident};
 use crate::http::Problem;
 
 /// Which report.
@@ -86,6 +87,15 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub(super) report: Option<Box<RawValue>>,
+    /// Of a Z: what proves its record.
+    #[serde(flatten)]
+    pub(super) evidence: Evidence,
+}
+
+impl Evident for Report {
+    fn evidence(&mut self) -> &mut Evidence {
+        &mut self.evidence
+    }
 }
 
 /// Where a Z stands in the journal.
@@ -156,6 +166,7 @@ impl Report {
             signature: None,
             record: None,
             report: None,
+            evidence: Evidence::default(),
         }
     }
 
@@ -189,6 +200,7 @@ impl Report {
                 entry_hash: hex(&record.entry_hash),
             }),
             report: Some(raw(json)?),
+            evidence: Evidence::of(sealed, &record),
             ..Self::empty(Kind::Z, outlet, record.position)
         }))
     }

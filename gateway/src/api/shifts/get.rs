@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use super::search::Search;
 use super::view::{Shift, Status};
 use crate::access::{Caller, Outlet, Scope};
+use crate::api::proved::prove;
 use crate::http::parameters::Consistency;
 use crate::http::{Parameters, PathOf, Problem, Problems};
 
@@ -31,11 +32,15 @@ pub(super) struct Wanted {
     #[serde(default)]
     #[param(inline)]
     consistency: Consistency,
+    /// Whether the answer carries its proof of inclusion.
+    #[serde(default)]
+    proof: bool,
 }
 
 /// Read a shift
 ///
-/// With its X report: as recorded at its end, or as of now while it is open.
+/// With its X report: as recorded at its end, or as of now while it is open. With `proof=true` it carries the proof of
+/// the record of its end, or of its opening while it is open.
 #[utoipa::path(
     get,
     path = "/api/v1/shifts/{shift_id}",
@@ -43,7 +48,7 @@ pub(super) struct Wanted {
     security(("api_key" = ["invoices:read"])),
     params(("shift_id" = String, Path, example = "till-1-2026-11-28-a"), Wanted),
     responses((status = 200, description = "The shift", body = Shift), Problems),
-    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "SHIFT_UNKNOWN"])))
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "SHIFT_UNKNOWN", "CHECKPOINT_PENDING"])))
 )]
 pub(super) async fn get(
     caller: Caller,
@@ -59,7 +64,11 @@ pub(super) async fn get(
         }
         let found = search.step(SHIFTS_AT_ONCE).await?;
         if let Some(shift) = found.into_iter().find(|shift| shift.shift_id == shift_id) {
-            return with_report(&outlet, shift, wanted.consistency).await.map(Json);
+            let mut shift = with_report(&outlet, shift, wanted.consistency).await?;
+            if wanted.proof {
+                prove(&caller, std::slice::from_mut(&mut shift)).await?;
+            }
+            return Ok(Json(shift));
         }
     }
     let detail = format!("there is no shift {shift_id:?} at outlet {:?}", outlet.id());

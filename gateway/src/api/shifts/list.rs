@@ -6,7 +6,8 @@ use utoipa::IntoParams;
 use super::search::{Place, Search};
 use super::view::{Shift, Status};
 use crate::access::{Caller, Scope};
-use crate::http::list::{AsOf, Page, cursor_invalid, limit, read_cursor, write_cursor};
+use crate::api::proved::prove;
+use crate::http::list::{AsOf, Page, cursor_invalid, limit_proved, read_cursor, write_cursor};
 use crate::http::parameters::Consistency;
 use crate::http::{Parameters, Problem, Problems};
 
@@ -32,6 +33,9 @@ pub(super) struct Wanted {
     #[serde(default)]
     #[param(inline)]
     consistency: Consistency,
+    /// Whether each shift carries its proof of inclusion; a page then has at most 100 items.
+    #[serde(default)]
+    proof: bool,
 }
 
 /// What a cursor carries.
@@ -45,7 +49,7 @@ struct Cursor {
 /// List shifts
 ///
 /// Open ones and closed ones of an outlet, the latest first. A page may have fewer items than `limit` and still a
-/// `next_cursor`.
+/// `next_cursor`. With `proof=true` each carries the proof of the record of its end, or of its opening while it is open.
 #[utoipa::path(
     get,
     path = "/api/v1/shifts",
@@ -56,7 +60,7 @@ struct Cursor {
         (status = 200, description = "Shifts", body = Page<Shift>, headers(("As-Of" = String, description = "The position that this is as of"))),
         Problems,
     ),
-    extensions(("x-codes" = json!(["OUTLET_UNKNOWN"])))
+    extensions(("x-codes" = json!(["OUTLET_UNKNOWN", "CHECKPOINT_PENDING"])))
 )]
 pub(super) async fn list(
     caller: Caller,
@@ -64,7 +68,7 @@ pub(super) async fn list(
 ) -> Result<Page<Shift>, Problem> {
     caller.may(Scope::InvoicesRead)?;
     let outlet = caller.outlet(&wanted.outlet_id)?;
-    let most = limit(wanted.limit)?;
+    let most = limit_proved(wanted.limit, wanted.proof)?;
     let from = match wanted.cursor.as_deref().map(read_cursor::<Cursor>).transpose()? {
         Some(cursor) if cursor.outlet != outlet.id() || cursor.status != wanted.status => {
             return Err(cursor_invalid());
@@ -81,6 +85,9 @@ pub(super) async fn list(
         if data.len() == most || search.place().is_none() {
             break;
         }
+    }
+    if wanted.proof {
+        prove(&caller, &mut data).await?;
     }
     let next_cursor = search.place().map(|place| {
         let (outlet, place) = (outlet.id().to_owned(), place.clone());

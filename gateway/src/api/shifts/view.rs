@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::api::proved::{Evidence, Evident};
 use crate::http::Problem;
 
 /// Where a shift is.
@@ -50,6 +51,15 @@ pub(crate) struct Shift {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub(super) report: Option<Box<RawValue>>,
+    /// What proves the record that it is made of: that of its end, or of its opening while it is open.
+    #[serde(flatten)]
+    pub(super) evidence: Evidence,
+}
+
+impl Evident for Shift {
+    fn evidence(&mut self) -> &mut Evidence {
+        &mut self.evidence
+    }
 }
 
 /// The payload of a record that opened a shift.
@@ -80,6 +90,7 @@ impl Shift {
             |error: serde_json::Error| Problem::internal(&format!("a shift's record: {error}"));
         let outlet_id = record.outlet_id.to_owned();
         let time = record.timestamp.to_string();
+        let evidence = Evidence::of(sealed, &record);
         if record.kind == RecordKind::ShiftOpen {
             let opening: Opening = serde_json::from_slice(record.payload).map_err(unreadable)?;
             return Ok(Self {
@@ -94,6 +105,7 @@ impl Shift {
                 closed_at: None,
                 closed_at_position: None,
                 report: None,
+                evidence,
             });
         }
         let closing: Closing = serde_json::from_slice(record.payload).map_err(unreadable)?;
@@ -111,6 +123,7 @@ impl Shift {
             closed_at: Some(time),
             closed_at_position: Some(record.position),
             report,
+            evidence,
         })
     }
 }

@@ -145,6 +145,7 @@ pub(in crate::api::invoices) struct Asked {
     pub(super) limit: usize,
     pub(super) cursor: Option<String>,
     pub(super) consistency: Consistency,
+    pub(super) proof: bool,
     /// A hash of filters and order: a cursor goes on with the same only.
     pub(super) fingerprint: String,
 }

@@ -14,7 +14,7 @@ use fiscus_proto::ledger::Consistency;
 use utoipa::IntoParams;
 
 use super::filters::{Asked, Filters, Sort, kinds_of};
-use crate::http::list::limit;
+use crate::http::list::{limit, limit_proved};
 use crate::http::parameters::invalid;
 use crate::http::{Parameters, Problem};
 
@@ -81,6 +81,9 @@ pub(in crate::api::invoices) struct Query {
     /// `linearizable` unless asked otherwise, or `local`.
     #[param(required = false, example = "local")]
     consistency: String,
+    /// Whether each invoice carries its proof of inclusion; a page then has at most 100 items.
+    #[param(required = false, example = false)]
+    proof: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -104,6 +107,7 @@ fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
         limit: limit(None)?,
         cursor: None,
         consistency: Consistency::Linearizable,
+        proof: false,
         fingerprint: fingerprint(&given),
     };
     let mut kinds: Vec<RecordKind> = Vec::new();
@@ -133,6 +137,7 @@ fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
     if !kinds.is_empty() {
         asked.filters.kinds = kinds;
     }
+    limit_proved(Some(asked.limit), asked.proof)?;
     if asked.sort.is_by_number() && asked.filters.outlet_ids.len() != 1 {
         return Err(invalid("sort", "numbers are those of one outlet; name it as outlet_id"));
     }
@@ -176,6 +181,7 @@ fn one(asked: &mut Asked, name: &str, value: &str) -> Result<(), Problem> {
                 _ => return Err(word(name, value)),
             };
         }
+        "proof" => asked.proof = value.parse().map_err(|_| word(name, value))?,
         _ => {
             let detail = format!("there is no parameter {name:?} here");
             let status = StatusCode::BAD_REQUEST;
@@ -212,7 +218,7 @@ fn amount(name: &str, value: &str) -> Result<Amount, Problem> {
 fn fingerprint(given: &BTreeMap<String, Vec<String>>) -> String {
     let mut hash = Tagged::new("fiscus/list/v1");
     for (name, values) in given {
-        if ["limit", "cursor", "consistency"].contains(&name.as_str()) {
+        if ["limit", "cursor", "consistency", "proof"].contains(&name.as_str()) {
             continue;
         }
         for value in values {
@@ -244,6 +250,8 @@ mod tests {
             (&[("nonsense", "1")][..], "PARAMETER_UNKNOWN", "nonsense"),
             (&[("limit", "0")], "PARAMETER_INVALID", "limit"),
             (&[("limit", "x")], "PARAMETER_INVALID", "limit"),
+            (&[("limit", "101"), ("proof", "true")], "PARAMETER_INVALID", "limit"),
+            (&[("proof", "yes")], "PARAMETER_INVALID", "proof"),
             (&[("limit", "1"), ("limit", "2")], "PARAMETER_INVALID", "limit"),
             (&[("from", "yesterday")], "PARAMETER_INVALID", "from"),
             (&[("kind", "z")], "PARAMETER_INVALID", "kind"),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::view::{TaxGroupAmounts, Totals, invoice_bytes};
 use crate::access::Outlet;
+use crate::api::proved::{Evidence, Evident};
 use crate::http::Problem;
 
 /// Whom an invoice is for.
@@ -115,6 +116,15 @@ pub(in crate::api::invoices) struct InvoiceSummary {
     /// How far the upload to the tax authority is: `queued`; `none` for a sandbox.
     #[schema(example = "queued")]
     dgi_status: String,
+    /// What proves it.
+    #[serde(flatten)]
+    evidence: Evidence,
+}
+
+impl Evident for InvoiceSummary {
+    fn evidence(&mut self) -> &mut Evidence {
+        &mut self.evidence
+    }
 }
 
 impl InvoiceSummary {
@@ -150,6 +160,7 @@ impl InvoiceSummary {
             tax_manifest_version: document.tax_manifest_version,
             environment: environment.as_str().to_owned(),
             dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
+            evidence: Evidence::of(sealed, record),
         })
     }
 }

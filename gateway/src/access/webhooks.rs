@@ -1,0 +1,379 @@
+//! Endpoints of the caller's organisation. They get what the whole organisation's outlets do, so a key that is limited
+//! to a part of it makes and sees none.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use fiscus_ledger::hash::hex;
+use fiscus_proto::ledger::{Consistency, FindRecordsRequest};
+
+use super::caller::Caller;
+use super::registry::{Made, Once, check_room};
+use super::scopes::Scope;
+use crate::delivery::Deliveries;
+use crate::delivery::destination::Outcome;
+use crate::delivery::kept::{Kept, NOTICES, Place, Replay};
+use crate::delivery::leases::shard_of;
+use crate::directory::Versioned;
+use crate::directory::documents::kind;
+use crate::directory::webhooks::{
+    AttemptLine, DeliveryLog, EndpointState, WebhookEndpoint, WebhookSecret,
+};
+use crate::http::{Precondition, Problem};
+use crate::webhooks::signature::{SECRET_BYTES, Secret};
+
+/// An organisation has at most so many endpoints.
+const ENDPOINTS_MAX: usize = 50;
+/// So many replays wait at most.
+const REPLAYS_MAX: usize = 8;
+/// Outlets of an organisation in whose journals a replay by time is looked for.
+const OUTLETS_MAX: usize = 1_000;
+const GROUP_WAIT: Duration = Duration::from_secs(3);
+
+type Known = Arc<Versioned<WebhookEndpoint>>;
+
+/// What is to be sent once more.
+#[derive(Debug, Clone)]
+pub enum Again {
+    /// One event.
+    One(Place),
+    /// What happened from one time to before another.
+    Between(u64, u64),
+    /// Every dead letter that is kept.
+    Failed,
+}
+
+/// How far an endpoint is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// As it was written last, within some seconds.
+    pub kept: Kept,
+    /// Events and other leaves that are not settled.
+    pub lag_events: u64,
+}
+
+fn document_id(endpoint: &WebhookEndpoint) -> String {
+    format!("{}/{}", endpoint.organisation, endpoint.endpoint_id)
+}
+
+fn unknown(endpoint_id: &str) -> Problem {
+    Problem::not_found("WEBHOOK_UNKNOWN", format!("there is no endpoint {endpoint_id:?}"))
+}
+
+/// A secret that only the key's holder can make, and makes again with the same request.
+fn secret_of(endpoint_id: &str, seed: &blake3::Hash, once: &Once) -> Secret {
+    let mut hasher = blake3::Hasher::new_keyed(seed.as_bytes());
+    let id = once.made_id(endpoint_id);
+    hasher.update(b"fiscus/webhook-secret/v1").update(id.as_bytes());
+    let mut bytes = [0; SECRET_BYTES];
+    hasher.finalize_xof().fill(&mut bytes);
+    Secret::new(bytes)
+}
+
+impl Caller {
+    fn deliveries(&self) -> Result<&Arc<Deliveries>, Problem> {
+        self.app().deliveries().ok_or_else(|| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "WEBHOOKS_OFF",
+                "this gateway serves no webhooks; its operator sets them up with a section [webhooks]",
+            )
+        })
+    }
+
+    /// An endpoint of the caller's organisation.
+    pub fn webhook(&self, endpoint_id: &str) -> Result<Known, Problem> {
+        self.may_all(Scope::WebhooksWrite)?;
+        let tables = self.app().directory().read();
+        let id = format!("{}/{endpoint_id}", self.organisation());
+        let found =
+            tables.webhooks.get(&id).filter(|known| known.value.state != EndpointState::Deleted);
+        found
+            .filter(|_| !self.organisation().is_empty())
+            .cloned()
+            .ok_or_else(|| unknown(endpoint_id))
+    }
+
+    /// The endpoints of the caller's organisation by id.
+    pub fn webhooks(&self) -> Result<Vec<(String, Known)>, Problem> {
+        self.may_all(Scope::WebhooksWrite)?;
+        let tables = self.app().directory().read();
+        let own = tables.webhooks.values().filter(|known| {
+            known.value.organisation == self.organisation()
+                && known.value.state != EndpointState::Deleted
+        });
+        Ok(own.map(|known| (known.value.endpoint_id.clone(), Arc::clone(known))).collect())
+    }
+
+    /// Whether plain HTTP may be an endpoint's.
+    pub fn plain_http(&self) -> Result<bool, Problem> {
+        Ok(self.deliveries()?.adapter().plain_http)
+    }
+
+    /// Why an endpoint cannot be at an address, if so. Names are resolved when something is sent.
+    pub fn may_reach(&self, address: IpAddr) -> Result<(), String> {
+        let deliveries = self.deliveries().map_err(|problem| problem.code.into_owned())?;
+        deliveries.adapter().poster.guard().check(address).map_err(|closed| closed.to_string())
+    }
+
+    /// Makes an endpoint; what happens from now on is sent to it. Its id, secret and begin are set here.
+    pub async fn make_webhook(
+        &self,
+        new: WebhookEndpoint,
+        once: &Once,
+    ) -> Result<(Made, Secret), Problem> {
+        self.may_all(Scope::WebhooksWrite)?;
+        if self.organisation().is_empty() {
+            return Err(Problem::forbidden(
+                "endpoints are made with a key of an organisation".to_owned(),
+            ));
+        }
+        let endpoint_id = once.made_id(self.organisation());
+        let secret = secret_of(&endpoint_id, self.seed(), once);
+        if let Some(made) = self.made_before(once).await? {
+            self.learn(kind::WEBHOOK, &format!("{}/{made}", self.organisation())).await?;
+            return Ok((Made::before(made), secret));
+        }
+        check_room(self.webhooks()?.len(), ENDPOINTS_MAX, "endpoints")?;
+        let mut endpoint = WebhookEndpoint {
+            organisation: self.organisation().to_owned(),
+            endpoint_id: endpoint_id.clone(),
+            created_ms: self.now().get(),
+            begin: self.positions().await?,
+            ..new
+        };
+        endpoint.secrets = vec![self.sealed(&endpoint, &secret)?];
+        let change = self.change(self.organisation(), "webhook.create", "webhook", &endpoint_id);
+        let change = change
+            .detail("url", &endpoint.url)
+            .put(&document_id(&endpoint), 0, &endpoint)
+            .once(once);
+        let exists =
+            || super::tenants::exists("VERSION_CONFLICT", "this endpoint is there already");
+        Ok((change.make(exists).await?, secret))
+    }
+
+    /// By source, the next leaf to come.
+    async fn positions(&self) -> Result<BTreeMap<u64, u64>, Problem> {
+        let cluster = self.app().cluster();
+        let mut begin = BTreeMap::new();
+        for group in cluster.groups() {
+            let wait = self.context().time_left().min(GROUP_WAIT);
+            let known = cluster.read_group(group, Consistency::Linearizable, wait).await?;
+            begin.insert(group, known.as_of.map_or(0, |as_of| as_of.leaves));
+        }
+        let tables = self.app().directory().read();
+        let notices = tables.webhook_notices.get(self.organisation());
+        begin.insert(NOTICES, notices.map_or(0, |known| known.value.next));
+        Ok(begin)
+    }
+
+    fn sealed(
+        &self,
+        endpoint: &WebhookEndpoint,
+        secret: &Secret,
+    ) -> Result<WebhookSecret, Problem> {
+        let vault = &self.deliveries()?.adapter().vault;
+        Ok(WebhookSecret {
+            id: hex(&self.app().random::<4>()),
+            sealed: vault.seal(&document_id(endpoint), secret.bytes(), self.app().random()),
+            public_key: secret.public_text(),
+            created_ms: self.now().get(),
+            expires_ms: 0,
+        })
+    }
+
+    /// Changes an endpoint from the version that the client saw.
+    pub async fn change_webhook(
+        &self,
+        endpoint_id: &str,
+        action: &'static str,
+        precondition: &Precondition,
+        edit: impl Fn(&mut WebhookEndpoint),
+    ) -> Result<(), Problem> {
+        let known = self.webhook(endpoint_id)?;
+        precondition.check(&known.version.to_string())?;
+        let mut endpoint = known.value.clone();
+        edit(&mut endpoint);
+        if endpoint == known.value {
+            return Ok(());
+        }
+        let change = self.change(self.organisation(), action, "webhook", endpoint_id);
+        change.put(&document_id(&endpoint), known.version, &endpoint).commit().await.map(|_| ())
+    }
+
+    /// Pauses or resumes an endpoint, or deletes it with its secrets.
+    pub async fn set_webhook_state(
+        &self,
+        endpoint_id: &str,
+        state: EndpointState,
+    ) -> Result<(), Problem> {
+        let action = match state {
+            EndpointState::Active => "webhook.resume",
+            EndpointState::Deleted => "webhook.delete",
+            EndpointState::Paused | EndpointState::Disabled => "webhook.pause",
+        };
+        let now_ms = self.now().get();
+        let edit = |endpoint: &mut WebhookEndpoint| {
+            if endpoint.state == state {
+                return;
+            }
+            endpoint.state = state;
+            endpoint.state_reason = String::new();
+            endpoint.state_ms = now_ms;
+            if state == EndpointState::Deleted {
+                endpoint.secrets.clear();
+                endpoint.replays.clear();
+            }
+        };
+        self.change_webhook(endpoint_id, action, &Precondition::default(), edit).await
+    }
+
+    /// Gives an endpoint a second secret; the one before signs as well for a while.
+    pub async fn rotate_webhook(
+        &self,
+        endpoint_id: &str,
+        overlap_ms: u64,
+        once: &Once,
+    ) -> Result<(Made, Secret), Problem> {
+        let known = self.webhook(endpoint_id)?;
+        let secret = secret_of(endpoint_id, self.seed(), once);
+        if let Some(made) = self.made_before(once).await? {
+            return Ok((Made::before(made), secret));
+        }
+        let mut endpoint = known.value.clone();
+        let now_ms = self.now().get();
+        // A secret that has signed for the time of an overlap is not kept on by another rotation.
+        endpoint.secrets.retain(|known| known.expires_ms == 0);
+        endpoint.secrets.iter_mut().for_each(|known| known.expires_ms = now_ms + overlap_ms.max(1));
+        endpoint.secrets.push(self.sealed(&endpoint, &secret)?);
+        let change = self.change(self.organisation(), "webhook.rotate", "webhook", endpoint_id);
+        let made = change
+            .put(&document_id(&endpoint), known.version, &endpoint)
+            .once(once)
+            .commit()
+            .await?;
+        Ok((made, secret))
+    }
+
+    /// Sends a test message now, once.
+    pub async fn test_webhook(
+        &self,
+        endpoint_id: &str,
+        once: &Once,
+    ) -> Result<(Outcome, AttemptLine), Problem> {
+        let known = self.webhook(endpoint_id)?;
+        let id = format!("msg_{endpoint_id}_t_{}", once.made_id(endpoint_id));
+        let adapter = self.deliveries()?.adapter();
+        Ok(adapter.test(&known.value, &id, self.now().get()).await)
+    }
+
+    /// What became of the last attempts, and what was given up.
+    pub async fn webhook_log(&self, endpoint_id: &str) -> Result<DeliveryLog, Problem> {
+        let known = self.webhook(endpoint_id)?;
+        let id = format!("webhook/{}", document_id(&known.value));
+        let Some(found) = self.document(kind::DELIVERY_LOG, &id).await? else {
+            return Ok(DeliveryLog::default());
+        };
+        serde_json::from_slice(&found.bytes)
+            .map_err(|error| Problem::internal(&format!("{id}: {error}")))
+    }
+
+    /// How far an endpoint is.
+    pub fn webhook_progress(&self, endpoint_id: &str) -> Result<Progress, Problem> {
+        let known = self.webhook(endpoint_id)?;
+        let tails = self.deliveries()?.tails();
+        let id = format!("webhook/{}", document_id(&known.value));
+        let tables = self.app().directory().read();
+        let shard = tables.delivery_shards.get(&shard_of(&id).to_string());
+        let kept =
+            shard.and_then(|shard| shard.value.destinations.get(&id)).cloned().unwrap_or_default();
+        let behind = tails.iter().map(|(group, next)| {
+            let begin = known.value.begin.get(group);
+            next.saturating_sub(kept.scanned.get(group).or(begin).copied().unwrap_or(0))
+        });
+        let lag_events = behind.sum::<u64>() + kept.pending.len() as u64;
+        Ok(Progress { kept, lag_events })
+    }
+
+    /// Asks for events to be sent once more; the number of the request.
+    pub async fn replay_webhook(
+        &self,
+        endpoint_id: &str,
+        again: Again,
+        once: &Once,
+    ) -> Result<Made, Problem> {
+        let known = self.webhook(endpoint_id)?;
+        if let Some(made) = self.made_before(once).await? {
+            return Ok(Made::before(made));
+        }
+        let ranges = match again {
+            Again::One(place) => vec![(place.source, place.leaf, place.leaf.saturating_add(1))],
+            Again::Failed => {
+                let log = self.webhook_log(endpoint_id).await?;
+                let letters = log.letters.iter();
+                letters
+                    .map(|letter| (letter.source, letter.leaf, letter.leaf.saturating_add(1)))
+                    .collect()
+            }
+            Again::Between(from_ms, until_ms) => {
+                self.leaves_between(&known, from_ms, until_ms).await?
+            }
+        };
+        // An id may name a group that there is not.
+        let groups = self.app().cluster().groups();
+        let ranges: Vec<(u64, u64, u64)> = ranges;
+        let there = |range: &(u64, u64, u64)| range.0 == NOTICES || groups.contains(&range.0);
+        let ranges = ranges.into_iter().filter(there).collect();
+        let mut endpoint = known.value.clone();
+        let done = self.webhook_progress(endpoint_id)?.kept.replayed;
+        endpoint.replays.retain(|replay: &Replay| replay.number > done);
+        if endpoint.replays.len() >= REPLAYS_MAX {
+            let detail = "as many replays wait as may; send the request again when one is done";
+            return Err(Problem::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYS_FULL", detail));
+        }
+        let last = known.value.replays.iter().map(|replay| replay.number).max().unwrap_or(0);
+        let number = last.max(done) + 1;
+        endpoint.replays.push_back(Replay { number, ranges });
+        let change = self.change(self.organisation(), "webhook.replay", "webhook", endpoint_id);
+        change.put(&document_id(&endpoint), known.version, &endpoint).once(once).commit().await
+    }
+
+    /// The leaves of the organisation's outlets between two times.
+    async fn leaves_between(
+        &self,
+        endpoint: &Known,
+        from_ms: u64,
+        until_ms: u64,
+    ) -> Result<Vec<(u64, u64, u64)>, Problem> {
+        let mut groups: BTreeMap<u64, VecDeque<String>> = BTreeMap::new();
+        for outlet in self.outlets() {
+            let wanted = &endpoint.value.outlets;
+            if wanted.is_empty() || wanted.iter().any(|id| id == outlet.id()) {
+                groups.entry(outlet.entry().group()).or_default().push_back(outlet.id().to_owned());
+            }
+        }
+        let mut ranges = Vec::new();
+        for (group, outlet_ids) in groups {
+            let ask = |descending: bool| FindRecordsRequest {
+                group,
+                outlet_ids: outlet_ids.iter().take(OUTLETS_MAX).cloned().collect(),
+                from_ms,
+                until_ms,
+                descending,
+                limit: 1,
+                ..FindRecordsRequest::default()
+            };
+            let wait = self.context().time_left();
+            let first = self.app().cluster().find_records(ask(false), wait).await?;
+            let last = self.app().cluster().find_records(ask(true), wait).await?;
+            if let (Some(first), Some(last)) = (first.records.first(), last.records.first()) {
+                ranges.push((group, first.leaf, last.leaf + 1));
+            }
+        }
+        Ok(ranges)
+    }
+}

@@ -1,0 +1,315 @@
+//! What the engine asks of a kind of destination. A further kind is a variant of [`Kind`], its documents in
+//! [`Adapter::destinations`], and an arm in [`Adapter::deliver`]; order, pauses, leases and cursors are the engine's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::destination::{Attempt, Outcome};
+use super::feed::Feed;
+use super::kept::{NOTICES, Place, Replay};
+use super::policy::Policy;
+use crate::directory::webhooks::{AttemptLine, EndpointState, WebhookEndpoint};
+use crate::directory::{Directory, OutletEntry, Versioned};
+use crate::webhooks::catalogue::EventType;
+use crate::webhooks::event::Event;
+use crate::webhooks::message;
+use crate::webhooks::post::{PostError, Poster};
+use crate::webhooks::signature::{SECRET_BYTES, Secret};
+use crate::webhooks::target::Target;
+use crate::webhooks::vault::Vault;
+
+/// A destination as it is now.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    /// Its tenant, whose events it may get.
+    pub(crate) organisation: String,
+    /// How it is served.
+    pub(crate) policy: Policy,
+    /// Whether anything is sent.
+    pub(crate) is_active: bool,
+    /// By source, where it begins.
+    pub(crate) begin: BTreeMap<u64, u64>,
+    /// Replays that were asked for.
+    pub(crate) replays: Vec<Replay>,
+    pub(crate) kind: Kind,
+}
+
+/// What kind of destination it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// A customer's endpoint.
+    Webhook(Arc<Versioned<WebhookEndpoint>>),
+}
+
+/// How an attempt went, and its line in the log.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) outcome: Outcome,
+    /// None when nothing was sent.
+    pub(crate) line: Option<AttemptLine>,
+}
+
+impl Spec {
+    /// The document of its log.
+    pub(crate) fn log_id(&self) -> String {
+        match &self.kind {
+            Kind::Webhook(endpoint) => {
+                format!("webhook/{}/{}", endpoint.value.organisation, endpoint.value.endpoint_id)
+            }
+        }
+    }
+
+    /// Whether it wants an event of an outlet of its tenant's.
+    pub(crate) fn wants(&self, event: &Event, outlet: &OutletEntry) -> bool {
+        let listed =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
+        match &self.kind {
+            Kind::Webhook(endpoint) => {
+                let endpoint = &endpoint.value;
+                listed(&endpoint.events, event.kind.as_str())
+                    && listed(&endpoint.outlets, &event.outlet_id)
+                    && listed(&endpoint.regions, outlet.region())
+            }
+        }
+    }
+
+    /// Whether it wants a notice, which is about an endpoint.
+    pub(crate) fn wants_notice(&self, kind: &str, about: &str) -> bool {
+        match &self.kind {
+            Kind::Webhook(endpoint) => {
+                let endpoint = &endpoint.value;
+                let wanted =
+                    endpoint.events.is_empty() || endpoint.events.iter().any(|one| one == kind);
+                wanted && endpoint.endpoint_id != about
+            }
+        }
+    }
+}
+
+/// Everything that sending takes.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) poster: Poster,
+    pub(crate) vault: Vault,
+    pub(crate) plain_http: bool,
+    pub(crate) limit: Duration,
+    /// Pauses that the operator wants instead of the short schedule's.
+    pub(crate) delays_ms: Option<Vec<u64>>,
+}
+
+impl Adapter {
+    /// All destinations that there are.
+    pub(crate) fn destinations(&self) -> BTreeMap<String, Spec> {
+        let tables = self.directory.read();
+        let there =
+            tables.webhooks.iter().filter(|(_, known)| known.value.state != EndpointState::Deleted);
+        there.map(|(id, known)| (format!("webhook/{id}"), self.webhook(known))).collect()
+    }
+
+    fn webhook(&self, known: &Arc<Versioned<WebhookEndpoint>>) -> Spec {
+        let endpoint = &known.value;
+        let delays_ms = match (&self.delays_ms, endpoint.schedule) {
+            (Some(delays_ms), super::policy::Schedule::Short) => delays_ms.clone(),
+            _ => endpoint.schedule.delays_ms(),
+        };
+        Spec {
+            organisation: endpoint.organisation.clone(),
+            policy: Policy {
+                since_ms: endpoint.state_ms,
+                ..Policy::new(endpoint.mode, delays_ms, endpoint.per_second)
+            },
+            is_active: endpoint.state == EndpointState::Active,
+            begin: endpoint.begin.clone(),
+            replays: endpoint.replays.iter().cloned().collect(),
+            kind: Kind::Webhook(Arc::clone(known)),
+        }
+    }
+
+    /// Makes one attempt.
+    pub(crate) async fn deliver(&self, spec: &Spec, attempt: Attempt, now_ms: u64) -> Attempted {
+        match &spec.kind {
+            Kind::Webhook(endpoint) => self.send_event(&endpoint.value, attempt, now_ms).await,
+        }
+    }
+
+    async fn send_event(
+        &self,
+        endpoint: &WebhookEndpoint,
+        attempt: Attempt,
+        now_ms: u64,
+    ) -> Attempted {
+        let made = match attempt.place.source {
+            NOTICES => self.notice(endpoint, attempt.place.leaf),
+            _ => self.told(endpoint, attempt.place).await,
+        };
+        let (kind, time_ms, data) = match made {
+            Ok(made) => made,
+            Err(outcome) => return Attempted { outcome, line: None },
+        };
+        let Value::Object(data) = data else {
+            return undeliverable("the event has no data");
+        };
+        let Some(body) = message::body(kind, time_ms, data, attempt.sequence) else {
+            return undeliverable("the message would be larger than a message may be");
+        };
+        let id = message::message_id(&endpoint.endpoint_id, attempt.place);
+        let (outcome, mut line) = self.send(endpoint, &id, kind, body, now_ms).await;
+        line.number = attempt.number;
+        Attempted { outcome, line: Some(line) }
+    }
+
+    /// An event of a journal. What cannot be read now is read later.
+    async fn told(
+        &self,
+        endpoint: &WebhookEndpoint,
+        place: Place,
+    ) -> Result<(EventType, u64, Value), Outcome> {
+        let event = self.feed.event(place).await.map_err(|error| {
+            tracing::warn!(group = place.source, leaf = place.leaf, %error, "an event cannot be read now");
+            Outcome::Withdrawn
+        })?;
+        let missing =
+            || Outcome::Undeliverable { reason: "the journal has no such event".to_owned() };
+        let event = event.ok_or_else(missing)?;
+        let outlet = self.directory.read().outlet(&event.outlet_id);
+        let own =
+            outlet.filter(|outlet| outlet.merchant.value.organisation == endpoint.organisation);
+        let outlet = own.ok_or_else(missing)?;
+        let data = event
+            .data(&outlet)
+            .map_err(|error| Outcome::Undeliverable { reason: error.to_string() })?;
+        Ok((event.kind, event.time_ms, Value::Object(data)))
+    }
+
+    fn notice(
+        &self,
+        endpoint: &WebhookEndpoint,
+        number: u64,
+    ) -> Result<(EventType, u64, Value), Outcome> {
+        let tables = self.directory.read();
+        let notices = tables.webhook_notices.get(&endpoint.organisation);
+        let notice = notices
+            .and_then(|known| known.value.last.iter().find(|notice| notice.number == number));
+        let kind =
+            notice.and_then(|notice| EventType::parse(&notice.kind).map(|kind| (kind, notice)));
+        let (kind, notice) = kind.ok_or_else(|| Outcome::Undeliverable {
+            reason: "this notice is kept no longer".to_owned(),
+        })?;
+        Ok((kind, notice.time_ms, notice.data.clone()))
+    }
+
+    /// Sends a message that is about nothing in the ledger, once.
+    pub(crate) async fn test(
+        &self,
+        endpoint: &WebhookEndpoint,
+        id: &str,
+        now_ms: u64,
+    ) -> (Outcome, AttemptLine) {
+        let data = json!({"endpoint_id": endpoint.endpoint_id});
+        let Value::Object(data) = data else { unreachable!("an object was made") };
+        let body = message::body(EventType::EndpointTest, now_ms, data, None).expect("it is small");
+        self.send(endpoint, id, EventType::EndpointTest, body, now_ms).await
+    }
+
+    async fn send(
+        &self,
+        endpoint: &WebhookEndpoint,
+        id: &str,
+        kind: EventType,
+        body: bytes::Bytes,
+        now_ms: u64,
+    ) -> (Outcome, AttemptLine) {
+        let began = tokio::time::Instant::now();
+        let mut line = AttemptLine {
+            time_ms: now_ms,
+            message_id: id.to_owned(),
+            event: kind.as_str().to_owned(),
+            number: 1,
+            bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            status: 0,
+            took_ms: 0,
+            detail: String::new(),
+        };
+        let target = match Target::parse(&endpoint.url, self.plain_http) {
+            Ok(target) => target,
+            Err(error) => {
+                line.detail = format!("the URL: {error}");
+                return (failed(&line.detail, None), line);
+            }
+        };
+        let secrets = match self.secrets(endpoint, now_ms) {
+            Ok(secrets) => secrets,
+            Err(detail) => {
+                tracing::error!(
+                    endpoint = endpoint.endpoint_id,
+                    detail,
+                    "nothing can be signed for an endpoint"
+                );
+                line.detail = "this gateway cannot open the endpoint's secret".to_owned();
+                return (failed(&line.detail, None), line);
+            }
+        };
+        let headers = message::headers(id, now_ms / 1_000, &body, &secrets);
+        let sent = self.poster.post(&target, &headers, &body, self.limit).await;
+        line.took_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let outcome = match sent {
+            Ok(reply) => {
+                line.status = reply.status;
+                line.detail = reply.head;
+                outcome_of(reply.status, reply.retry_after_ms)
+            }
+            Err(error) => {
+                line.detail = shown(&error);
+                failed(&line.detail, None)
+            }
+        };
+        (outcome, line)
+    }
+
+    /// The secrets that are in force.
+    fn secrets(&self, endpoint: &WebhookEndpoint, now_ms: u64) -> Result<Vec<Secret>, String> {
+        let of = format!("{}/{}", endpoint.organisation, endpoint.endpoint_id);
+        let in_force = endpoint
+            .secrets
+            .iter()
+            .filter(|secret| secret.expires_ms == 0 || now_ms < secret.expires_ms);
+        let opened = in_force.map(|secret| {
+            let bytes = self.vault.open::<SECRET_BYTES>(&of, &secret.sealed);
+            bytes.map(Secret::new).map_err(|error| error.to_string())
+        });
+        let opened: Vec<Secret> = opened.collect::<Result<_, _>>()?;
+        if opened.is_empty() { Err("no secret is in force".to_owned()) } else { Ok(opened) }
+    }
+}
+
+fn undeliverable(reason: &str) -> Attempted {
+    Attempted { outcome: Outcome::Undeliverable { reason: reason.to_owned() }, line: None }
+}
+
+fn failed(reason: &str, retry_after_ms: Option<u64>) -> Outcome {
+    Outcome::Failed { reason: reason.to_owned(), retry_after_ms }
+}
+
+/// Only 2xx is success; 410 says that there will be none.
+fn outcome_of(status: u16, retry_after_ms: Option<u64>) -> Outcome {
+    match status {
+        200..=299 => Outcome::Delivered,
+        410 => Outcome::Gone,
+        300..=399 => failed(&format!("it answered {status}; redirects are not followed"), None),
+        _ => {
+            let word =
+                StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+            failed(&format!("it answered {status} {}", word.unwrap_or_default()), retry_after_ms)
+        }
+    }
+}
+
+fn shown(error: &PostError) -> String {
+    error.to_string().chars().take(160).collect()
+}

@@ -1,0 +1,239 @@
+//! Events to destinations: the newest to whoever is up to date, older ones page by page to whoever is behind, and once
+//! more what somebody asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Engine, Happened, Served, wall_ms};
+use crate::delivery::destination::Position;
+use crate::delivery::feed::Found;
+use crate::delivery::kept::{NOTICES, Place};
+use crate::webhooks::event::Event;
+
+/// Pages that are read at once.
+const LOADS_MAX: usize = 8;
+/// Pages that one destination goes through before others have their turn.
+const ROUNDS_MAX: usize = 32;
+
+impl Engine {
+    /// Hands new events to whoever is up to date.
+    pub(super) fn dispatch(&mut self) {
+        for (group, next) in self.feed.tails() {
+            let mut from = *self.dispatched.entry(group).or_insert(next);
+            for _ in 0..ROUNDS_MAX {
+                if from >= next {
+                    break;
+                }
+                match self.feed.from(group, from) {
+                    Found::Events { events, next } => {
+                        for event in &events {
+                            self.hand_out(event);
+                        }
+                        from = next;
+                    }
+                    Found::Missing => {
+                        // More has come than is kept: whoever was up to date is behind now.
+                        let ids: Vec<String> = self.served.keys().cloned().collect();
+                        for id in ids {
+                            self.fall_behind(&id, group, from);
+                        }
+                        from = next;
+                    }
+                }
+            }
+            self.dispatched.insert(group, from);
+        }
+    }
+
+    fn fall_behind(&mut self, id: &str, group: u64, leaf: u64) {
+        let Some(served) = self.served.get_mut(id) else { return };
+        if served.machine.position(group) == Some(Position::Live) {
+            served.machine.move_to(group, Position::At(leaf), 0);
+            self.behind.insert(id.to_owned());
+        }
+    }
+
+    fn hand_out(&mut self, event: &Event) {
+        let Some(outlet) = self.directory.read().outlet(&event.outlet_id) else { return };
+        let Some(ids) = self.by_organisation.get(&outlet.merchant.value.organisation) else {
+            return;
+        };
+        let Place { source, leaf } = event.place;
+        for id in ids {
+            let Some(served) = self.served.get_mut(id) else { continue };
+            if served.machine.position(source) != Some(Position::Live)
+                || !served.spec.wants(event, &outlet)
+            {
+                continue;
+            }
+            if served.machine.room() == 0 {
+                served.machine.move_to(source, Position::At(leaf), 0);
+                self.behind.insert(id.clone());
+                continue;
+            }
+            served.machine.offer(event.place, event.lane, event.time_ms);
+            self.touched.insert(id.clone());
+            self.dirty.insert(served.shard);
+        }
+    }
+
+    /// Lets those that are behind go on, as far as they have room and pages are here.
+    pub(super) fn catch_up(&mut self) {
+        let ids: Vec<String> = self.behind.iter().cloned().collect();
+        for id in ids {
+            let Some(mut served) = self.served.remove(&id) else {
+                self.behind.remove(&id);
+                continue;
+            };
+            let is_behind = self.catch_up_one(&mut served);
+            if !is_behind {
+                self.behind.remove(&id);
+            }
+            self.touched.insert(id.clone());
+            self.served.insert(id, served);
+        }
+    }
+
+    /// Whether it is still behind.
+    fn catch_up_one(&mut self, served: &mut Served) -> bool {
+        self.take_notices(served);
+        let replaying = self.take_replays(served);
+        let mut is_behind = replaying;
+        let groups: Vec<(u64, u64)> =
+            self.dispatched.iter().map(|(group, leaf)| (*group, *leaf)).collect();
+        for (group, dispatched) in groups {
+            let begin = served.spec.begin.get(&group).copied().unwrap_or(0);
+            let mut position = served.machine.position(group).unwrap_or(Position::At(begin));
+            for _ in 0..ROUNDS_MAX {
+                let Position::At(leaf) = position else { break };
+                if leaf >= dispatched {
+                    // What is beyond is handed out when it is heard of here.
+                    if leaf == dispatched {
+                        position = Position::Live;
+                    }
+                    break;
+                }
+                if served.machine.room() == 0 {
+                    break;
+                }
+                let Some((next, time_ms)) = self.scan(served, group, leaf, dispatched) else {
+                    break;
+                };
+                position = Position::At(next);
+                served.machine.move_to(group, position, time_ms);
+                self.dirty.insert(served.shard);
+            }
+            served.machine.move_to(group, position, 0);
+            is_behind |= position != Position::Live;
+        }
+        is_behind || self.dispatched.is_empty()
+    }
+
+    /// Offers what is wanted from a leaf on; where to go on, and the time of what was seen last.
+    fn scan(&mut self, served: &mut Served, group: u64, leaf: u64, end: u64) -> Option<(u64, u64)> {
+        let Found::Events { events, next } = self.feed.from(group, leaf) else {
+            self.load(group, leaf);
+            return None;
+        };
+        let mut seen_ms = 0;
+        for event in events {
+            if event.place.leaf >= end {
+                return Some((end, seen_ms));
+            }
+            if self.is_wanted(served, &event) {
+                if served.machine.room() == 0 {
+                    return Some((event.place.leaf, seen_ms));
+                }
+                served.machine.offer(event.place, event.lane, event.time_ms);
+            }
+            seen_ms = event.time_ms;
+        }
+        (next > leaf).then_some((next.min(end), seen_ms))
+    }
+
+    fn is_wanted(&self, served: &Served, event: &Event) -> bool {
+        let outlet = self.directory.read().outlet(&event.outlet_id);
+        outlet.is_some_and(|outlet| {
+            outlet.merchant.value.organisation == served.spec.organisation
+                && served.spec.wants(event, &outlet)
+        })
+    }
+
+    fn take_notices(&mut self, served: &mut Served) {
+        let begin = served.spec.begin.get(&NOTICES).copied().unwrap_or(0);
+        let from = match served.machine.position(NOTICES) {
+            Some(Position::At(number)) => number,
+            _ => begin,
+        };
+        let tables = self.directory.read();
+        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else { return };
+        let mut next = from;
+        for notice in known.value.last.iter().filter(|notice| notice.number >= from) {
+            if served.machine.room() == 0 {
+                break;
+            }
+            next = notice.number + 1;
+            if served.spec.wants_notice(&notice.kind, &notice.endpoint_id) {
+                served.machine.offer(
+                    Place { source: NOTICES, leaf: notice.number },
+                    0,
+                    notice.time_ms,
+                );
+                self.dirty.insert(served.shard);
+            }
+        }
+        served.machine.move_to(NOTICES, Position::At(next), 0);
+    }
+
+    /// Goes on with replays; whether one is under way.
+    fn take_replays(&mut self, served: &mut Served) -> bool {
+        served.machine.finish_replay();
+        for replay in served.spec.replays.clone() {
+            served.machine.begin_replay(replay);
+        }
+        for _ in 0..ROUNDS_MAX {
+            let Some((source, leaf, end)) = served.machine.replaying() else { break };
+            if served.machine.room() == 0 {
+                break;
+            }
+            self.dirty.insert(served.shard);
+            if source == NOTICES {
+                served.machine.offer_again(Place { source, leaf }, 0, wall_ms());
+                served.machine.replay_to(leaf + 1);
+                continue;
+            }
+            let Found::Events { events, next } = self.feed.from(source, leaf) else {
+                self.load(source, leaf);
+                break;
+            };
+            let mut to = next.max(leaf + 1).min(end);
+            for event in events.iter().filter(|event| event.place.leaf < end) {
+                if self.is_wanted(served, event) {
+                    if served.machine.room() == 0 {
+                        to = event.place.leaf;
+                        break;
+                    }
+                    served.machine.offer_again(event.place, event.lane, event.time_ms);
+                }
+            }
+            served.machine.replay_to(to);
+        }
+        served.machine.finish_replay();
+        served.machine.replays().1
+    }
+
+    fn load(&mut self, group: u64, leaf: u64) {
+        let page = (group, leaf / 256);
+        if self.loading.len() >= LOADS_MAX || !self.loading.insert(page) {
+            return;
+        }
+        let feed = Arc::clone(&self.feed);
+        self.tasks.spawn(async move {
+            if let Err(error) = feed.load(group, leaf).await {
+                tracing::debug!(group, leaf, %error, "a page of the journal cannot be read now");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Happened::Loaded { page }
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! Deliveries: what happens in the ledger reaches the outside, at least once, whatever happens to gateways, nodes
+//! and destinations.
+//!
+//! ```text
+//! nodes ── feed ──► pages (shared, bounded) ──► engine ── destination: what, when ──► adapter ──► outside
+//!                                                │  ▲
+//!                          shards: lease and cursors in one document, a write a second ──► directory
+//! ```
+//!
+//! Invariants: an event that a destination wants is delivered or a dead letter, before its cursor passes it; a
+//! destination is served by one gateway at a time, but for the length of a lease at most; a destination that cannot
+//! be reached holds no events, only places of events.
+//!
+//! Non-goals: exactly once, which is the receiver's part, by the stable ids; what is sent, which is the adapter's.
+
+mod adapter;
+pub mod destination;
+mod disable;
+mod engine;
+mod feed;
+mod figures;
+pub mod kept;
+pub mod leases;
+pub mod policy;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fiscus_proto::client::ClusterClient;
+use rustls::RootCertStore;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::config::WebhooksSection;
+use crate::directory::Directory;
+use crate::webhooks::guard::Guard;
+use crate::webhooks::post::{Poster, RootsError, SystemResolver, roots};
+use crate::webhooks::vault::{Vault, VaultError};
+pub(crate) use adapter::Adapter;
+use engine::{Engine, Settings};
+use feed::Feed;
+use figures::Figures;
+
+/// Where Linux distributions keep the certificates that they trust.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Groups that were not known at the beginning are looked for this often.
+const GROUPS_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why endpoints cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The keys for their secrets.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The certificates that vouch for them.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+}
+
+/// What serves destinations, for its one loop and for the handlers that ask about them.
+#[derive(Debug)]
+pub(crate) struct Deliveries {
+    cluster: ClusterClient,
+    adapter: Arc<Adapter>,
+    feed: Arc<Feed>,
+    figures: Arc<Figures>,
+    settings: Settings,
+}
+
+impl Deliveries {
+    /// Reads the keys and the certificates.
+    pub(crate) fn open(
+        section: &WebhooksSection,
+        cluster: &ClusterClient,
+        directory: &Arc<Directory>,
+    ) -> Result<Self, DeliveryError> {
+        let files = std::iter::once(&section.key_file).chain(&section.former_key_files);
+        let vault = Vault::load(files.map(|path| &**path))?;
+        let trusted = match &section.ca_file {
+            Some(path) => roots(path)?,
+            // A machine without any reaches endpoints over plain HTTP only, where that is allowed.
+            None => roots(Path::new(SYSTEM_ROOTS)).unwrap_or_else(|error| {
+                tracing::warn!(%error, "no endpoint's certificate can be checked; set webhooks.ca_file");
+                RootCertStore::empty()
+            }),
+        };
+        let guard = Guard::new(section.allow.clone());
+        let feed = Feed::new(cluster.clone(), Arc::clone(directory), section.feed_bytes_max);
+        let feed = Arc::new(feed);
+        let adapter = Adapter {
+            directory: Arc::clone(directory),
+            feed: Arc::clone(&feed),
+            poster: Poster::new(guard, Arc::new(SystemResolver), trusted),
+            vault,
+            plain_http: section.plain_http,
+            limit: Duration::from_millis(section.timeout_ms),
+            delays_ms: section.retry_delays_ms.clone(),
+        };
+        let settings = Settings {
+            lease_ms: section.lease_ms,
+            in_flight_max: section.in_flight_max,
+            log_kept_ms: section.log_kept_hours * 3_600_000,
+        };
+        let (adapter, figures) = (Arc::new(adapter), Arc::default());
+        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings })
+    }
+
+    /// What messages are made with.
+    pub(crate) fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// By group, the next leaf to come.
+    pub(crate) fn tails(&self) -> BTreeMap<u64, u64> {
+        self.feed.tails()
+    }
+
+    /// The figures as Prometheus reads them.
+    pub(crate) fn exposition(&self, out: &mut String) {
+        self.figures.exposition(out);
+    }
+
+    /// Serves until it is told to stop, and gives back what it serves.
+    pub(crate) async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let adapter = Arc::clone(&self.adapter);
+        let figures = Arc::clone(&self.figures);
+        let engine = Engine::new(adapter, self.cluster.clone(), figures, self.settings);
+        tokio::select! {
+            () = engine.run(stop) => {}
+            () = self.follow_groups() => {}
+        }
+    }
+
+    /// Follows every group that there is.
+    async fn follow_groups(&self) {
+        let (mut followed, mut groups) = (BTreeMap::new(), JoinSet::new());
+        loop {
+            for group in self.cluster.groups() {
+                let feed = Arc::clone(&self.feed);
+                followed.entry(group).or_insert_with(|| {
+                    groups.spawn(async move { feed.follow(group).await });
+                });
+            }
+            sleep(GROUPS_PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a record tells the outside: at most one event each.
+
+use fiscus_ledger::hash::hex;
+use fiscus_ledger::offline::OfflineSeal;
+use fiscus_ledger::record::{Record, RecordKind};
+use fiscus_ledger::reference::leading_text;
+use fiscus_ledger::seal::AuthCode;
+use fiscus_proto::ledger::JournalRecord;
+use serde_json::{Map, Value, json};
+
+use super::catalogue::EventType;
+use crate::delivery::kept::Place;
+use crate::directory::OutletEntry;
+
+/// The group whose journal tells of devices.
+const DIRECTORY: u64 = 0;
+
+/// An event with its record.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Where it stands.
+    pub place: Place,
+    /// When it happened.
+    pub time_ms: u64,
+    /// What happened.
+    pub kind: EventType,
+    /// At which outlet.
+    pub outlet_id: String,
+    /// Events of one outlet have the same.
+    pub lane: u32,
+    record: JournalRecord,
+}
+
+/// Why the data of an event cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the record cannot be read: {0}")]
+pub struct Unreadable(String);
+
+impl Event {
+    /// The event of a record, when somebody may want it.
+    #[must_use]
+    pub fn of(record: JournalRecord) -> Option<Self> {
+        let read = Record::decode(&record.record)
+            .inspect_err(|error| tracing::error!(group = record.group, leaf = record.leaf, %error, "a record"))
+            .ok()?;
+        let text = |name: &str| leading_text(read.payload, name);
+        let kind = match read.kind {
+            RecordKind::Invoice(_) | RecordKind::Offline(_) => EventType::InvoiceSealed,
+            RecordKind::ZClosure => EventType::ReportGenerated,
+            RecordKind::ShiftClose => EventType::ShiftClosed,
+            RecordKind::NumbersMissing => EventType::BlockMissingNumbers,
+            RecordKind::RecoveryGap => EventType::IntegrityAlert,
+            RecordKind::Payment => match &*text("status")? {
+                "confirmed" => EventType::PaymentConfirmed,
+                "failed" | "reversed" => EventType::PaymentFailed,
+                _ => return None,
+            },
+            RecordKind::Device if record.group == DIRECTORY => match &*text("state")? {
+                "active" => EventType::DeviceActivated,
+                "revoked" | "replaced" => EventType::DeviceRevoked,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let outlet_id = match read.kind {
+            RecordKind::Device => text("outlet_id")?.into_owned(),
+            _ => read.outlet_id.to_owned(),
+        };
+        Some(Self {
+            place: Place { source: record.group, leaf: record.leaf },
+            time_ms: read.timestamp.get(),
+            kind,
+            lane: lane_of(&outlet_id),
+            outlet_id,
+            record,
+        })
+    }
+
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.record.record.len() + self.outlet_id.len() + 256
+    }
+
+    /// What is told of it: the metadata that books are reconciled by, and what is of interest of its kind.
+    pub fn data(&self, outlet: &OutletEntry) -> Result<Map<String, Value>, Unreadable> {
+        let record =
+            Record::decode(&self.record.record).map_err(|error| Unreadable(error.to_string()))?;
+        let fact = &outlet.fact.value;
+        let mut data = Map::new();
+        let common = json!({
+            "outlet_id": self.outlet_id,
+            "branch": format!("{}-{}", fact.prefix, fact.code),
+            "region": outlet.region(),
+            "environment": fact.environment.as_str(),
+            "group": self.place.source,
+            "tree_index": self.place.leaf,
+            "position": record.position,
+            "record_kind": record.kind.as_str(),
+            "fiscal_authority_id": record.authority_id,
+            "record_hash": hex(&record.entry_hash),
+            "previous_hash": hex(&record.prev_hash),
+        });
+        take(&mut data, common);
+        let payload = match record.kind {
+            RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload),
+            _ => Some(record.payload),
+        };
+        let payload = payload.and_then(|payload| serde_json::from_slice::<Value>(payload).ok());
+        let payload = payload.ok_or_else(|| Unreadable("its payload is not JSON".to_owned()))?;
+        for field in fields(self.kind) {
+            let value = payload.get(field).cloned();
+            data.insert((*field).to_owned(), value.unwrap_or(Value::Null));
+        }
+        if self.kind == EventType::InvoiceSealed {
+            let signature: [u8; 64] = (&*self.record.signature)
+                .try_into()
+                .map_err(|_| Unreadable("its signature has not 64 bytes".to_owned()))?;
+            take(
+                &mut data,
+                json!({
+                    "fiscal_number": record.fiscal_number,
+                    "device_id": Value::Null,
+                    "auth_code": AuthCode::of_signature(&signature).to_string(),
+                    "signature": hex(&signature),
+                }),
+            );
+        }
+        Ok(data)
+    }
+}
+
+fn take(data: &mut Map<String, Value>, more: Value) {
+    if let Value::Object(more) = more {
+        data.extend(more);
+    }
+}
+
+/// What is told of a record's payload, by the kind of event.
+fn fields(kind: EventType) -> &'static [&'static str] {
+    match kind {
+        EventType::InvoiceSealed => &[
+            "invoice_type",
+            "pos_terminal_id",
+            "cashier_id",
+            "original_fiscal_number",
+            "tax_groups",
+            "totals",
+            "tax_manifest_version",
+        ],
+        EventType::ReportGenerated => {
+            &["report", "z_number", "generated_at", "operator", "empty", "invoices", "digest"]
+        }
+        EventType::ShiftClosed => &[
+            "shift_id",
+            "pos_terminal_id",
+            "opened_by",
+            "closed_by",
+            "opened_at",
+            "invoices",
+            "digest",
+        ],
+        EventType::PaymentConfirmed | EventType::PaymentFailed => {
+            &["provider", "reference", "status", "amount", "currency", "fiscal_number"]
+        }
+        EventType::DeviceActivated | EventType::DeviceRevoked => {
+            &["device_id", "state", "replaced_by", "version"]
+        }
+        EventType::BlockMissingNumbers => &["credential_id", "series", "missing"],
+        EventType::IntegrityAlert => &["last_known", "last_issued", "skipped"],
+        _ => &[],
+    }
+}
+
+/// The lane of an outlet.
+#[must_use]
+pub fn lane_of(outlet_id: &str) -> u32 {
+    let hash = blake3::hash(outlet_id.as_bytes());
+    u32::from_le_bytes(*hash.as_bytes().first_chunk::<4>().expect("a hash is longer"))
+}

@@ -1,0 +1,282 @@
+//! Webhooks, from the endpoint that is made to the message that comes, and what becomes of one that does not.
+
+use std::time::Duration;
+
+use fiscus_gateway::webhooks::signature::Verifier;
+use serde_json::{Value, json};
+
+use crate::support::http::Answer;
+use crate::support::receiver::{Came, Receiver};
+use crate::support::{LIMIT, World, sale, until};
+
+async fn post(world: &World, path: &str, key: &str, body: &Value) -> Answer {
+    world
+        .post(&format!("/api/v1/webhooks{path}"))
+        .by("owner")
+        .idempotent(key)
+        .json(body)
+        .send()
+        .await
+}
+
+async fn get(world: &World, path: &str) -> Value {
+    world.get(&format!("/api/v1/webhooks{path}")).by("owner").send().await.expect(200).json()
+}
+
+/// An endpoint's id and its secret.
+async fn make(world: &World, key: &str, body: &Value) -> (String, String) {
+    let made = post(world, "", key, body).await.expect(201).json();
+    let text = |name: &str| made[name].as_str().expect("text").to_owned();
+    (text("endpoint_id"), text("secret"))
+}
+
+async fn seal(world: &World, outlet_id: &str, price: u32) -> Value {
+    let key = format!("{outlet_id}-{price}");
+    let call = world.post("/api/v1/invoices").by("owner").idempotent(&key);
+    call.json(&sale(outlet_id, price)).send().await.expect(201).json()
+}
+
+fn believed(came: &Came, secret: &str) -> bool {
+    let verifier = Verifier::parse(secret).expect("a secret");
+    verifier.check(&came.id, came.timestamp, &came.signatures, &came.body, came.timestamp).is_ok()
+}
+
+/// Waits until something that is asked for through the API holds.
+async fn told(world: &World, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let waiting = async {
+        loop {
+            let value = get(world, path).await;
+            if holds(&value) {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(LIMIT, waiting).await;
+    waited.unwrap_or_else(|_| panic!("{path} does not come to say so"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_invoice_is_told_signed_and_numbered() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    seal(&world, "outlet-gombe", 1).await;
+    let body =
+        json!({"url": receiver.url("/ok/all"), "mode": "ordered", "events": ["invoice.sealed"]});
+    let (id, secret) = make(&world, "a", &body).await;
+    let again = post(&world, "", "a", &body).await.expect(200).json();
+    assert_eq!(again["secret"], json!(secret), "a lost answer can be asked for again");
+    let region = json!({"region_id": "goma", "name": "Goma"});
+    world
+        .post("/api/v1/regions")
+        .by("owner")
+        .idempotent("r")
+        .json(&region)
+        .send()
+        .await
+        .expect(201);
+    let goma = json!({"url": receiver.url("/ok/goma"), "regions": ["goma"]});
+    make(&world, "b", &goma).await;
+    let one = seal(&world, "outlet-gombe", 100).await;
+    let two = seal(&world, "outlet-goma", 200).await;
+    until("both have come", || {
+        receiver.ids("/ok/all").len() == 2 && receiver.ids("/ok/goma").len() == 1
+    })
+    .await;
+
+    let came = receiver.came("/ok/all");
+    let data = |at: usize| came[at].json()["data"].clone();
+    assert_eq!(came[0].json()["type"], "invoice.sealed");
+    assert_eq!(
+        (&data(0)["fiscal_number"], &data(1)["fiscal_number"]),
+        (&one["fiscal_number"], &two["fiscal_number"])
+    );
+    assert_eq!(
+        (&data(0)["sequence"], &data(1)["sequence"]),
+        (&json!(0), &json!(1)),
+        "what was before is not told"
+    );
+    for (field, of) in [
+        ("record_hash", "entry_hash"),
+        ("previous_hash", "previous_hash"),
+        ("tree_index", "leaf_index"),
+        ("fiscal_authority_id", "fiscal_authority_id"),
+        ("tax_groups", "tax_groups"),
+        ("totals", "totals"),
+        ("auth_code", "auth_code"),
+        ("signature", "signature"),
+        ("position", "position"),
+    ] {
+        assert_eq!(data(0)[field], one[of], "{field}");
+    }
+    assert_eq!((&data(0)["branch"], &data(0)["region"]), (&json!("KIN-GOMBE"), &json!("kinshasa")));
+    assert_eq!(came[0].id, format!("msg_{id}_1_{}", one["leaf_index"]));
+    assert!(came[0].body.len() < 20_000);
+    let public =
+        get(&world, &format!("/{id}")).await["public_keys"][0].as_str().expect("a key").to_owned();
+    for message in &came {
+        assert!(believed(message, &secret) && believed(message, &public), "{message:?}");
+    }
+    let schema = get(&world, "/events").await;
+    let schema =
+        schema["data"].as_array().expect("data").iter().find(|it| it["name"] == "invoice.sealed");
+    let required = schema.expect("it is there")["schema"]["properties"]["data"]["required"].clone();
+    for field in required.as_array().expect("fields") {
+        assert!(data(0).get(field.as_str().expect("text")).is_some(), "{field}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_changed_while_both_sign_and_a_pause_loses_nothing() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    let (id, old) = make(&world, "a", &json!({"url": receiver.url("/ok/a")})).await;
+    let rotated = post(&world, &format!("/{id}/rotate"), "r", &json!({"overlap_hours": 1}))
+        .await
+        .expect(201)
+        .json();
+    let new = rotated["secret"].as_str().expect("text").to_owned();
+    assert_ne!(old, new);
+    let test = post(&world, &format!("/{id}/test"), "t", &json!({})).await.expect(200).json();
+    assert_eq!((&test["outcome"], &test["status"]), (&json!("delivered"), &json!(204)));
+    let came = receiver.came("/ok/a");
+    assert_eq!(came[0].json()["type"], "endpoint.test");
+    assert!(believed(&came[0], &old) && believed(&came[0], &new), "both sign during the overlap");
+    post(&world, &format!("/{id}/rotate"), "s", &json!({"overlap_hours": 0})).await.expect(201);
+    post(&world, &format!("/{id}/test"), "u", &json!({})).await.expect(200);
+    assert!(!believed(&receiver.came("/ok/a")[1], &old), "the first one is over");
+
+    post(&world, &format!("/{id}/pause"), "", &json!({})).await.expect(200);
+    let sealed = seal(&world, "outlet-gombe", 100).await;
+    told(&world, &format!("/{id}/statistics"), |it| it["pending"] == 1).await;
+    assert_eq!(receiver.came("/ok/a").len(), 2, "nothing is sent while it is paused");
+    post(&world, &format!("/{id}/resume"), "", &json!({})).await.expect(200);
+    until("it comes when it is resumed", || receiver.came("/ok/a").len() == 3).await;
+    assert_eq!(receiver.came("/ok/a")[2].json()["data"]["fiscal_number"], sealed["fiscal_number"]);
+    let statistics = told(&world, &format!("/{id}/statistics"), |it| it["delivered"] == 1).await;
+    assert_eq!(
+        (&statistics["lag_events"], &statistics["success_percent"]),
+        (&json!(0), &json!(100))
+    );
+    let attempts =
+        told(&world, &format!("/{id}/attempts?outcome=delivered"), |it| it["data"] != json!([]))
+            .await;
+    assert_eq!(attempts["data"][0]["event"], "invoice.sealed");
+
+    let gone = world.call("DELETE", &format!("/api/v1/webhooks/{id}")).by("owner").send().await;
+    gone.expect(204);
+    let unknown = world.get(&format!("/api/v1/webhooks/{id}")).by("owner").send().await.expect(404);
+    assert_eq!(unknown.code(), "WEBHOOK_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    receiver.fail(true);
+    let (id, _) = make(&world, "a", &json!({"url": receiver.url("/switch/a")})).await;
+    let (moved, _) =
+        make(&world, "b", &json!({"url": receiver.url("/redirect"), "events": ["invoice.sealed"]}))
+            .await;
+    let (well, _) = make(&world, "c", &json!({"url": receiver.url("/ok/c")})).await;
+    let sealed = seal(&world, "outlet-gombe", 100).await;
+    let letters = told(&world, &format!("/{id}/dead-letters"), |it| it["data"] != json!([])).await;
+    let letter = &letters["data"][0];
+    assert_eq!(letter["attempts"], 3);
+    let message = letter["message_id"].as_str().expect("text").to_owned();
+    assert_eq!(receiver.came("/switch/a").len(), 3);
+    assert!(
+        receiver.came("/switch/a").iter().all(|came| came.id == message),
+        "the id is the event's"
+    );
+    let moved = told(&world, &format!("/{moved}/dead-letters"), |it| it["data"] != json!([])).await;
+    let reason = moved["data"][0]["reason"].as_str().expect("text").to_owned();
+    assert!(reason.contains("redirects are not followed"), "{reason}");
+    assert!(receiver.came("/ok/redirected").is_empty());
+    assert_eq!(receiver.came("/ok/c").len(), 1, "others are delayed by nothing");
+
+    receiver.fail(false);
+    post(&world, &format!("/{id}/replay"), "r1", &json!({"failed": true})).await.expect(202);
+    until("it comes", || receiver.came("/switch/a").len() == 4).await;
+    let again = receiver.came("/switch/a")[3].clone();
+    assert_eq!(
+        (&again.id, &again.json()["data"]["fiscal_number"]),
+        (&message, &sealed["fiscal_number"])
+    );
+    told(&world, &format!("/{id}/statistics"), |it| it["replays_done"] == 1).await;
+    told(&world, &format!("/{id}/dead-letters"), |it| it["data"] == json!([])).await;
+    post(&world, &format!("/{id}/replay"), "r2", &json!({"message_id": message})).await.expect(202);
+    let hours = json!({"from": "2026-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"});
+    post(&world, &format!("/{well}/replay"), "r3", &hours).await.expect(202);
+    until("one and a range come", || {
+        receiver.came("/switch/a").len() == 5 && receiver.came("/ok/c").len() >= 2
+    })
+    .await;
+    let wrong = post(&world, &format!("/{id}/replay"), "r4", &json!({"message_id": "msg_x_1_1"}))
+        .await
+        .expect(422);
+    assert_eq!(wrong.code(), "FIELD_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_gone_is_disabled_and_the_others_are_told() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    let (gone, _) = make(&world, "a", &json!({"url": receiver.url("/status/410")})).await;
+    make(&world, "b", &json!({"url": receiver.url("/ok/b"), "events": ["endpoint.disabled"]}))
+        .await;
+    seal(&world, "outlet-gombe", 100).await;
+    until("the other one is told", || !receiver.came("/ok/b").is_empty()).await;
+    let told_of = receiver.came("/ok/b")[0].json();
+    assert_eq!(
+        (&told_of["type"], &told_of["data"]["endpoint_id"]),
+        (&json!("endpoint.disabled"), &json!(gone))
+    );
+    let shown = get(&world, &format!("/{gone}")).await;
+    assert_eq!((&shown["state"], &shown["state_reason"]), (&json!("disabled"), &json!("gone")));
+    assert_eq!(receiver.came("/status/410").len(), 1);
+    let log = world.get("/api/v1/audit/actions?action=webhook.disable").by("owner").send().await;
+    assert_eq!(log.expect(200).json()["data"][0]["object_id"], json!(gone));
+    let shown = "fiscus_delivery_active{destination=\"webhook/org-kivu/";
+    let waiting = async {
+        while !world.admin(0, "/metrics").send().await.text().contains(shown) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("the figures show it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_must_be_on_the_internet_and_the_organisations() {
+    let world = World::start().await;
+    for url in [
+        "ftp://a.cd/",
+        "https://u@a.cd/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:169.254.169.254]/",
+        "https://169.254.169.254/latest",
+    ] {
+        let refused = post(&world, "", "u", &json!({"url": url})).await.expect(422);
+        assert_eq!(refused.pointers(), ["/url"], "{url}");
+    }
+    let foreign =
+        post(&world, "", "f", &json!({"url": "https://a.cd/", "outlets": ["outlet-kenya"]})).await;
+    assert_eq!(foreign.expect(404).code(), "OUTLET_UNKNOWN");
+    for (by, code) in
+        [("cashier", "SCOPE_MISSING"), ("goma", "KEY_LIMITED"), ("auditor", "SCOPE_MISSING")]
+    {
+        let refused = world.get("/api/v1/webhooks").by(by).send().await.expect(403);
+        assert_eq!(refused.code(), code, "{by}");
+    }
+    let (id, secret) = make(&world, "a", &json!({"url": "https://nowhere.invalid/"})).await;
+    let hidden = world.get(&format!("/api/v1/webhooks/{id}")).by("other").send().await.expect(404);
+    assert_eq!(hidden.code(), "WEBHOOK_UNKNOWN");
+    for shown in [get(&world, "").await, get(&world, &format!("/{id}")).await] {
+        assert!(!shown.to_string().contains(secret.trim_start_matches("whsec_")), "{shown}");
+    }
+    let test = post(&world, &format!("/{id}/test"), "t", &json!({})).await.expect(200).json();
+    assert_eq!((&test["outcome"], &test["status"]), (&json!("failed"), &Value::Null));
+}
