@@ -1,5 +1,7 @@
 //! Receipts, and the proofs that they are in the log.
 
+use fiscus_ledger::hash::hex;
+use fiscus_ledger::payload::Object;
 use fiscus_ledger::qr::{QrFields, QrPayload};
 use fiscus_ledger::seal::hidden_hash;
 use fiscus_ledger::time::UnixMs;
@@ -97,6 +99,87 @@ fn no_changed_byte_of_a_proof_passes() {
     for _ in 0..3_000 {
         let changed = change(proof.as_bytes(), &mut random);
         refused(check(url.as_bytes(), Some(&changed), &policy));
+    }
+}
+
+/// The answer of the audit interface about a record.
+fn json_proof(forge: &Forge, record: &Sealed) -> String {
+    let tree = forge.tree();
+    let hashes: Vec<String> = tree.inclusion(record.leaf).iter().map(|hash| hex(hash)).collect();
+    let checkpoint = Object::new()
+        .count("group", 1)
+        .text("origin", &forge.origin())
+        .count("tree_size", forge.size())
+        .bytes("root", &tree.range.root())
+        .text("checkpoint", &forge.last(&tree))
+        .finish();
+    Object::new()
+        .text("outlet_id", &record.outlet)
+        .count("position", record.position)
+        .text("fiscal_number", &record.number)
+        .bytes("entry_hash", &record.entry)
+        .count("group", 1)
+        .count("leaf_index", record.leaf)
+        .count("tree_size", forge.size())
+        .texts("hashes", hashes.iter().map(String::as_str))
+        .json("checkpoint", &checkpoint)
+        .finish()
+}
+
+#[test]
+fn no_changed_byte_of_a_proof_in_json_passes() {
+    let forge = Forge::sales(5, 1);
+    let policy = policy(&forge.policy());
+    let record = &forge.records[3];
+    let (url, proof) = (receipt(&forge, record), json_proof(&forge, record));
+    check(url.as_bytes(), Some(proof.as_bytes()), &policy).expect("it is in the log");
+    // A receipt tells neither the outlet's id nor the position: they are only said, and before everything that is checked.
+    let only_said = proof.find(",\"fiscal_number\"").expect("a number");
+    let try_changed = |changed: &[u8]| {
+        let same = changed.ends_with(&proof.as_bytes()[only_said..]);
+        let checked = check(url.as_bytes(), Some(changed), &policy);
+        if checked.is_err() || !same {
+            refused(checked);
+        }
+    };
+    for (_, changed) in flips(proof.as_bytes()) {
+        try_changed(&changed);
+    }
+    let mut random = Random(7);
+    for _ in 0..3_000 {
+        try_changed(&change(proof.as_bytes(), &mut random));
+    }
+    let kind = |proof: &str| refused(check(url.as_bytes(), Some(proof.as_bytes()), &policy));
+    let other = json_proof(&forge, &forge.records[4]);
+    assert_eq!(kind(&other), Kind::Inclusion, "the proof of another record");
+    let entry = proof.replace(&hex(&record.entry), &hex(&forge.records[4].entry));
+    assert_eq!(kind(&entry), Kind::Inclusion, "another entry hash than the receipt's");
+    let root = proof.replace(&hex(&forge.tree().range.root()), &hex(&[5; 32]));
+    assert_eq!(kind(&root), Kind::Format, "another root than the checkpoint's");
+}
+
+#[test]
+fn no_changed_byte_of_an_offline_receipt_passes() {
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors");
+    let read =
+        |name: &str| std::fs::read_to_string(format!("{vectors}/{name}")).expect("it is there");
+    let policy = Policy::parse("fiscus_policy = 1\nfiscal_keys = \"fiscal-keys.json\"\n", |name| {
+        Ok(read(name))
+    });
+    let policy = policy.expect("the policy is right");
+    let seals = read("seal.json");
+    let urls = seals.split("\"qr_url\": \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let offline =
+        |url: &&str| check(url.as_bytes(), None, &policy).is_ok_and(|it| it.credential.is_some());
+    let url = urls.into_iter().find(offline).expect("one is of a terminal that sealed alone");
+    let query = url.find("/v?").expect("a query");
+    for (_, changed) in flips(url.as_bytes()).filter(|(at, _)| *at >= query) {
+        refused(check(&changed, None, &policy));
+    }
+    let mut random = Random(8);
+    for _ in 0..3_000 {
+        let changed = change(&url.as_bytes()[query..], &mut random);
+        refused(check(&[&url.as_bytes()[..query], &changed].concat(), None, &policy));
     }
 }
 
