@@ -11,6 +11,7 @@ use super::{HOUR_MS, Shop, TERMINAL, key_of, number, why};
 
 const NUMBERS: u64 = 500;
 
+// long: three days are one story
 #[test]
 fn seventy_two_hours_with_restarts_power_cuts_and_a_clock_that_is_set_back() {
     let mut shop = Shop::new(7, NUMBERS);
