@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::metrics::Metrics;
 use crate::port::Port;
 use crate::protocol::frame::framed;
-use crate::protocol::{Call, Code, Fault, Reply, Session, SessionLimits, Standing, Step};
+use crate::protocol::{Call, Code, Fault, Reply, Session, SessionLimits, Step};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 << 10;
@@ -45,10 +45,6 @@ pub(crate) enum HostError {
 }
 
 impl Device {
-    fn standing(&self) -> Standing {
-        self.port.standing()
-    }
-
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -75,7 +71,7 @@ impl Device {
         let mut open = true;
         let mut call = None;
         loop {
-            let wake = match session.step(self.standing(), self.now()) {
+            let wake = match session.step(self.port.standing().await, self.now()) {
                 Step::Answer(answer, code) => {
                     self.metrics.answered(self.port.device_id(), code);
                     self.write(&mut writer, &answer).await?;

@@ -21,11 +21,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::{self, Admin};
-use crate::attach::{Owner, Place, attach, import};
+use crate::attach::{Attached, Owner, Place, attach, import};
 use crate::config::{AttachSection, ConfigError, LimitsSection, ProxyConfig};
 use crate::devices::Devices;
 use crate::host::Device;
 use crate::metrics::Metrics;
+use crate::offline::{Agent, OfflineError, SharedTill};
 use crate::port::{Port, Shared};
 use crate::protocol::SessionLimits;
 use crate::serial;
@@ -61,6 +62,14 @@ pub enum RunError {
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// What a device is to remember while the cluster is away. Without it, it cannot know what it has sealed.
+    #[error("device {device_id} cannot sell without the cluster: {source}")]
+    Offline {
+        /// Which.
+        device_id: String,
+        /// Why.
+        source: OfflineError,
     },
     /// What never ends by itself did.
     #[error("a part of the proxy ended by itself: {detail}")]
@@ -112,6 +121,7 @@ impl Proxy {
             certificate_expires,
         });
         let metrics = Arc::new(Metrics::new(&config.devices));
+        let (ports, attached, owners) = ports(&config, &shared).await?;
         let (stop, stopping) = watch::channel(false);
         let (end, ending) = watch::channel(false);
         let (mut hosts, mut behind) = (JoinSet::new(), JoinSet::new());
@@ -119,26 +129,25 @@ impl Proxy {
         let admin = Admin {
             shared: Arc::clone(&shared),
             metrics: Arc::clone(&metrics),
+            tills: tills(&ports),
             stopping: stopping.clone(),
         };
-        behind.spawn(health(admin_socket, admin, ending.clone()));
-        for section in &config.devices {
-            let attached = section.attach.as_ref().and_then(place).map(|place| {
-                let (attached, owner) = attach(
-                    &section.device_id,
-                    place,
-                    config.limits.hosts_max + section.serial.len(),
-                );
-                behind.spawn(own(owner, ending.clone()));
-                Arc::new(attached)
-            });
-            let port = Port::new(Arc::clone(&shared), &section.device_id, attached.clone());
-            let port = Arc::new(port);
-            if let Some(attached) = attached {
-                metrics.attached(&attached);
-                behind.spawn(import(Arc::clone(&port), attached, ending.clone()));
+        for port in &ports {
+            if let Some(till) = port.till() {
+                behind.spawn(keep_in_touch(
+                    Agent::new(Arc::clone(port), till.clone()),
+                    ending.clone(),
+                ));
             }
-            let device = Arc::new(device(&config, &metrics, port));
+        }
+        behind.spawn(health(admin_socket, admin, ending.clone()));
+        for (attached, (owner, port)) in attached.into_iter().zip(owners) {
+            metrics.attached(&attached);
+            behind.spawn(own(owner, ending.clone()));
+            behind.spawn(import(port, attached, ending.clone()));
+        }
+        for (section, port) in config.devices.iter().zip(ports) {
+            let device = Arc::new(device(&config, port, &metrics));
             let at = sockets.iter().position(|(id, _)| *id == section.device_id);
             if let Some((_, socket)) = at.map(|at| sockets.swap_remove(at)) {
                 let places = config.limits.hosts_max;
@@ -191,7 +200,53 @@ impl Proxy {
     }
 }
 
-fn device(config: &ProxyConfig, metrics: &Arc<Metrics>, port: Arc<Port>) -> Device {
+/// The ways to the cluster, and the real devices among them with those who own them.
+type Ports = (Vec<Arc<Port>>, Vec<Arc<Attached>>, Vec<(Owner, Arc<Port>)>);
+
+/// The ways to the cluster, one a device, and their tills.
+async fn ports(config: &ProxyConfig, shared: &Arc<Shared>) -> Result<Ports, RunError> {
+    let mut ports = Vec::with_capacity(config.devices.len());
+    let (mut all_attached, mut owners) = (Vec::new(), Vec::new());
+    for section in &config.devices {
+        let device_id = section.device_id.clone();
+        let till = match section.offline.clone() {
+            None => None,
+            Some(settings) => {
+                let (id, host) = (device_id.clone(), config.verify_host.clone());
+                // Deriving a key takes the processor for a while.
+                let opened =
+                    tokio::task::spawn_blocking(move || SharedTill::open(&id, &host, &settings));
+                let ended = |error: JoinError| RunError::Ended { detail: error.to_string() };
+                let offline = |source| RunError::Offline { device_id: device_id.clone(), source };
+                Some(opened.await.map_err(ended)?.map_err(offline)?)
+            }
+        };
+        let terminals = config.limits.hosts_max + section.serial.len();
+        let place = section.attach.as_ref().and_then(place);
+        let real = place.map(|place| attach(&device_id, place, terminals));
+        let (attached, owner) = real.map(|(attached, owner)| (Arc::new(attached), owner)).unzip();
+        let port = Port::new(Arc::clone(shared), &device_id, till, attached.clone());
+        let port = Arc::new(port);
+        all_attached.extend(attached);
+        owners.extend(owner.map(|owner| (owner, Arc::clone(&port))));
+        ports.push(port);
+    }
+    Ok((ports, all_attached, owners))
+}
+
+fn tills(ports: &[Arc<Port>]) -> Vec<(String, SharedTill)> {
+    let of = |port: &Arc<Port>| Some((port.device_id().to_owned(), port.till()?.clone()));
+    ports.iter().filter_map(of).collect()
+}
+
+async fn keep_in_touch(agent: Agent, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = agent.run() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+fn device(config: &ProxyConfig, port: Arc<Port>, metrics: &Arc<Metrics>) -> Device {
     let LimitsSection { queue_max, nonces_max, prepared_bytes_max, write_timeout_ms, .. } =
         config.limits;
     Device {

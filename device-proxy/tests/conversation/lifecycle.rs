@@ -46,9 +46,13 @@ async fn one_proxy_is_many_devices() {
         register(&cluster, id, code).await;
     }
     let listen = config.devices[0].listen;
-    let second =
-        DeviceSection { device_id: "def-gombe-2".into(), listen, serial: vec![], attach: None };
-    config.devices.push(second);
+    config.devices.push(DeviceSection {
+        device_id: "def-gombe-2".into(),
+        listen,
+        serial: vec![],
+        attach: None,
+        offline: None,
+    });
     let proxy = Proxy::start(config).await.expect("the proxy starts");
     let mut sold = Vec::new();
     for (at, (id, secret)) in [(1, (DEVICE, CODE)), (2, ("def-gombe-2", "def-gombe-2/AAAA"))] {
