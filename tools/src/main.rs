@@ -11,6 +11,7 @@ mod pki;
 mod process;
 mod receipt_verify;
 mod verify;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Look at printed receipts.
     #[command(subcommand)]
     Receipt(Receipt),
+    /// Try webhooks out.
+    #[command(subcommand)]
+    Webhook(Webhook),
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,6 +60,11 @@ enum Receipt {
     Verify(receipt_verify::Arguments),
 }
 
+#[derive(Debug, Subcommand)]
+enum Webhook {
+    Listen(webhook::Arguments),
+}
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
@@ -63,6 +72,7 @@ fn main() -> ExitCode {
         Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
+        Command::Webhook(Webhook::Listen(arguments)) => webhook::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),
