@@ -8,9 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use fiscus_ledger::payload::Object;
 use tokio::sync::watch;
 
-use crate::metrics::{Metrics, head, line};
+use crate::metrics::{Metrics, head, label, line};
+use crate::offline::{Colour, SharedTill};
 use crate::port::Shared;
 use crate::protocol::Standing;
 
@@ -21,6 +23,8 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(crate) struct Admin {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Of the devices that sell without the cluster.
+    pub(crate) tills: Vec<(String, SharedTill)>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -29,6 +33,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/offline", get(offline))
         .with_state(admin)
 }
 
@@ -65,5 +70,65 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         let age_ms = age.as_millis();
         line(&mut out, name, &format!("{}.{:03}", age_ms / 1_000, age_ms % 1_000));
     }
+    offline_figures(&mut out, &admin.tills).await;
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], out)
+}
+
+/// How each device stands with its numbers, one JSON object a line.
+async fn offline(State(admin): State<Admin>) -> impl IntoResponse {
+    let mut out = String::new();
+    for (device_id, till) in &admin.tills {
+        let told = till.standing().await;
+        let object = Object::new()
+            .text("device_id", device_id)
+            .text("state", told.colour.as_str())
+            .text("lamp", told.colour.lamp())
+            .optional("why", told.why.as_deref())
+            .count("numbers_left", told.numbers_left)
+            .optional("until", told.until.map(|until| until.to_string()).as_deref())
+            .count("waiting", told.waiting)
+            .optional("waiting_since", told.waiting_since.map(|since| since.to_string()).as_deref())
+            .count("refused", told.refused)
+            .count("damages", told.damages)
+            .count("spool_bytes", told.spool_bytes);
+        out.push_str(&object.finish());
+        out.push('\n');
+    }
+    ([("content-type", "application/x-ndjson")], out)
+}
+
+async fn offline_figures(out: &mut String, tills: &[(String, SharedTill)]) {
+    let mut told = Vec::with_capacity(tills.len());
+    for (device_id, till) in tills {
+        told.push((label(device_id), till.standing().await));
+    }
+    if told.is_empty() {
+        return;
+    }
+    let name = "fiscus_proxy_offline_state";
+    head(out, name, "gauge", "1 for the state that a device that can sell alone is in.");
+    for (device, standing) in &told {
+        for colour in Colour::ALL {
+            let on = u8::from(colour == standing.colour);
+            let state = colour.as_str();
+            line(out, &format!("{name}{{device=\"{device}\",state=\"{state}\"}}"), &on);
+        }
+    }
+    let figures: [(&str, &str, fn(&crate::offline::Standing) -> u64); 5] = [
+        ("fiscus_proxy_offline_numbers_left", "Numbers that it could seal under now.", |s| {
+            s.numbers_left
+        }),
+        ("fiscus_proxy_offline_waiting", "Seals that the ledger has not answered to.", |s| {
+            s.waiting
+        }),
+        ("fiscus_proxy_offline_refused", "Seals that the ledger has refused.", |s| s.refused),
+        ("fiscus_proxy_spool_damages", "How often its spool was found damaged.", |s| s.damages),
+        ("fiscus_proxy_spool_bytes", "Bytes of its spool.", |s| s.spool_bytes),
+    ];
+    for (name, help, figure) in figures {
+        head(out, name, "gauge", help);
+        for (device, standing) in &told {
+            line(out, &format!("{name}{{device=\"{device}\"}}"), &figure(standing));
+        }
+    }
 }

@@ -10,6 +10,8 @@ use fiscus_ledger::facts::is_identifier;
 use fiscus_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
+pub use crate::offline::OfflineSection;
+
 /// Everything about a proxy. Every limit has its unit in its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +87,9 @@ pub struct DeviceSection {
     /// Serial devices and pseudo-terminals, each a host; they may come and go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serial: Vec<PathBuf>,
+    /// How it sells while the cluster is away; not at all when this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<OfflineSection>,
 }
 
 /// Bounds.
@@ -171,6 +176,7 @@ impl ProxyConfig {
             device_id: device_id.to_owned(),
             listen: Some(free),
             serial: Vec::new(),
+            offline: None,
         };
         Self {
             admin_listen: free,
@@ -236,7 +242,7 @@ impl ProxyConfig {
     fn check_devices(&self) -> Result<(), ConfigError> {
         rule(!self.devices.is_empty(), "devices", "must name at least one device")?;
         let mut ids = BTreeSet::new();
-        let mut paths = BTreeSet::new();
+        let (mut paths, mut dirs) = (BTreeSet::new(), BTreeSet::new());
         for device in &self.devices {
             rule(
                 is_identifier(&device.device_id) && ids.insert(&device.device_id),
@@ -257,6 +263,15 @@ impl ProxyConfig {
                 device.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
                 "devices.serial",
                 "must be absolute paths, each named once",
+            )?;
+            let offline = device.offline.as_ref();
+            if let Some((field, must)) = offline.and_then(OfflineSection::wrong) {
+                return rule(false, field, must);
+            }
+            rule(
+                offline.is_none_or(|offline| dirs.insert(&offline.dir)),
+                "devices.offline.dir",
+                "must be another one for each device",
             )?;
         }
         Ok(())

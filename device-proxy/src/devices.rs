@@ -139,7 +139,12 @@ mod tests {
 
     #[test]
     fn a_node_that_lags_brings_no_revoked_device_back() {
-        let section = DeviceSection { device_id: "def-1".into(), listen: None, serial: vec![] };
+        let section = DeviceSection {
+            device_id: "def-1".into(),
+            listen: None,
+            serial: vec![],
+            offline: None,
+        };
         let devices = Devices::new(&[section]);
         assert_eq!(devices.standing("def-1"), Standing::Unheard);
         devices.note(&document(3, DeviceState::Revoked));

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::metrics::Metrics;
 use crate::port::Port;
 use crate::protocol::frame::framed;
-use crate::protocol::{Call, Code, Fault, Reply, Session, SessionLimits, Standing, Step};
+use crate::protocol::{Call, Code, Fault, Reply, Session, SessionLimits, Step};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 << 10;
@@ -21,7 +21,7 @@ const READ_BYTES: usize = 16 << 10;
 /// A device with its hosts.
 #[derive(Debug)]
 pub(crate) struct Device {
-    pub(crate) port: Port,
+    pub(crate) port: Arc<Port>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: SessionLimits,
     pub(crate) write_timeout: Duration,
@@ -42,10 +42,6 @@ pub(crate) enum HostError {
 }
 
 impl Device {
-    fn standing(&self) -> Standing {
-        self.port.shared().devices.standing(self.port.device_id())
-    }
-
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -71,7 +67,7 @@ impl Device {
         let mut open = true;
         let mut call = None;
         loop {
-            let wake = match session.step(self.standing(), self.now()) {
+            let wake = match session.step(self.port.standing().await, self.now()) {
                 Step::Answer(answer, code) => {
                     self.metrics.answered(self.port.device_id(), code);
                     self.write(&mut writer, &answer).await?;

@@ -7,7 +7,8 @@
 //!                       devices (documents, followed) ◄── cluster
 //! ```
 //!
-//! Invariants: a proxy keeps nothing that another proxy would miss, so it may be killed at any time; a
+//! Invariants: a proxy may be killed at any time: it keeps nothing that another proxy would miss, or, when it sells while
+//! the cluster is away, has it on its disk before it answers; a
 //! command is answered within its time, whatever the cluster does; an unknown outcome is told as unknown.
 //!
 //! Non-goals: fiscal rules, which are the ledger's and checked by every replica.
@@ -17,6 +18,7 @@ pub mod config;
 mod devices;
 mod host;
 mod metrics;
+pub mod offline;
 mod port;
 pub mod protocol;
 mod run;

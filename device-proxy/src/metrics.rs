@@ -119,6 +119,6 @@ pub(crate) fn line(out: &mut String, name: &str, value: &dyn std::fmt::Display) 
 }
 
 /// Text as a label's value.
-fn label(text: &str) -> String {
+pub(crate) fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -23,6 +23,7 @@ use crate::config::{ConfigError, LimitsSection, ProxyConfig};
 use crate::devices::Devices;
 use crate::host::Device;
 use crate::metrics::Metrics;
+use crate::offline::{Agent, OfflineError, SharedTill};
 use crate::port::{Port, Shared};
 use crate::protocol::SessionLimits;
 use crate::serial;
@@ -58,6 +59,14 @@ pub enum RunError {
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// What a device is to remember while the cluster is away. Without it, it cannot know what it has sealed.
+    #[error("device {device_id} cannot sell without the cluster: {source}")]
+    Offline {
+        /// Which.
+        device_id: String,
+        /// Why.
+        source: OfflineError,
     },
     /// What never ends by itself did.
     #[error("a part of the proxy ended by itself: {detail}")]
@@ -107,6 +116,7 @@ impl Proxy {
             dgi_key: config.dgi_key(),
         });
         let metrics = Arc::new(Metrics::new(&config.devices));
+        let ports = ports(&config, &shared).await?;
         let (stop, stopping) = watch::channel(false);
         let (end, ending) = watch::channel(false);
         let (mut hosts, mut behind) = (JoinSet::new(), JoinSet::new());
@@ -114,11 +124,20 @@ impl Proxy {
         let admin = Admin {
             shared: Arc::clone(&shared),
             metrics: Arc::clone(&metrics),
+            tills: tills(&ports),
             stopping: stopping.clone(),
         };
+        for port in &ports {
+            if let Some(till) = port.till() {
+                behind.spawn(keep_in_touch(
+                    Agent::new(Arc::clone(port), till.clone()),
+                    ending.clone(),
+                ));
+            }
+        }
         behind.spawn(health(admin_socket, admin, ending));
-        for section in &config.devices {
-            let device = Arc::new(device(&config, &shared, &metrics, &section.device_id));
+        for (section, port) in config.devices.iter().zip(ports) {
+            let device = Arc::new(device(&config, port, &metrics));
             let at = sockets.iter().position(|(id, _)| *id == section.device_id);
             if let Some((_, socket)) = at.map(|at| sockets.swap_remove(at)) {
                 let places = config.limits.hosts_max;
@@ -171,16 +190,45 @@ impl Proxy {
     }
 }
 
-fn device(
-    config: &ProxyConfig,
-    shared: &Arc<Shared>,
-    metrics: &Arc<Metrics>,
-    device_id: &str,
-) -> Device {
+/// The ways to the cluster, one a device, and their tills.
+async fn ports(config: &ProxyConfig, shared: &Arc<Shared>) -> Result<Vec<Arc<Port>>, RunError> {
+    let mut ports = Vec::with_capacity(config.devices.len());
+    for section in &config.devices {
+        let device_id = section.device_id.clone();
+        let till = match section.offline.clone() {
+            None => None,
+            Some(settings) => {
+                let (id, host) = (device_id.clone(), config.verify_host.clone());
+                // Deriving a key takes the processor for a while.
+                let opened =
+                    tokio::task::spawn_blocking(move || SharedTill::open(&id, &host, &settings));
+                let ended = |error: JoinError| RunError::Ended { detail: error.to_string() };
+                let offline = |source| RunError::Offline { device_id: device_id.clone(), source };
+                Some(opened.await.map_err(ended)?.map_err(offline)?)
+            }
+        };
+        ports.push(Arc::new(Port::new(Arc::clone(shared), &device_id, till)));
+    }
+    Ok(ports)
+}
+
+fn tills(ports: &[Arc<Port>]) -> Vec<(String, SharedTill)> {
+    let of = |port: &Arc<Port>| Some((port.device_id().to_owned(), port.till()?.clone()));
+    ports.iter().filter_map(of).collect()
+}
+
+async fn keep_in_touch(agent: Agent, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = agent.run() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+fn device(config: &ProxyConfig, port: Arc<Port>, metrics: &Arc<Metrics>) -> Device {
     let LimitsSection { queue_max, nonces_max, prepared_bytes_max, write_timeout_ms, .. } =
         config.limits;
     Device {
-        port: Port::new(Arc::clone(shared), device_id),
+        port,
         metrics: Arc::clone(metrics),
         limits: SessionLimits { queue_max, nonces_max, prepared_bytes_max },
         write_timeout: Duration::from_millis(write_timeout_ms),

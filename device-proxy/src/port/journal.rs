@@ -140,14 +140,24 @@ fn of_invoice(object: Object, record: &Record<'_>) -> Option<Object> {
         RecordKind::Offline(_) => OfflineSeal::invoice_in(record.payload)?,
         _ => record.payload,
     };
+    of_document(object, invoice, record.total, record.currency)
+}
+
+/// The same of a canonical invoice.
+pub(super) fn of_document(
+    object: Object,
+    invoice: &[u8],
+    total: &str,
+    currency: &str,
+) -> Option<Object> {
     let invoice: Invoice<'_> = serde_json::from_slice(invoice).ok()?;
     Some(
         object
             .text("merchant_nif", &invoice.merchant_nif)
             .text("client_registration", &invoice.client.nif)
-            .text("total", record.total)
+            .text("total", total)
             .text("vat_total", &invoice.totals.total_vat)
-            .text("currency", record.currency)
+            .text("currency", currency)
             .json("tax_breakdown", invoice.tax_groups.get()),
     )
 }

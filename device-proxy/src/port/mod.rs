@@ -3,6 +3,7 @@
 //! Invariant: a command is submitted under the key that it was called with, and an outcome that nobody knows
 //! is told as [`Reply::InDoubt`], never as a refusal.
 
+mod alone;
 mod faults;
 mod journal;
 mod lifecycle;
@@ -15,12 +16,15 @@ use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::facts::{Fact, FactKind, OutletFact};
+use fiscus_ledger::state::outlet::Outlet;
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::ClusterClient;
 use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 use tokio::time::Instant;
 
 use crate::devices::Devices;
-use crate::protocol::{Call, Code, Fault, Reply};
+use crate::offline::SharedTill;
+use crate::protocol::{Call, Code, Fault, Reply, Standing};
 
 /// The group of the directory.
 const DIRECTORY: u64 = 0;
@@ -42,6 +46,8 @@ pub(crate) struct Port {
     device_id: String,
     /// Where it sells: the parts of an outlet that never change. Held to look or to note.
     outlet: Mutex<Option<Arc<OutletFact>>>,
+    /// Where it sells while the cluster is away, if it does.
+    till: Option<SharedTill>,
 }
 
 /// A moment until which an answer is of use.
@@ -55,8 +61,45 @@ impl Until {
 }
 
 impl Port {
-    pub(crate) fn new(shared: Arc<Shared>, device_id: &str) -> Self {
-        Self { shared, device_id: device_id.to_owned(), outlet: Mutex::default() }
+    pub(crate) fn new(shared: Arc<Shared>, device_id: &str, till: Option<SharedTill>) -> Self {
+        Self { shared, device_id: device_id.to_owned(), outlet: Mutex::default(), till }
+    }
+
+    /// How the device stands: as the directory says, and as the till remembers until it is heard.
+    pub(crate) async fn standing(&self) -> Standing {
+        match (self.shared.devices.standing(&self.device_id), &self.till) {
+            (Standing::Unheard, Some(till)) if till.was_active().await => Standing::Active,
+            (standing, _) => standing,
+        }
+    }
+
+    /// The device's till.
+    pub(crate) fn till(&self) -> Option<&SharedTill> {
+        self.till.as_ref()
+    }
+
+    /// Whether the directory says that the device seals.
+    pub(crate) fn is_active(&self) -> bool {
+        self.shared.devices.standing(&self.device_id) == Standing::Active
+    }
+
+    /// The outlet, if it is known.
+    pub(crate) fn known_outlet(&self) -> Option<Arc<OutletFact>> {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The outlet that the device is bound to, asked for when it is not known.
+    pub(crate) async fn outlet_by(&self, until: Instant) -> Result<Arc<OutletFact>, Fault> {
+        self.outlet(Until(until)).await
+    }
+
+    /// Its counters, and the group's time.
+    pub(crate) async fn counters_by(
+        &self,
+        outlet: &OutletFact,
+        until: Instant,
+    ) -> Result<(Outlet, UnixMs), Fault> {
+        self.read_outlet(outlet, Until(until)).await
     }
 
     pub(crate) fn device_id(&self) -> &str {
@@ -81,11 +124,11 @@ impl Port {
 
     async fn do_call(&self, call: Call, until: Until) -> Result<Reply, Fault> {
         match call {
-            Call::Rehearse(prepared) => self.rehearse(&prepared, until).await,
-            Call::Seal(prepared, key) => self.seal(&prepared, key, until).await,
-            Call::FindSeal(key) => self.find_seal(key, until).await,
-            Call::Status { nonce_pool } => self.status(nonce_pool, until).await,
-            Call::Log { sequence } => self.log(sequence, until).await,
+            Call::Rehearse(prepared) => self.prepare(prepared, until).await,
+            Call::Seal(prepared, key) => self.commit(prepared, key, until).await,
+            Call::FindSeal(key) => self.find(key, until).await,
+            Call::Status { nonce_pool } => self.tell_status(nonce_pool, until).await,
+            Call::Log { sequence } => self.tell_log(sequence, until).await,
             Call::CloseDay { date } => self.close_day(&date, until).await,
             Call::Snapshot => self.snapshot(until).await,
             Call::Articles { since, until: end } => self.articles((since, end), until).await,

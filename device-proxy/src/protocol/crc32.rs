@@ -21,7 +21,7 @@ const fn table() -> [u32; 256] {
     table
 }
 
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let fold = |crc: u32, byte: &u8| {
         let [low, ..] = crc.to_le_bytes();
         (crc >> 8) ^ TABLE[usize::from(low ^ byte)]

@@ -15,7 +15,7 @@
 
 pub mod answer;
 pub mod command;
-mod crc32;
+pub(crate) mod crc32;
 pub mod frame;
 pub mod nonce;
 pub mod session;

@@ -72,6 +72,8 @@ pub struct Prepared {
     pub payload: Vec<u8>,
     /// The terminal that it names.
     pub terminal_id: String,
+    /// Whether it was checked, and is to be sealed, without the cluster.
+    pub alone: bool,
 }
 
 #[derive(Debug)]

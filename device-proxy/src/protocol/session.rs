@@ -124,6 +124,8 @@ pub enum Call {
 pub enum Reply {
     /// The invoice would be sealed.
     Fits,
+    /// It would be sealed without the cluster: so it will be, whether the cluster is there by then or not.
+    FitsAlone,
     /// It is sealed: the whole answer.
     Sealed(String),
     /// Nothing is sealed under the key.
@@ -317,6 +319,10 @@ impl Session {
         let Some(Flight { purpose, checked }) = self.flight.take() else { return };
         let answer = match (purpose, reply) {
             (Purpose::Prepare(prepared), Reply::Fits) => Ok(self.prepared(prepared, random, now)),
+            (Purpose::Prepare(mut prepared), Reply::FitsAlone) => {
+                prepared.alone = true;
+                Ok(self.prepared(prepared, random, now))
+            }
             (Purpose::Commit(nonce), Reply::Sealed(answer)) => {
                 self.nonces.seal(nonce, answer.clone());
                 Ok(answer)
@@ -345,7 +351,7 @@ impl Session {
             (_, Reply::Done(answer) | Reply::Sealed(answer)) => Ok(answer),
             (_, Reply::NotNow(fault) | Reply::Refused(fault)) => Err(fault),
             (_, Reply::InDoubt(detail)) => Err(in_doubt(&detail)),
-            (_, Reply::Fits | Reply::NotSealed | Reply::Chunk { .. }) => {
+            (_, Reply::Fits | Reply::FitsAlone | Reply::NotSealed | Reply::Chunk { .. }) => {
                 let detail = "the reply does not belong to the command";
                 Err(Fault::new(Code::Unavailable, detail))
             }
@@ -386,7 +392,7 @@ impl Session {
                     let detail = "this terminal holds as many nonces as it may; use them first";
                     return Err(Fault::new(Code::DeviceBusy, detail));
                 }
-                let prepared = Prepared { payload, terminal_id };
+                let prepared = Prepared { payload, terminal_id, alone: false };
                 let call = Call::Rehearse(prepared.clone());
                 Ok(Begun::Called(call, Purpose::Prepare(prepared), until))
             }

@@ -46,7 +46,12 @@ async fn one_proxy_is_many_devices() {
         register(&cluster, id, code).await;
     }
     let listen = config.devices[0].listen;
-    config.devices.push(DeviceSection { device_id: "def-gombe-2".into(), listen, serial: vec![] });
+    config.devices.push(DeviceSection {
+        device_id: "def-gombe-2".into(),
+        listen,
+        serial: vec![],
+        offline: None,
+    });
     let proxy = Proxy::start(config).await.expect("the proxy starts");
     let mut sold = Vec::new();
     for (at, (id, secret)) in [(1, (DEVICE, CODE)), (2, ("def-gombe-2", "def-gombe-2/AAAA"))] {

@@ -3,6 +3,7 @@
 //! What is said is kept in `transcripts`, with everything that differs between two runs masked;
 //! `FISCUS_BLESS=1` writes them anew.
 
+mod alone;
 #[path = "../../../node/tests/cluster/mod.rs"]
 mod cluster;
 mod doubt;

@@ -106,8 +106,17 @@ pub(crate) fn sale(price: u64) -> String {
     sale_at(TERMINAL, price)
 }
 
+/// The same, authored at another time.
+pub(crate) fn sale_of(price: u64, authored: UnixMs) -> String {
+    sale_with(TERMINAL, price, authored)
+}
+
 /// The same at another terminal.
 pub(crate) fn sale_at(terminal: &str, price: u64) -> String {
+    sale_with(terminal, price, UnixMs::new(1_795_262_400_000))
+}
+
+fn sale_with(terminal: &str, price: u64, authored: UnixMs) -> String {
     let text = format!(
         r#"{{"merchant_nif":"{NIF}","outlet_id":"{OUTLET}","pos_terminal_id":"{terminal}",
         "cashier_id":"cashier-7","invoice_type":"sale","currency":"CDF",
@@ -116,7 +125,6 @@ pub(crate) fn sale_at(terminal: &str, price: u64) -> String {
         "tax_group":"TG02","taxable_unit":"sac"}}],
         "payments":[{{"method":"cash","amount":"{price}.00"}}]}}"#
     );
-    let now = UnixMs::new(1_795_262_400_000);
-    let parsed = parse_lenient(text.as_bytes(), &Manifest::builtin(), now).expect("a sale");
+    let parsed = parse_lenient(text.as_bytes(), &Manifest::builtin(), authored).expect("a sale");
     String::from_utf8(parsed.invoice.canonical_bytes().to_vec()).expect("text")
 }

@@ -10,8 +10,8 @@ use fiscus_proto::client::Answer;
 use fiscus_proto::command::{Command, command};
 use fiscus_proto::ledger::{
     Consistency, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest, FindRecordsResponse,
-    JournalRecord, ReadInvoiceRequest, ReadInvoiceResponse, SignedReport, XReportRequest,
-    x_report_request,
+    JournalRecord, ReadBlockRequest, ReadBlockResponse, ReadInvoiceRequest, ReadInvoiceResponse,
+    SignedReport, XReportRequest, x_report_request,
 };
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
@@ -153,6 +153,21 @@ impl Outlet {
             consistency: consistency.into(),
         };
         Ok(self.app.cluster().read_invoice(request, self.time_left()).await?)
+    }
+
+    /// What this outlet has lent under a credential.
+    pub async fn block(
+        &self,
+        credential_id: &str,
+        consistency: Consistency,
+    ) -> Result<ReadBlockResponse, Problem> {
+        let request = ReadBlockRequest {
+            group: self.entry.group(),
+            outlet_id: self.id().to_owned(),
+            credential_id: credential_id.to_owned(),
+            consistency: consistency.into(),
+        };
+        Ok(self.app.cluster().read_block(request, self.time_left()).await?)
     }
 
     /// What an earlier submission under a key became.

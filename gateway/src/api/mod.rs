@@ -8,6 +8,7 @@ pub mod api_keys;
 mod audit;
 pub mod cashiers;
 mod checkpoints;
+mod credentials;
 pub mod devices;
 mod docs;
 #[cfg(fuzzing)]
@@ -68,6 +69,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(reports::routes())
         .merge(audit::routes())
         .merge(checkpoints::routes())
+        .merge(credentials::routes())
         .merge(log::routes())
         .merge(keys::routes())
         .merge(organizations::routes())

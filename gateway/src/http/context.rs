@@ -26,6 +26,8 @@ use crate::http::redact::redact;
 pub const REQUEST_ID: &str = "x-request-id";
 /// The one route that takes longer.
 pub const BATCH: &str = "/api/v1/invoices/batch";
+/// Seals of terminals, as many as a block has.
+pub const RECONCILE: &str = "/api/v1/invoices/reconcile";
 const TRACEPARENT: &str = "traceparent";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -112,7 +114,7 @@ pub async fn serve(State(app): State<App>, mut request: Request, next: Next) -> 
 /// A batch has the time of many requests; everything else has that of one.
 fn timeout_ms(limits: &LimitsSection, path: &str) -> u64 {
     match path {
-        BATCH => limits.batch_timeout_ms,
+        BATCH | RECONCILE => limits.batch_timeout_ms,
         _ => limits.request_timeout_ms,
     }
 }

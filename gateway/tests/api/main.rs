@@ -8,6 +8,7 @@ mod actions;
 mod audit_export;
 mod bad_input;
 mod batch;
+mod credentials;
 mod credits;
 mod devices;
 mod heads;

@@ -445,6 +445,14 @@ impl Ledger for LedgerService {
         self.invoice_of(request.into_inner()).await.map(Response::new)
     }
 
+    async fn read_block(
+        &self,
+        request: Request<wire::ReadBlockRequest>,
+    ) -> Result<Response<wire::ReadBlockResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.block_of(request.into_inner()).await.map(Response::new)
+    }
+
     async fn find_records(
         &self,
         request: Request<wire::FindRecordsRequest>,

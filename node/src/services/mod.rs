@@ -1,6 +1,7 @@
 //! What a node serves.
 
 pub(crate) mod admin;
+mod credentials;
 mod documents;
 mod group_view;
 pub(crate) mod http;

@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use fiscus_ledger::credential::Credential;
 use fiscus_ledger::record::{Record, RecordKind};
 use fiscus_ledger::reference::{Subject, leading_text};
-use fiscus_ledger::seal::split_number;
 use fiscus_ledger::state::Id;
-use fiscus_ledger::state::block::Block;
 use fiscus_ledger::state::rows::{Payment, PaymentStatus};
 use fiscus_proto::command as proto;
 use fiscus_proto::ledger as wire;
@@ -19,7 +16,6 @@ use tonic::Status;
 
 use super::ledger::{LedgerService, READ_WAIT, as_of, failed};
 use crate::groups::Hosted;
-use crate::signer::Signable;
 
 /// Outlets of one call.
 const OUTLETS_MAX: usize = 1_000;
@@ -160,30 +156,6 @@ impl LedgerService {
             payments_cut: found.payments.1,
             credential: credential.transpose()?.flatten().map(|known| known.to_bytes().into()),
         })
-    }
-
-    /// The credential under which a terminal sealed this record offline. It is made anew of what is kept of the
-    /// block, and signed anew: a key signs the same hash in the same way for ever.
-    fn credential(
-        &self,
-        reading: &Reading,
-        found: &FoundRecord,
-    ) -> Result<Option<Credential>, Status> {
-        let record = Record::decode(&found.record).map_err(|error| failed(&error))?;
-        if !matches!(record.kind, RecordKind::Offline(_)) {
-            return Ok(None);
-        }
-        let id = leading_text(record.payload, "credential_id");
-        let id = id.ok_or_else(|| Status::data_loss("an offline record names no credential"))?;
-        let block = reading.row::<Block>(&Id::from(&*id)).map_err(|error| failed(&error))?;
-        let number = split_number(record.fiscal_number);
-        let (Some(block), Some((series, _))) = (block, number) else { return Ok(None) };
-        let Some(key) = self.context.authority_key(&block.authority_id) else { return Ok(None) };
-        let terms = block.credential_terms(&id, series);
-        let hash = Signable::CredentialHash(terms.signed_hash());
-        let signature = self.context.signer.sign(&key, &hash);
-        let signature = signature.map_err(|error| Status::unavailable(error.to_string()))?;
-        Credential::new(terms, signature).map(Some).map_err(|error| failed(&error))
     }
 }
 

@@ -12,9 +12,9 @@ use crate::ledger::{
     AReportRequest, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest,
     FindRecordsResponse, ListCheckpointsRequest, ListCheckpointsResponse, ProveConsistencyRequest,
     ProveConsistencyResponse, ProveHeadsRequest, ProveHeadsResponse, ProveInclusionRequest,
-    ProveInclusionResponse, ReadCheckpointRequest, ReadCheckpointResponse, ReadInvoiceRequest,
-    ReadInvoiceResponse, ReadTileRequest, ReadTileResponse, RehearseRequest, RehearseResponse,
-    ReportPart, SignedReport, XReportRequest,
+    ProveInclusionResponse, ReadBlockRequest, ReadBlockResponse, ReadCheckpointRequest,
+    ReadCheckpointResponse, ReadInvoiceRequest, ReadInvoiceResponse, ReadTileRequest,
+    ReadTileResponse, RehearseRequest, RehearseResponse, ReportPart, SignedReport, XReportRequest,
 };
 
 impl ClusterClient {
@@ -27,6 +27,19 @@ impl ClusterClient {
         self.read(request.group, timeout, |mut node| {
             let request = request.clone();
             async move { node.read_invoice(request).await }
+        })
+        .await
+    }
+
+    /// Reads what an outlet has lent under a credential, and the credential.
+    pub async fn read_block(
+        &self,
+        request: ReadBlockRequest,
+        timeout: Duration,
+    ) -> Result<ReadBlockResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| {
+            let request = request.clone();
+            async move { node.read_block(request).await }
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! The chapters of the description, in the order in which they are shown.
 
 /// A chapter's name and what it is about. One that no operation names is not shown.
-pub(super) const TAGS: [(&str, &str); 23] = [
+pub(super) const TAGS: [(&str, &str); 24] = [
     (
         "invoices",
         "Seal invoices, read them, credit them. A sealed invoice never changes; a correction is a credit note.",
@@ -33,6 +33,10 @@ pub(super) const TAGS: [(&str, &str); 23] = [
     ("merchants", "Legal entities with a tax number."),
     ("outlets", "Places that sell, each with a journal and numbers of its own."),
     ("terminals", "Points of sale of an outlet."),
+    (
+        "credentials",
+        "Numbers lent to terminals that seal while they reach nobody, and the delivery of what they sealed.",
+    ),
     ("devices", "Fiscal devices of outlets, for points of sale that speak their protocol."),
     ("cashiers", "People who sell."),
     ("api-keys", "Who may use this API, for what, and for how long."),

@@ -5,6 +5,7 @@ mod credit;
 mod full;
 mod get;
 mod list;
+mod reconcile;
 pub(crate) mod request;
 mod seal;
 mod sealing;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(seal::seal, list::handler::list))
         .routes(routes!(batch::handler::seal_many))
+        .routes(routes!(reconcile::reconcile))
         .routes(routes!(get::get))
         .routes(routes!(credit::void::void))
         .routes(routes!(credit::refund::refund))

@@ -320,6 +320,13 @@ impl Ledger for Node {
         Ok(Response::new(ledger::ReadInvoiceResponse::default()))
     }
 
+    async fn read_block(
+        &self,
+        _: Request<ledger::ReadBlockRequest>,
+    ) -> Result<Response<ledger::ReadBlockResponse>, Status> {
+        Ok(Response::new(ledger::ReadBlockResponse::default()))
+    }
+
     async fn find_records(
         &self,
         _: Request<ledger::FindRecordsRequest>,

@@ -1,0 +1,168 @@
+//! What a till does with the cluster: it borrows numbers ahead, delivers what was sealed, and gives back what is left.
+//! Decisions only; the agent asks the cluster.
+
+use ed25519_dalek::VerifyingKey;
+use fiscus_ledger::credential::Credential;
+
+use super::clock::Moment;
+use super::disk::Disk;
+use super::entry::{Asked, Entry, Facts, Outcome, Sold};
+use super::spool::SpoolError;
+use super::till::Till;
+use crate::protocol::Fault;
+
+/// Of entries that say nothing any more a spool may hold so many bytes before it is written anew.
+const WASTE_BYTES: u64 = 8 << 20;
+
+impl<D: Disk> Till<D> {
+    /// The public half of the till's key.
+    pub(crate) fn public_key(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
+    }
+
+    /// The credentials that are sealed under, with the place of the next seal.
+    pub(crate) fn open_places(&self) -> Vec<(String, u64)> {
+        let open = self.book.held.iter().filter(|(_, held)| held.left() > 0);
+        open.map(|(id, held)| (id.clone(), held.next)).collect()
+    }
+
+    /// Notes what the directory says, when it says something new.
+    pub(crate) fn learn(&mut self, facts: Facts) -> Result<(), SpoolError> {
+        if self.book.facts.as_ref() == Some(&facts) {
+            return Ok(());
+        }
+        self.append(&Entry::Facts(Box::new(facts)))
+    }
+
+    /// The next request for numbers, if there is to be one: it is on the disk when this returns. `random` makes the
+    /// credential's id.
+    pub(crate) fn ask(
+        &mut self,
+        random: [u8; 16],
+        group_ms: u64,
+    ) -> Result<Option<Asked>, SpoolError> {
+        if !self.was_active() {
+            return Ok(None);
+        }
+        let waiting = self.settings.terminals.iter().find_map(|id| self.book.asked.get(id));
+        if let Some(asked) = waiting {
+            return Ok(Some(asked.clone()));
+        }
+        let low_until = group_ms.saturating_add(self.settings.low_ms());
+        let needy = self.settings.terminals.iter().find(|terminal_id| {
+            let (left, until) = self.book.left_at(Some(terminal_id), group_ms);
+            left <= self.settings.low_numbers || until <= low_until
+        });
+        let Some(terminal_id) = needy else { return Ok(None) };
+        let asked = Asked {
+            credential_id: format!("off-{}", fiscus_ledger::hash::hex(&random)),
+            terminal_id: terminal_id.clone(),
+            numbers: self.settings.numbers,
+            validity_ms: self.settings.validity_ms(),
+        };
+        self.append(&Entry::Asked(asked.clone()))?;
+        Ok(Some(asked))
+    }
+
+    /// Numbers were lent. A credential that is not what was asked for, or that the authority has not signed, is not
+    /// taken: says whether it was.
+    pub(crate) fn lent(
+        &mut self,
+        asked: &Asked,
+        credential: Credential,
+        authority: &VerifyingKey,
+    ) -> Result<bool, SpoolError> {
+        let terms = credential.terms();
+        let facts = self.book.facts.as_ref();
+        let fits = terms.id == asked.credential_id
+            && terms.terminal_key == self.public_key()
+            && facts.is_some_and(|facts| terms.outlet_id == *facts.outlet.outlet_id)
+            && credential.verify(authority);
+        if fits {
+            let terminal_id = asked.terminal_id.clone();
+            self.append(&Entry::Granted { credential: Box::new(credential), terminal_id })?;
+        }
+        Ok(fits)
+    }
+
+    /// The ledger does not lend these numbers, or has closed their block.
+    pub(crate) fn closed(&mut self, credential_id: &str) -> Result<(), SpoolError> {
+        self.append(&Entry::Closed { credential_id: credential_id.to_owned() })
+    }
+
+    /// The oldest seal after `after` that the ledger has not answered to and whose time has passed there.
+    pub(crate) fn undelivered(
+        &mut self,
+        after: Option<u64>,
+        group_ms: u64,
+    ) -> Result<Option<(u64, Sold)>, Fault> {
+        let from = after.map_or(0, |after| after + 1);
+        let mut waiting = self.book.unsettled.range(from..).copied();
+        let passed =
+            |order: &u64| self.book.slips.get(order).is_some_and(|slip| slip.time_ms <= group_ms);
+        let Some(order) = waiting.find(passed) else { return Ok(None) };
+        self.sold(order).map(|sold| Some((order, sold)))
+    }
+
+    /// The ledger has answered to a seal.
+    pub(crate) fn settle(
+        &mut self,
+        sold: &Sold,
+        outcome: Outcome,
+        settled_ms: u64,
+    ) -> Result<(), SpoolError> {
+        if let Outcome::Refused { code, detail } = &outcome {
+            let (number, device) = (&sold.fiscal_number, &self.device_id);
+            tracing::error!(device, number, code, detail, "THE LEDGER REFUSES AN OFFLINE SEAL");
+        }
+        let (credential_id, place) = (sold.seal.credential_id.to_string(), sold.seal.place);
+        // Losing it is no harm: the ledger answers the same again.
+        self.write(&Entry::Settled { credential_id, place, settled_ms, outcome })
+    }
+
+    /// A credential that is of no use any more and whose seals the ledger has all: it is given back. From then on, and
+    /// before the ledger hears of it, nothing is sealed under it.
+    pub(crate) fn give_back(&mut self, group_ms: u64) -> Result<Option<String>, SpoolError> {
+        let low_until = group_ms.saturating_add(self.settings.low_ms());
+        let useless = self.book.held.iter().find(|(_, held)| {
+            let gone = held.ended || held.left() == 0 || held.terms().not_after_ms < group_ms;
+            let dying = held.terms().not_after_ms <= low_until;
+            // One that another has taken the place of ends early, so that its numbers do not stay lent for days.
+            let replaced = || {
+                let mut others = self.book.held.values().filter(|other| {
+                    other.terminal_id == held.terminal_id && other.is_open_at(group_ms)
+                });
+                others.any(|other| other.terms().not_after_ms > low_until)
+            };
+            !held.closed && held.unsettled == 0 && (gone || dying && replaced())
+        });
+        let Some((id, held)) = useless else { return Ok(None) };
+        let (id, ended) = (id.clone(), held.ended);
+        if !ended {
+            self.append(&Entry::Ended { credential_id: id.clone() })?;
+        }
+        Ok(Some(id))
+    }
+
+    /// Writes the spool anew when much of it is of no use.
+    pub(crate) fn tidy(&mut self, now: Moment) -> Result<(), SpoolError> {
+        let kept_after_ms = now.wall_ms.saturating_sub(self.settings.kept_ms());
+        let spool = &mut self.spool;
+        let half_waste = self.tidied.saturating_mul(2).max(WASTE_BYTES);
+        // Long before it is as long as it may be, but never for little.
+        let early = self.settings.spool_bytes_max / 4 * 3;
+        let due = half_waste.min(early).max(self.tidied.saturating_add(WASTE_BYTES));
+        if spool.bytes() < due {
+            return Ok(());
+        }
+        let entries = self.book.entries(kept_after_ms, |place| spool.read(place))?;
+        let placed = spool.rewrite(&entries)?;
+        let mut book = super::book::Book::default();
+        for (place, entry) in &placed {
+            book.note(*place, entry);
+        }
+        self.book = book;
+        self.tidied = self.spool.bytes();
+        Ok(())
+    }
+}

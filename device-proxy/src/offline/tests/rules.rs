@@ -1,0 +1,139 @@
+//! Which sales are sealed alone, and which are not.
+
+use super::super::status::Colour;
+use super::super::till::{Begun, SealedHere};
+use super::{HOUR_MS, Shop, key_of, why};
+
+fn ready(seed: u64) -> Shop {
+    let mut shop = Shop::new(seed, 10);
+    shop.pass(1_000);
+    shop.round().expect("numbers");
+    shop.pass(1_000);
+    shop
+}
+
+#[test]
+fn a_sale_whose_outcome_is_unknown_is_never_sealed_here() {
+    let mut shop = ready(21);
+    let sale = shop.sale();
+    let key = key_of(&sale);
+    // It is submitted, and nobody knows what became of it.
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Submit));
+    shop.till().landed(&key, false);
+    shop.away();
+    assert_eq!(why(shop.sell(&sale)), "OUTCOME_UNKNOWN");
+    shop.cut();
+    assert_eq!(why(shop.sell(&sale)), "OUTCOME_UNKNOWN", "and is remembered");
+    // Another submission that surely failed says nothing about the first.
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Submit));
+    shop.till().landed(&key, true);
+    assert_eq!(why(shop.sell(&sale)), "OUTCOME_UNKNOWN");
+    shop.sold();
+}
+
+#[test]
+fn a_sale_that_surely_was_not_sealed_may_be_sealed_here_and_never_there_again() {
+    let mut shop = ready(22);
+    let sale = shop.sale();
+    let key = key_of(&sale);
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Submit));
+    shop.till().landed(&key, true);
+    shop.away();
+    let Ok(SealedHere::Sealed(answer)) = shop.sell(&sale) else { panic!("it is sealed") };
+    // The nonce that the cluster gave before is committed after all: the seal that there is.
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Sealed(answer.clone())));
+    shop.round().expect("delivered");
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Sealed(answer)));
+}
+
+#[test]
+fn two_copies_on_their_way_are_not_taken_back_by_one() {
+    let mut shop = ready(23);
+    let sale = shop.sale();
+    let key = key_of(&sale);
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Submit));
+    assert_eq!(shop.till().begin(&sale.payload, &key), Ok(Begun::Submit));
+    shop.till().landed(&key, true);
+    assert_eq!(why(shop.sell(&sale)), "OUTCOME_UNKNOWN");
+    shop.till().landed(&key, true);
+    assert_eq!(why(shop.sell(&sale)), "OUTCOME_UNKNOWN");
+}
+
+#[test]
+fn what_was_forgotten_is_too_old() {
+    let mut shop = Shop::new(24, 10);
+    shop.settings.remembered_max = 10;
+    shop.open().expect("it opens");
+    shop.pass(1_000);
+    shop.round().expect("numbers");
+    let sales: Vec<_> = (0..30)
+        .map(|_| {
+            shop.pass(10);
+            let sale = shop.sale();
+            assert_eq!(shop.till().begin(&sale.payload, &key_of(&sale)), Ok(Begun::Submit));
+            sale
+        })
+        .collect();
+    shop.away();
+    for (at, sale) in sales.iter().enumerate() {
+        let expected = if at < 19 { "OFFLINE_DOCUMENT_TOO_OLD" } else { "OUTCOME_UNKNOWN" };
+        assert_eq!(why(shop.sell(sale)), expected, "{at}");
+    }
+    shop.sold();
+}
+
+#[test]
+fn what_only_the_cluster_knows_waits_for_it() {
+    let mut shop = ready(25);
+    shop.away();
+    let original = r#""original_fiscal_number":"KIN-GOMBE-1","#;
+    let credit = shop.sale_of(shop.wall_ms, "credit_note", original);
+    assert_eq!(why(shop.sell(&credit)), "OFFLINE_CREDIT_NOTE");
+    let mut other = shop.sale();
+    let text = String::from_utf8(other.payload).expect("text");
+    other.payload = text.replace("till-1", "till-9").into_bytes();
+    assert_eq!(why(shop.sell(&other)), "OFFLINE_NOT_READY");
+    other.payload = text.replace("outlet-gombe", "outlet-goma").into_bytes();
+    assert_eq!(why(shop.sell(&other)), "IDENTITY_MISMATCH");
+    other.payload = text.replace("1160.00", "1161.00").into_bytes();
+    assert_eq!(why(shop.sell(&other)), "TOTALS_MISMATCH");
+    assert!(shop.till().book.unsettled.is_empty());
+}
+
+#[test]
+fn a_device_that_was_revoked_seals_nothing_alone() {
+    let mut shop = ready(26);
+    let mut facts = super::Ledger::facts();
+    facts.active = false;
+    shop.till().learn(facts).expect("it is noted");
+    shop.away();
+    shop.cut();
+    assert!(!shop.till().was_active());
+    let sale = shop.sale();
+    assert_eq!(why(shop.sell(&sale)), "OFFLINE_NOT_READY");
+}
+
+#[test]
+fn a_full_disk_takes_no_sale() {
+    let mut shop = ready(27);
+    shop.away();
+    shop.sold();
+    shop.disk.set_free(1);
+    let sale = shop.sale();
+    assert_eq!(why(shop.sell(&sale)), "STORAGE_FULL");
+    let now = shop.now();
+    assert_eq!(shop.till().standing(now).colour, Colour::Blocked);
+    shop.disk.set_free(1 << 40);
+    // It fills up between the look and the write.
+    shop.disk.fail(Some(std::io::ErrorKind::StorageFull));
+    assert_eq!(why(shop.sell(&sale)), "STORAGE_FULL");
+    let submitted = shop.sale();
+    let begun = shop.till().begin(&submitted.payload, &key_of(&submitted));
+    assert_eq!(why(begun), "STORAGE_FULL", "what cannot be remembered is not submitted");
+    shop.disk.fail(None);
+    assert!(matches!(shop.sell(&sale), Ok(SealedHere::Sealed(_))));
+    shop.cut();
+    shop.pass(HOUR_MS);
+    shop.round().expect("delivered");
+    assert_eq!(shop.ledger.invoices.len(), 2);
+}

@@ -1,0 +1,168 @@
+//! The file itself: torn, damaged, changed, taken away, and written anew.
+
+use super::super::spool::scan;
+use super::super::till::{Begun, SealedHere};
+use super::{HOUR_MS, Shop, key_of, number, why};
+
+fn ready(seed: u64) -> Shop {
+    let mut shop = Shop::new(seed, 20);
+    shop.pass(1_000);
+    shop.round().expect("numbers");
+    shop.away();
+    shop.pass(1_000);
+    shop
+}
+
+#[test]
+fn what_was_answered_survives_a_cut_at_every_step() {
+    // Steps of a sale: the entry, its sync, the head, its sync.
+    for steps in 0..8 {
+        for seed in 0..20 {
+            let mut shop = ready(100 + seed);
+            let (first, answer) = shop.sold();
+            let sale = shop.sale();
+            shop.disk.fuse(Some(steps));
+            let told = shop.sell(&sale);
+            shop.cut();
+            let find = |shop: &mut Shop, sale| shop.till().find(&key_of(sale)).expect("it reads");
+            assert_eq!(find(&mut shop, &first), Some(Begun::Sealed(answer)));
+            let found = find(&mut shop, &sale);
+            if let Ok(SealedHere::Sealed(answer)) = told {
+                assert_eq!(found, Some(Begun::Sealed(answer)), "{steps}");
+            }
+            // Whether or not it came to the disk: once.
+            let again = shop.sell(&sale);
+            match found {
+                Some(_) => assert_eq!(why(again), "REPLAY_DETECTED"),
+                None => assert!(matches!(again, Ok(SealedHere::Sealed(_)))),
+            }
+            assert!(shop.till().book.damages.is_empty(), "a cut is no damage");
+            shop.round().expect("delivered");
+            assert_eq!(shop.ledger.invoices.len(), 2);
+            assert_eq!(shop.ledger.alerts(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn damage_to_what_was_answered_is_told_and_no_number_is_given_twice() {
+    for seed in 0..40 {
+        let mut shop = ready(200 + seed);
+        let answers: Vec<_> = (0..5).map(|_| shop.sold()).collect();
+        let length = shop.disk.bytes("spool").len() as u64;
+        let at = 4_096 + shop.chance.below(length - 4_096);
+        shop.till = None;
+        match seed % 3 {
+            0 => shop.disk.damage("spool", |bytes| bytes[at as usize] ^= 0x40),
+            1 => shop.disk.damage("spool", |bytes| bytes.truncate(at as usize)),
+            _ => shop.disk.damage("spool", |bytes| bytes[at as usize..].fill(0)),
+        }
+        assert!(scan(&shop.disk.bytes("spool")).is_damaged(), "{seed} {at}");
+        shop.open().expect("what reads is kept");
+        assert_eq!(shop.till().book.damages.len(), 1);
+        assert!(shop.disk.names().iter().any(|name| name.starts_with("spool.damaged-")));
+        let next = shop.sale();
+        assert!(
+            ["OFFLINE_NOT_READY", "OFFLINE_NUMBERS_USED_UP", "OFFLINE_DOCUMENT_TOO_OLD"]
+                .contains(&&*why(shop.sell(&next))),
+            "nothing more under these numbers"
+        );
+        let (lost, _) = &answers[0];
+        let again = why(shop.sell(lost));
+        assert!(
+            ["REPLAY_DETECTED", "OFFLINE_DOCUMENT_TOO_OLD", "OFFLINE_NOT_READY"].contains(&&*again),
+            "{again}"
+        );
+        // What reads is delivered, in whatever order the holes leave; new numbers are lent.
+        shop.pass(HOUR_MS);
+        shop.round().expect("delivered");
+        shop.pass(1_000);
+        shop.away();
+        let (_, answer) = shop.sold();
+        assert!(answers.iter().all(|(_, before)| number(before) != number(&answer)));
+        shop.cut();
+        assert_eq!(shop.till().book.damages.len(), 1, "it is not forgotten, and not found again");
+        shop.round().expect("delivered");
+        assert_eq!(shop.ledger.alerts(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_error_of_a_sync_breaks_the_spool_until_it_is_opened_anew() {
+    let mut shop = ready(301);
+    let sale = shop.sale();
+    // The entry is written; its sync fails.
+    shop.disk.fuse(Some(2));
+    assert!(matches!(shop.sell(&sale), Ok(SealedHere::InDoubt(_))));
+    shop.disk.fuse(None);
+    let other = shop.sale();
+    assert_eq!(why(shop.sell(&other)), "OFFLINE_SPOOL_BROKEN");
+    shop.open().expect("a restart");
+    // It was written, so it is there: once.
+    assert_eq!(why(shop.sell(&sale)), "REPLAY_DETECTED");
+    shop.sold();
+}
+
+#[test]
+fn a_spool_that_is_written_anew_says_the_same() {
+    let mut shop = ready(302);
+    let sales: Vec<_> = (0..5).map(|_| shop.sold()).collect();
+    shop.pass(HOUR_MS);
+    shop.round().expect("delivered");
+    shop.away();
+    let (waiting, _) = shop.sold();
+    let tried = shop.sale();
+    shop.till().begin(&tried.payload, &key_of(&tried)).expect("it is noted");
+    let kept_after_ms = 0;
+    for round in 0..6 {
+        let till = shop.till();
+        let spool = &mut till.spool;
+        let entries = till.book.entries(kept_after_ms, |place| spool.read(place)).expect("read");
+        shop.disk.fuse(Some(round));
+        let _ = shop.till().spool.rewrite(&entries);
+        shop.cut();
+        for (sale, answer) in &sales {
+            let found = shop.till().find(&key_of(sale)).expect("it reads");
+            assert_eq!(found, Some(Begun::Sealed(answer.clone())));
+        }
+        assert_eq!(shop.till().book.unsettled.len(), 1);
+        assert_eq!(why(shop.sell(&waiting)), "REPLAY_DETECTED");
+        assert_eq!(why(shop.sell(&tried)), "OUTCOME_UNKNOWN");
+    }
+    // A year later, seals are known by their numbers alone.
+    shop.round().expect("delivered");
+    let time = shop.wall_ms;
+    let held: Vec<String> = shop.till().book.held.keys().cloned().collect();
+    for id in held {
+        shop.till().closed(&id).expect("it is noted");
+    }
+    let till = shop.till();
+    let spool = &mut till.spool;
+    let entries = till.book.entries(time + 1, |place| spool.read(place)).expect("read");
+    till.spool.rewrite(&entries).expect("written");
+    shop.open().expect("it opens");
+    for (sale, answer) in &sales {
+        let found = shop.till().find(&key_of(sale)).expect("it reads");
+        assert_eq!(found, Some(Begun::InLedger(number(answer))));
+        assert_eq!(why(shop.sell(sale)), "REPLAY_DETECTED");
+    }
+}
+
+#[test]
+fn any_bytes_are_read_without_harm() {
+    let mut shop = ready(303);
+    shop.sold();
+    let whole = shop.disk.bytes("spool");
+    assert!(!scan(&whole).is_damaged());
+    assert!(scan(b"").is_damaged());
+    for seed in 0..200 {
+        let mut chance = super::Chance::new(seed);
+        let mut bytes = whole.clone();
+        for _ in 0..=chance.below(4) {
+            let at = chance.below(bytes.len() as u64) as usize;
+            bytes[at] = chance.bytes::<1>()[0];
+        }
+        bytes.truncate(chance.below(bytes.len() as u64 + 1) as usize);
+        let _ = scan(&bytes);
+    }
+}

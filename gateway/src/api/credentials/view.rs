@@ -1,0 +1,155 @@
+//! How a credential is answered: what the ledger has of its block.
+
+use fiscus_ledger::base64::{encode_standard, encode_url};
+use fiscus_ledger::hash::hex;
+use fiscus_ledger::state::block::{Block, CloseReason, Slot};
+use fiscus_ledger::state::table::Row;
+use fiscus_ledger::time::UnixMs;
+use fiscus_proto::ledger::{Consistency, ReadBlockResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::Outlet;
+use crate::http::Problem;
+
+/// Where a credential is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CredentialStatus)]
+pub(super) enum Status {
+    /// Its terminal may seal under it.
+    Active,
+    /// Its time has ended; what was sealed in time is still taken.
+    Expired,
+    /// Every number came back sealed.
+    UsedUp,
+    /// The terminal gave it back.
+    Returned,
+    /// It was withdrawn.
+    Revoked,
+    /// Its time and the grace of 72 hours have ended; what is missing was flagged.
+    Lapsed,
+}
+
+/// Numbers that are lent to a terminal, and the leave to seal under them alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Credential {
+    /// Its id, which its seals name as their authority.
+    #[schema(example = "cred-7f2c9e51a0b34d6688c1d2e3f4051627")]
+    pub(super) credential_id: String,
+    /// The outlet.
+    #[schema(example = "outlet-gombe")]
+    outlet_id: String,
+    /// The terminal.
+    #[schema(example = "till-1")]
+    pos_terminal_id: String,
+    /// The terminal's Ed25519 key, in base64.
+    #[schema(example = "ebVWLo/mVPlAeLES6KmLp5AfhTrmlbw7f8Vk0TfzP3w=")]
+    public_key: String,
+    /// What stands before the sequence in its numbers.
+    #[schema(example = "KIN-GOMBE")]
+    number_prefix: String,
+    /// The first sequence that is lent.
+    #[schema(example = 43)]
+    first: u64,
+    /// The last one.
+    #[schema(example = 542)]
+    last: u64,
+    /// From when on it may be sealed under it.
+    #[schema(example = "2026-11-28T10:15:30.123Z")]
+    not_before: String,
+    /// Until when.
+    #[schema(example = "2026-11-28T22:15:30.123Z")]
+    not_after: String,
+    /// The entry hash of the record that lent the numbers: the first seal links to it.
+    #[schema(example = "6f1d0c9e…")]
+    block_entry_hash: String,
+    /// Who signed it.
+    #[schema(example = "demo.7599776c3085e3f9")]
+    fiscal_authority_id: String,
+    /// Where it is in its life.
+    status: Status,
+    /// When its block was closed.
+    #[schema(example = json!(null))]
+    closed_at: Option<String>,
+    /// Numbers that are in the journal.
+    #[schema(example = 12)]
+    sealed: u64,
+    /// Seals that wait for those before them.
+    #[schema(example = 0)]
+    waiting: u64,
+    /// Numbers that have not come: not used yet while it is open, missing afterwards.
+    #[schema(example = 488)]
+    outstanding: u64,
+    /// The signed leave in base64url, as it stands in QR codes; `null` when its authority's key is gone.
+    #[schema(example = "AQYAAABjcmVkLTc…")]
+    credential: Option<String>,
+}
+
+impl Credential {
+    /// What a node says; none when the outlet has lent nothing under this id.
+    pub(super) fn of(
+        outlet: &Outlet,
+        credential_id: &str,
+        told: &ReadBlockResponse,
+    ) -> Result<Option<Self>, Problem> {
+        if told.row.is_empty() {
+            return Ok(None);
+        }
+        let block = Block::from_stored(&told.row)
+            .map_err(|error| Problem::internal(&format!("a block's row: {error}")))?;
+        let now = told.as_of.map_or(0, |as_of| as_of.time_ms);
+        let fact = &outlet.entry().fact.value;
+        let count = |wanted: fn(&Slot) -> bool| {
+            u64::try_from(block.slots.iter().filter(|slot| wanted(slot)).count())
+                .unwrap_or(u64::MAX)
+        };
+        Ok(Some(Self {
+            credential_id: credential_id.to_owned(),
+            outlet_id: block.outlet_id.to_string(),
+            pos_terminal_id: block.terminal_id.to_string(),
+            public_key: encode_standard(&block.terminal_key),
+            number_prefix: format!("{}-{}", fact.prefix, fact.code),
+            first: block.first,
+            last: block.last,
+            not_before: block.not_before.to_string(),
+            not_after: block.not_after.to_string(),
+            block_entry_hash: hex(&block.grant_hash),
+            fiscal_authority_id: block.authority_id.to_string(),
+            status: status(&block, UnixMs::new(now)),
+            closed_at: block.closed.map(|(_, at)| at.to_string()),
+            sealed: count(|slot| matches!(slot, Slot::Appended { .. })),
+            waiting: count(|slot| matches!(slot, Slot::Waiting { .. })),
+            outstanding: count(|slot| matches!(slot, Slot::Empty)),
+            credential: told.credential.as_deref().map(encode_url),
+        }))
+    }
+
+    /// Reads it.
+    pub(super) async fn read(
+        outlet: &Outlet,
+        credential_id: &str,
+        consistency: Consistency,
+    ) -> Result<Self, Problem> {
+        let told = outlet.block(credential_id, consistency).await?;
+        Self::of(outlet, credential_id, &told)?.ok_or_else(|| {
+            let detail = format!("outlet {} has lent nothing under {credential_id:?}", outlet.id());
+            Problem::not_found("CREDENTIAL_UNKNOWN", detail)
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed_at.is_some()
+    }
+}
+
+fn status(block: &Block, now: UnixMs) -> Status {
+    match block.closed {
+        Some((CloseReason::UsedUp, _)) => Status::UsedUp,
+        Some((CloseReason::Returned, _)) => Status::Returned,
+        Some((CloseReason::Revoked, _)) => Status::Revoked,
+        Some((CloseReason::Expired, _)) => Status::Lapsed,
+        None if now > block.not_after => Status::Expired,
+        None => Status::Active,
+    }
+}
