@@ -106,3 +106,15 @@ $(cat tests/peers/requirements.txt)"
     printf '%s\n' "$stamp" >"$aics/stamp"
   fi
 fi
+
+# The official verifiers of webhooks, apart from the other checks, because they ask for much.
+stamp="$("$python" -c 'import sys; print(sys.executable, sys.version)')
+$(cat tests/peers/webhooks.txt)"
+webhooks=$cache/webhooks
+if [[ "$(cat "$webhooks/stamp" 2>/dev/null || true)" != "$stamp" ]]; then
+  echo "setup: making $webhooks" >&2
+  rm -rf "$webhooks"
+  "$python" -m venv "$webhooks"
+  "$webhooks/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/peers/webhooks.txt
+  printf '%s\n' "$stamp" >"$webhooks/stamp"
+fi

@@ -77,7 +77,7 @@ impl CutReports {
         let index = tuple.log_index;
         let mut by_cut = self.by_cut.lock().expect("no holder panics");
         let of_cut = by_cut.entry(index).or_default();
-        of_cut.insert(node, tuple.clone());
+        of_cut.insert(node, tuple);
         let told: Vec<&CheckpointTuple> = of_cut
             .iter()
             .filter_map(|(node, tuple)| voters.contains(node).then_some(tuple))

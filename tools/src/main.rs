@@ -12,6 +12,7 @@ mod pki;
 mod process;
 mod receipt_verify;
 mod verify;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,9 @@ enum Command {
     /// Look at printed receipts.
     #[command(subcommand)]
     Receipt(Receipt),
+    /// Try webhooks out.
+    #[command(subcommand)]
+    Webhook(Webhook),
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +62,11 @@ enum Receipt {
     Verify(receipt_verify::Arguments),
 }
 
+#[derive(Debug, Subcommand)]
+enum Webhook {
+    Listen(webhook::Arguments),
+}
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
@@ -66,6 +75,7 @@ fn main() -> ExitCode {
         Command::DefSim(arguments) => def_sim::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
+        Command::Webhook(Webhook::Listen(arguments)) => webhook::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Invoice(Invoice::Check(arguments)) => invoice_check::run(&arguments),
         Command::Receipt(Receipt::Verify(arguments)) => receipt_verify::run(&arguments),

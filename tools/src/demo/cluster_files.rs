@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use fiscus_device_proxy::config::ProxyConfig;
-use fiscus_gateway::config::{GatewayConfig, Tier};
+use fiscus_gateway::config::{GatewayConfig, Tier, WebhooksSection};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_node::config::{NodeConfig, SignerSection, TlsSection};
 use fiscus_node::signer::{KeyFile, Passphrase};
@@ -140,10 +140,26 @@ impl Layout {
         config.limits.linger_ms = 0;
         // Whoever tries it out alone on this machine is not to be slowed down.
         config.rates.enterprise = Tier { per_minute: KEY_PER_MINUTE, per_day: 0 };
+        config.webhooks = Some(self.webhooks()?);
         config.check()?;
         std::fs::create_dir_all(self.gateway_dir()).context("the gateway's directory")?;
         write(&self.gateway_dir().join("url"), &format!("http://{}\n", self.gateway()))?;
         write(&self.gateway_config_path(), &config.to_toml())
+    }
+
+    /// Endpoints on this machine, over plain HTTP, for whoever tries them out.
+    fn webhooks(&self) -> Result<WebhooksSection> {
+        let path = self.dir.join("webhook.key");
+        if !path.exists() {
+            let mut key = [0; 32];
+            SystemRandom::new().fill(&mut key).ok().context("the system has no randomness")?;
+            write_secret(&path, fiscus_ledger::hash::hex(&key).as_bytes())?;
+        }
+        let mut webhooks = WebhooksSection::new(path);
+        webhooks.plain_http = true;
+        webhooks.allow =
+            ["127.0.0.0/8", "::1/128"].iter().filter_map(|it| it.parse().ok()).collect();
+        Ok(webhooks)
     }
 
     /// The device proxy's directory, certificate and configuration.
