@@ -180,6 +180,7 @@ impl Generator {
         if self.random.percent(3) { self.random.index(4) } else { at.unwrap_or(0) }
     }
 
+    // long: one choice after the other, each of which depends on the ones before.
     /// An invoice for an outlet; credit notes name an invoice that the model has sealed.
     pub(crate) fn plan(
         &mut self,
