@@ -12,7 +12,7 @@ use fiscus_ledger::payload::Object;
 use tokio::sync::watch;
 
 use crate::metrics::{Metrics, head, label, line};
-use crate::offline::{Colour, SharedTill};
+use crate::offline::{self, Colour, SharedTill};
 use crate::port::Shared;
 use crate::protocol::Standing;
 
@@ -97,6 +97,9 @@ async fn offline(State(admin): State<Admin>) -> impl IntoResponse {
     ([("content-type", "application/x-ndjson")], out)
 }
 
+/// What a metric tells of how a device stands.
+type Figure = fn(&offline::Standing) -> u64;
+
 async fn offline_figures(out: &mut String, tills: &[(String, SharedTill)]) {
     let mut told = Vec::with_capacity(tills.len());
     for (device_id, till) in tills {
@@ -114,7 +117,7 @@ async fn offline_figures(out: &mut String, tills: &[(String, SharedTill)]) {
             line(out, &format!("{name}{{device=\"{device}\",state=\"{state}\"}}"), &on);
         }
     }
-    let figures: [(&str, &str, fn(&crate::offline::Standing) -> u64); 5] = [
+    let figures: [(&str, &str, Figure); 5] = [
         ("fiscus_proxy_offline_numbers_left", "Numbers that it could seal under now.", |s| {
             s.numbers_left
         }),

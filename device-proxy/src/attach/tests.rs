@@ -232,7 +232,7 @@ async fn history(key: PathBuf, seed: u64) {
                 assert_eq!(*told.entry(price).or_insert_with(|| answer.clone()), answer, "{seed}");
             }
             Outcome::NotSealed => {
-                assert!(!told.contains_key(&price), "{seed}: {price} was told and is lost")
+                assert!(!told.contains_key(&price), "{seed}: {price} was told and is lost");
             }
             other => panic!("{seed}: {other:?}"),
         }

@@ -92,7 +92,7 @@ struct Answered {
 }
 
 /// What is done to a device from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Control {
     /// The power goes and comes back after so long.
     PowerCut(Duration),

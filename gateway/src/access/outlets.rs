@@ -301,7 +301,7 @@ impl Caller {
         match wanted {
             OutletSwitch::Status(OutletStatus::Closed) => self.may_all(Scope::RegistryWrite)?,
             OutletSwitch::Status(_) | OutletSwitch::SealedBy(_) => {
-                self.may(Scope::RegistryWrite)?
+                self.may(Scope::RegistryWrite)?;
             }
         }
         self.outlet(outlet_id)?;

@@ -233,7 +233,7 @@ impl Engine {
                 match written {
                     Written::Taken => self.serve(shard, seen + 1, content, sent_ms),
                     Written::Conflict(documents) => {
-                        documents.iter().for_each(|it| self.directory.note(it))
+                        documents.iter().for_each(|it| self.directory.note(it));
                     }
                     Written::Unknown => {}
                 }
