@@ -402,7 +402,8 @@ async fn metrics_are_as_prometheus_reads_them() {
             let stem = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
             let known = described.contains(name) || stem.is_some_and(|s| described.contains(s));
             assert!(known, "{line} stands before its description");
-            assert!(name.starts_with("fiscus_gateway_"), "{line}");
+            let whose = ["fiscus_gateway_", "fiscus_delivery_"];
+            assert!(whose.iter().any(|prefix| name.starts_with(prefix)), "{line}");
         }
     }
     assert!(text.contains("fiscus_gateway_answers_total{class=\"4xx\"} 1"), "{text}");

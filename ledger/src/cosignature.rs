@@ -45,6 +45,12 @@ impl CosignerKey {
         Ok(Self { name: name.to_owned(), id, key })
     }
 
+    /// Whether it is the same key, whatever the names are.
+    #[must_use]
+    pub fn is_key_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
     /// Reads a verifier key in its text form, `name+id+key`.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let (name, rest) = text.split_once('+').ok_or(KeyError::Format)?;

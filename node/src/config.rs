@@ -405,8 +405,9 @@ impl NodeConfig {
                 Err(what) => return rule(false, "witnesses", what),
             };
             let mut others = witnesses[..at].iter().filter_map(|other| other.read().ok());
-            let again = others.any(|(other, _)| other.name() == key.name());
-            rule(!again, "witnesses", "must each have a name of its own")?;
+            let again =
+                others.any(|(other, _)| other.name() == key.name() || other.is_key_of(&key));
+            rule(!again, "witnesses", "must each have a name and a key of its own")?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use fiscus_ledger::state::group::CheckpointTuple;
 use fiscus_proto::peer;
 use fiscus_raft::consensus::{
     ClusterChange, GroupHandle, GroupOptions, Lane, Member, NetworkOptions, OpenError, Role,
@@ -17,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::batcher::{Batcher, Submit};
 use crate::context::NodeContext;
-use crate::cuts::{CutReports, Verdict};
+use crate::cuts::{CutReport, CutReports, Verdict};
 use crate::witnesses::{self, Cosigned};
 use crate::{blocks, facts, monitor, other_logs, recovery, steward};
 
@@ -199,7 +198,7 @@ impl Groups {
         let hosted = Arc::new(Hosted {
             handle,
             submit,
-            cosigned: Cosigned::open(&self.context, dir),
+            cosigned: Cosigned::open(&self.context, group, dir),
             cuts,
             tasks: Mutex::default(),
         });
@@ -402,9 +401,9 @@ fn remedy(replica: &Replica) -> Option<(Step, String)> {
 
 impl Hosted {
     /// Notes that a replica has made this cut.
-    pub fn note_cut(&self, context: &NodeContext, node: u64, tuple: CheckpointTuple) {
-        let (group, cut) = (self.handle.group(), tuple.log_index);
-        match self.cuts.note(&self.handle.status().voters, node, tuple) {
+    pub fn note_cut(&self, context: &NodeContext, node: u64, report: CutReport) {
+        let (group, cut) = (self.handle.group(), report.tuple.log_index);
+        match self.cuts.note(&self.handle.status().voters, node, report) {
             Verdict::Open | Verdict::Agreed | Verdict::Disputed { new: false } => {}
             Verdict::Disputed { new: true } => {
                 context.metrics.alerts.add(1);
@@ -488,7 +487,7 @@ async fn report_cuts(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
         let now = progress.borrow_and_update().clone();
         let decided = now.decided.as_ref().map_or(0, |tuple| tuple.log_index);
         if let Some(tuple) = now.last_cut.filter(|tuple| tuple.log_index > decided) {
-            report_cut(&context, &hosted, tuple).await;
+            report_cut(&context, &hosted, CutReport { tuple, copied: now.copied }).await;
         }
         // Woken by what is applied; at the latest when a report may have been lost.
         let cut = now.decided.clone();
@@ -502,11 +501,11 @@ async fn report_cuts(context: Arc<NodeContext>, hosted: Arc<Hosted>) {
     }
 }
 
-async fn report_cut(context: &NodeContext, hosted: &Hosted, tuple: CheckpointTuple) {
+async fn report_cut(context: &NodeContext, hosted: &Hosted, made: CutReport) {
     let status = hosted.handle.status();
     let own = context.identity.node;
     if status.role == Role::Leader {
-        return hosted.note_cut(context, own, tuple);
+        return hosted.note_cut(context, own, made);
     }
     let Some((id, leader)) = status.leader.and_then(|id| Some((id, status.members.get(&id)?)))
     else {
@@ -514,12 +513,14 @@ async fn report_cut(context: &NodeContext, hosted: &Hosted, tuple: CheckpointTup
     };
     let client = context.pool.client(id, &leader.incarnation, &leader.rpc, Lane::Control);
     let Ok(mut client) = client else { return };
+    let CutReport { tuple, copied } = made;
     let report = peer::ReportCutRequest {
         group: hosted.handle.group(),
         log_index: tuple.log_index,
         size: tuple.size,
         root: tuple.root.to_vec().into(),
         state_hash: tuple.state_hash.to_vec().into(),
+        copied,
     };
     let sent = tokio::time::timeout(REPORT_INTERVAL, client.report_cut(report)).await;
     if !matches!(sent, Ok(Ok(_))) {

@@ -5,7 +5,7 @@
 //! and of those that are out of service here, it takes what another node shows that the group's log has signed. Not here: the
 //! directory's own log, which is witnessed directly, as each of them is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use prost::Message;
 use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
+use crate::monitor;
 
 /// Between two looks, unless checkpoints are recorded more often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,6 +35,14 @@ const ASK_WAIT: Duration = Duration::from_secs(2);
 /// The largest checkpoint of each group that is known: its size and root.
 type Largest = BTreeMap<u64, (u64, Hash32)>;
 
+/// What is seen of the groups' logs.
+#[derive(Debug, Default)]
+struct Seen {
+    largest: Largest,
+    /// The groups, each with a size, whose log has two roots for it.
+    forked: BTreeSet<(u64, u64)>,
+}
+
 /// Looks for as long as the directory lives here.
 pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: Arc<Hosted>) {
     let every = Duration::from_millis(context.config.limits.checkpoint_record_ms);
@@ -42,7 +51,8 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
     // A new leader does not know when the last one recorded, and begins with a wait.
     let mut recorded: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut asked: Option<Instant> = None;
-    let mut elsewhere = Largest::new();
+    let mut elsewhere = Seen::default();
+    let mut told = BTreeSet::new();
     loop {
         look.tick().await;
         if hosted.handle.leading().is_none() {
@@ -54,10 +64,19 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
             asked = Some(Instant::now());
         }
         let mut known = decided_here(&groups);
-        for (group, shown) in &elsewhere {
-            take(&mut known, *group, *shown);
+        for (group, shown) in &elsewhere.largest {
+            known.take(*group, *shown);
         }
-        for (group, checkpoint) in known {
+        known.forked.extend(&elsewhere.forked);
+        for fork in known.forked.difference(&told) {
+            tell_of_fork(&context, *fork);
+        }
+        told.extend(&known.forked);
+        let sound = known
+            .largest
+            .into_iter()
+            .filter(|(group, _)| !known.forked.iter().any(|(forked, _)| forked == group));
+        for (group, checkpoint) in sound {
             if recorded.entry(group).or_insert_with(Instant::now).elapsed() < every {
                 continue;
             }
@@ -73,25 +92,42 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>, hosted: 
     }
 }
 
-fn take(known: &mut Largest, group: u64, new: (u64, Hash32)) {
-    let largest = known.entry(group).or_insert(new);
-    if largest.0 < new.0 {
-        *largest = new;
+impl Seen {
+    fn take(&mut self, group: u64, new: (u64, Hash32)) {
+        let largest = self.largest.entry(group).or_insert(new);
+        if largest.0 == new.0 && largest.1 != new.1 {
+            self.forked.insert((group, new.0));
+        }
+        if largest.0 < new.0 {
+            *largest = new;
+        }
     }
 }
 
+/// A log that has signed two roots for one size contradicts itself, and its key is not to be believed any more.
+fn tell_of_fork(context: &NodeContext, (group, size): (u64, u64)) {
+    context.metrics.alerts.add(1);
+    tracing::error!(
+        group,
+        size,
+        "THE LOG HAS SIGNED TWO ROOTS FOR ONE SIZE; it is not recorded any more"
+    );
+    let what = format!("the log has signed two roots for the size {size}");
+    monitor::note(context, group, "the checkpoints of other nodes", &what);
+}
+
 /// What the groups that live here have decided.
-fn decided_here(groups: &Groups) -> Largest {
+fn decided_here(groups: &Groups) -> Seen {
     let data = groups.all().into_iter().filter(|other| other.handle.group() != DIRECTORY_GROUP);
     let decided = data.filter_map(|other| {
         let decided = other.handle.replica().progress().borrow().decided.clone()?;
         Some((other.handle.group(), (decided.size, decided.root)))
     });
-    decided.collect()
+    Seen { largest: decided.collect(), forked: BTreeSet::new() }
 }
 
 /// What the other nodes show that the groups' logs have signed.
-async fn shown_by_others(context: &NodeContext, groups: &Groups) -> Largest {
+async fn shown_by_others(context: &NodeContext, groups: &Groups) -> Seen {
     let own = context.identity.node;
     let members = groups.members();
     let asking = members.iter().filter(|(id, _)| **id != own).map(|(id, member)| async move {
@@ -106,16 +142,18 @@ async fn shown_by_others(context: &NodeContext, groups: &Groups) -> Largest {
             }
         }
     });
-    let mut largest = Largest::new();
+    let mut seen = Seen::default();
     for shown in join_all(asking).await.into_iter().flatten().flatten() {
         let group = shown.group;
-        let is_data = (1..=DATA_GROUPS_MAX).contains(&group);
-        match checkpoints::open(context, group, &shown.note).filter(|_| is_data) {
-            Some(signed) => take(&mut largest, group, (signed.size(), *signed.root())),
+        if !(1..=DATA_GROUPS_MAX).contains(&group) {
+            continue;
+        }
+        match checkpoints::open(context, group, &shown.note) {
+            Some(signed) => seen.take(group, (signed.size(), *signed.root())),
             None => tracing::warn!(group, "what another node shows is no checkpoint of this log"),
         }
     }
-    largest
+    seen
 }
 
 fn is_news(hosted: &Hosted, group: u64, size: u64) -> Result<bool, StoreError> {

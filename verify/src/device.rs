@@ -167,11 +167,17 @@ impl Devices {
         Ok(())
     }
 
-    /// The next entry of a device.
-    pub(crate) fn sealed(&mut self, seal: &DeviceSeal, complete: bool) -> Result<(), Failure> {
+    /// The next entry of a device. A series that is new begins at 1 when all earlier ones are known; its key is known
+    /// when the journal is complete.
+    pub(crate) fn sealed(
+        &mut self,
+        seal: &DeviceSeal,
+        knows_series: bool,
+        complete: bool,
+    ) -> Result<(), Failure> {
         let fresh = || {
             let origin = Tagged::new("fiscus/device-journal/v1").text(&seal.device).finish();
-            let start = complete.then_some((0, origin)).unzip();
+            let start = knows_series.then_some((0, origin)).unzip();
             Series { last: start.0, head: start.1, first_since_z: None }
         };
         let series = self.series.entry(seal.device.clone()).or_insert_with(fresh);

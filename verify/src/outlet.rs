@@ -49,6 +49,8 @@ pub(crate) struct Outlet {
     pub(crate) devices: Devices,
     /// The last number of each series before the first record, while nobody has said which is whose.
     before: Vec<(String, u64)>,
+    /// Whether every series that there was before the first record is known.
+    knows_series: bool,
     pub(crate) all: Tally,
     /// Invoices since the last closure, when it is known where that was.
     since_z: Option<(Opening, Tally)>,
@@ -83,6 +85,7 @@ impl Outlet {
             numbers: if complete { Numbers::from_the_start() } else { Numbers::default() },
             devices: Devices::default(),
             before: Vec::new(),
+            knows_series: complete,
             all: Tally::default(),
             since_z: complete.then(|| (opening, Tally::default())),
             last_z: complete.then_some(0),
@@ -99,10 +102,16 @@ impl Outlet {
     /// The last number of each series before the first record. Where there are several, the records say which is
     /// the outlet's own and which are its devices'.
     pub(crate) fn numbers_go_on_from(&mut self, series: &[(String, u64)]) {
+        self.knows_series = true;
         match series {
             [(code, last)] => self.numbers = Numbers::after(code, *last),
             several => self.before = several.to_vec(),
         }
+    }
+
+    /// Where each series stands that the records have said nothing of, and whether these are all that there are.
+    pub(crate) fn untouched(&self) -> Option<&[(String, u64)]> {
+        self.knows_series.then_some(&self.before)
     }
 
     /// Takes what is known of a series from before the first record.
@@ -184,7 +193,7 @@ impl Outlet {
                 {
                     self.devices.goes_on_from(&seal.device, last);
                 }
-                self.devices.sealed(seal, self.complete)?;
+                self.devices.sealed(seal, self.knows_series, self.complete)?;
                 Ok(seal.sequence)
             }
             Some(Body::Invoice(sale)) => {

@@ -295,6 +295,24 @@ fn check_end(journal: &Outlet, end: &Head) -> Result<(), Failure> {
             format!("the last number of {device} in the records is {last}, not the proof's");
         return wrong(Kind::Gap, detail);
     }
+    if let Some(untouched) = journal.untouched() {
+        let stands = |(code, last): &(String, u64)| {
+            end.series.iter().any(|(listed, end)| listed == code && end == last)
+        };
+        if let Some((code, last)) = untouched.iter().find(|one| !stands(one)) {
+            let detail = format!("{code} was at {last}, and what the proof has of it is not there");
+            return wrong(Kind::Gap, detail);
+        }
+        let known = |code: &str| {
+            journal.numbers.prefix() == Some(code)
+                || journal.devices.has(code)
+                || untouched.iter().any(|(other, _)| other == code)
+        };
+        let strange = end.series.iter().find(|(code, last)| *last > 0 && !known(code));
+        if let Some((code, _)) = strange {
+            return wrong(Kind::Gap, format!("the proof knows {code}, which the records do not"));
+        }
+    }
     if journal.complete && end.series.len() != journal.devices.count() + 1 {
         return wrong(Kind::Gap, "the proof knows other series than the records".to_owned());
     }

@@ -25,7 +25,7 @@ pub(crate) struct Place {
 
 /// What proves an item.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct Evidence {
+pub(crate) struct RecordEvidence {
     /// None when the item is no record of the journal.
     #[serde(skip)]
     #[schema(ignore)]
@@ -42,7 +42,7 @@ pub(crate) struct Evidence {
     proof: Option<String>,
 }
 
-impl Evidence {
+impl RecordEvidence {
     /// Of an item that a record is answered as.
     pub(crate) fn of(sealed: &JournalRecord, record: &Record<'_>) -> Self {
         let JournalRecord { group, leaf, .. } = *sealed;
@@ -56,12 +56,12 @@ impl Evidence {
 
 /// An item that may stand for a record.
 pub(crate) trait Evident {
-    fn evidence(&mut self) -> &mut Evidence;
+    fn evidence(&mut self) -> &mut RecordEvidence;
 }
 
 /// Gives each item that stands for a record its proof.
 pub(crate) async fn prove<T: Evident>(caller: &Caller, items: &mut [T]) -> Result<(), Problem> {
-    let mut groups: BTreeMap<u64, Vec<(&mut Evidence, Place)>> = BTreeMap::new();
+    let mut groups: BTreeMap<u64, Vec<(&mut RecordEvidence, Place)>> = BTreeMap::new();
     for evidence in items.iter_mut().map(Evident::evidence) {
         if let Some(place) = evidence.place {
             groups.entry(place.group).or_default().push((evidence, place));

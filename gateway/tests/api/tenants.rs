@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::support::http::Answer;
-use crate::support::{World, sale};
+use crate::support::{LIMIT, World, sale};
 use fiscus_gateway::access::{Role, Scope};
 use fiscus_gateway::api::openapi_json;
 use serde_json::{Value, json};
@@ -211,12 +211,23 @@ async fn ids_of_lualaba(world: &World) -> Ids {
     ])
 }
 
-/// Ids of the same form that nobody has.
 /// What proves that there is no such outlet anywhere cannot hide that there is one.
 fn proves_absence(operation: &Operation) -> bool {
     operation.path == "/api/v1/audit/proofs/absence"
 }
 
+/// Before a log has signed anything, whoever may ask for proofs is told to ask again.
+async fn signed(world: &World) {
+    let until = Instant::now() + LIMIT;
+    for group in [0, 1] {
+        while world.get(&format!("/log/{group}/checkpoint")).send().await.status != 200 {
+            assert!(Instant::now() < until, "group {group} signs nothing");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Ids of the same form that nobody has.
 fn ids_of_nobody() -> Ids {
     BTreeMap::from([
         ("outlet_id", "outlet-nihil".to_owned()),
@@ -238,6 +249,7 @@ fn ids_of_nobody() -> Ids {
 async fn another_tenants_things_are_answered_as_those_that_do_not_exist() {
     let world = World::start().await;
     let (theirs, nobodys) = (ids_of_lualaba(&world).await, ids_of_nobody());
+    signed(&world).await;
     let operations = operations();
     let chooses = |operation: &&Operation| CHOOSES_AN_ID.contains(&&*operation.name());
     let walked = operations.iter().filter(|operation| !operation.public && !chooses(operation));

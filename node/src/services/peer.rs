@@ -20,6 +20,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::context::NodeContext;
+use crate::cuts::CutReport;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
 use crate::services::{members, require, still_open};
 use crate::{checkpoints, witnesses};
@@ -292,7 +293,8 @@ impl Peer for PeerService {
             root: hash(&request.root)?,
             state_hash: hash(&request.state_hash)?,
         };
-        hosted.note_cut(&self.context, from.node, tuple);
+        let report = CutReport { tuple, copied: request.copied };
+        hosted.note_cut(&self.context, from.node, report);
         Ok(Response::new(wire::ReportCutResponse {}))
     }
 
@@ -312,7 +314,9 @@ impl Peer for PeerService {
         request: Request<wire::SignedCheckpointsRequest>,
     ) -> Result<Response<wire::SignedCheckpointsResponse>, Status> {
         self.check(&request)?;
-        let signed = self.groups.all().into_iter().filter_map(|hosted| {
+        let data = self.groups.all().into_iter();
+        let data = data.filter(|hosted| hosted.handle.group() != DIRECTORY_GROUP);
+        let signed = data.filter_map(|hosted| {
             let group = hosted.handle.group();
             let decided = hosted.handle.replica().progress().borrow().decided.clone()?;
             // A node without the log's key shows nothing; others have it.

@@ -262,6 +262,7 @@ mod tests {
             heads_leaf_end: 0,
             heads_leaf_time_ms: 0,
             last_cut: None,
+            copied: false,
             decided: None,
             stopped: None,
         };

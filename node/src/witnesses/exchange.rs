@@ -67,6 +67,8 @@ pub(super) fn verdict(
             let is_size = content_type.split(';').next().unwrap_or("").trim() == SIZE_TYPE;
             match size.filter(|size| is_size && *size != old) {
                 Some(size) => Verdict::Elsewhere(size),
+                // A page of something between here and the witness.
+                None if content_type.contains("html") => Verdict::Broken(said()),
                 // It has this very size, and another root.
                 None => Verdict::Fork(said()),
             }
@@ -138,6 +140,7 @@ mod tests {
         assert_eq!(said(0, 409, "text/x.tlog.size; charset=utf-8", "5\n"), Verdict::Elsewhere(5));
         assert!(matches!(said(7, 409, SIZE_TYPE, "7\n"), Verdict::Fork(_)), "another root");
         assert!(matches!(said(7, 409, "text/plain", "root\n"), Verdict::Fork(_)));
+        assert!(matches!(said(7, 409, "text/html; charset=utf-8", "<p>"), Verdict::Broken(_)));
         assert!(matches!(said(5, 422, "text/plain", "no"), Verdict::Fork(_)));
         for status in [400, 403, 404] {
             assert!(matches!(said(5, status, "", "no"), Verdict::Refused(_)), "{status}");

@@ -9,6 +9,7 @@ use fiscus_ledger::checkpoint::Checkpoint;
 use fiscus_ledger::cosignature::{CosignerKey, cosigners};
 use fiscus_ledger::note::Note;
 
+use crate::checkpoints;
 use crate::context::NodeContext;
 
 const FILE: &str = "COSIGNED";
@@ -59,10 +60,14 @@ fn keys(context: &NodeContext) -> Vec<CosignerKey> {
 
 impl Cosigned {
     /// What a group's directory has. A file that cannot be read is as none: the next checkpoint replaces it.
-    pub(crate) fn open(context: &NodeContext, dir: PathBuf) -> Self {
+    ///
+    /// What the policy of now would not publish is not gone on with, nor what is not of this log.
+    pub(crate) fn open(context: &NodeContext, group: u64, dir: PathBuf) -> Self {
         let kept = std::fs::read_to_string(dir.join(FILE)).ok();
+        let kept = kept.filter(|text| checkpoints::open(context, group, text).is_some());
         let kept = kept.and_then(|text| Kept::read(&text, &keys(context)));
-        let kept = kept.filter(|kept| kept.cosigners > 0);
+        let needed = context.config.witness_quorum.max(1);
+        let kept = kept.filter(|kept| kept.cosigners >= needed);
         Self { dir, kept: Mutex::new(kept), alerts: Mutex::default() }
     }
 

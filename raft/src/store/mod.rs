@@ -36,6 +36,7 @@ mod scrub;
 mod series;
 mod snapshot;
 mod state;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod versions;

@@ -152,6 +152,9 @@ pub struct Progress {
     pub heads_leaf_time_ms: u64,
     /// The last cut that waits for its decision.
     pub last_cut: Option<CheckpointTuple>,
+    /// Whether the state was taken from another replica, and no cut was decided since: of such a state the replica
+    /// knows only what its source says.
+    pub copied: bool,
     /// The last decided cut.
     pub decided: Option<CheckpointTuple>,
     /// Why the replica is out of service.
@@ -184,6 +187,8 @@ pub(crate) struct Working {
     pub(crate) durable: Option<LogId>,
     pub(crate) versions: Versions,
     pub(crate) decided: Decided,
+    /// The last entry that the state was taken with from another replica; 0 for none.
+    pub(crate) taken: u64,
 }
 
 /// The replica of one group.
@@ -630,6 +635,7 @@ fn progress_of(working: &Working, stopped: Option<Arc<str>>) -> Progress {
         heads_leaf_end: group.heads_leaf_end,
         heads_leaf_time_ms: group.heads_leaf_time.get(),
         last_cut: group.cuts.last().cloned(),
+        copied: group.decided.as_ref().map_or(0, |tuple| tuple.log_index) < working.taken,
         decided: group.decided.clone(),
         stopped,
     }

@@ -28,6 +28,7 @@ use crate::store::replica::{INDEX_FILE, Replica, ReplicaOptions, StoreError, to_
 use crate::store::series::{PieceName, SeriesError};
 use crate::store::snapshot::rows::{RowFiles, write_rows};
 use crate::store::state::OpenState;
+use crate::store::taken;
 use crate::store::walk::{Flaw, PieceWalk};
 use crate::wal::LogId;
 
@@ -214,6 +215,10 @@ impl Replica {
         let target = self.dir.join(&name);
         let built = snapshot.build_state(&self.disk, &target, &self.options);
         built.inspect_err(|_| forget_unfinished(&*self.disk, &target))?;
+        // Before it is in use: what is in use is never taken for this replica's own.
+        let index = snapshot.manifest.log_id.map_or(0, |id| id.index);
+        let noted = taken::write(&*self.disk, &self.dir, index).map_err(Box::new);
+        noted.inspect_err(|_| forget_unfinished(&*self.disk, &target))?;
         Ok(name)
     }
 

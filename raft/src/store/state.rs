@@ -27,6 +27,7 @@ use crate::store::replica::{
     APPLIED_KEY, INDEX_FILE, ReplicaOptions, StoreError, Working, io_error, to_log_id,
 };
 use crate::store::snapshot::{SnapshotDir, SnapshotError, read_manifest};
+use crate::store::taken;
 use crate::store::versions::{Versions, VersionsError};
 
 /// The files of a state, shared with readers. Closing it loses what is only in memory, as a crash does:
@@ -99,7 +100,8 @@ pub(crate) fn open_state(
         .map_err(|error| damaged("checkpoint row", error.to_string()))?;
     drop(view);
     let open = OpenState { dir: dir.to_owned(), index, journal };
-    Ok((open, Working { group, applied, durable, versions, decided }))
+    let taken = taken::read(&**disk, dir.parent().unwrap_or(dir))?;
+    Ok((open, Working { group, applied, durable, versions, decided, taken }))
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
@@ -197,7 +199,7 @@ fn forget_strays(disk: &dyn Disk, dir: &Path, current: &str) -> Result<(), Store
         let path = dir.join(&name);
         if name.starts_with("state-") && name != current {
             disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
-        } else if name == "CURRENT.new" || name == members::FRESH {
+        } else if name == "CURRENT.new" || name == members::FRESH || name == taken::FRESH {
             disk.remove_file(&path).map_err(io_error("remove", &path))?;
         }
     }

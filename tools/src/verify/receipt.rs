@@ -55,9 +55,9 @@ fn check(arguments: &Arguments) -> Result<Answer, Problem> {
     let policy = arguments.common.policy()?;
     let code = match arguments.code.as_str() {
         "-" => code_in(Path::new("-"))?,
-        // A receipt's text is no name of a file; whatever is neither is refused as a text.
-        code if !code.contains("://") && Path::new(code).is_file() => code_in(Path::new(code))?,
-        code => code.to_owned(),
+        // Every receipt's text has it; what has not is the name of a file, and one that is not there says so.
+        code if code.contains("://") => code.to_owned(),
+        file => code_in(Path::new(file))?,
     };
     let proof = arguments.proof.as_deref().map(read).transpose()?;
     let receipt = verify_receipt(&code, proof.as_deref(), &policy)?;

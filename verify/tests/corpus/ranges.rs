@@ -21,6 +21,16 @@ struct Heads {
 impl Heads {
     /// Puts the outlet's head after `records` of its records, among others, into the log.
     fn put(forge: &mut Forge, records: usize, perpetual: [u8; 32]) -> Self {
+        Self::put_with(forge, records, perpetual, &[])
+    }
+
+    /// The same with series of devices, each with its last number.
+    fn put_with(
+        forge: &mut Forge,
+        records: usize,
+        perpetual: [u8; 32],
+        devices: &[(&str, u64)],
+    ) -> Self {
         let mut trie = HeadsTrie::new();
         for other in 0..20 {
             let series = BTreeMap::from([(format!("KIN-{other}"), other)]);
@@ -28,7 +38,9 @@ impl Heads {
         }
         if let Some(last) = records.checked_sub(1).map(|last| &forge.records[last]) {
             let sequence = last.number.rsplit_once('-').and_then(|(_, digits)| digits.parse().ok());
-            let series = BTreeMap::from([(SERIES.to_owned(), sequence.expect("a number"))]);
+            let own = (SERIES.to_owned(), sequence.expect("a number"));
+            let devices = devices.iter().map(|(code, last)| ((*code).to_owned(), *last));
+            let series: BTreeMap<String, u64> = devices.chain([own]).collect();
             trie.set(OUTLET, HeadEntry::new(last.position, series, last.entry, perpetual));
         }
         // Right after those records, and before all later ones.
@@ -332,4 +344,24 @@ fn an_outlet_that_is_not_there_is_proved_absent() {
         let hidden = refused(check(bundle(OUTLET, path).as_bytes(), OUTLET, &asked, &policy));
         assert_eq!(hidden, Kind::Inclusion, "an outlet hidden behind the path of {path}");
     }
+}
+
+#[test]
+fn a_device_s_series_stands_where_the_records_leave_it() {
+    let told = |before: &[(&str, u64)], after: &[(&str, u64)]| {
+        let mut forge = Forge::sales(12, 1);
+        let all = forge.records.len();
+        let start = Heads::put_with(&mut forge, FIRST, [0; 32], before);
+        let end = Heads::put_with(&mut forge, all, [0; 32], after);
+        let sample = Sample { forge, start, end };
+        let text = sample.bundle(FIRST);
+        check(text.as_bytes(), OUTLET, &Asked::Everything, &sample.policy())
+    };
+    let stands = [("DEF-1", 5)];
+    assert!(told(&stands, &stands).is_ok(), "it sealed nothing in between");
+    // No record of the device is there: it cannot have gone on, gone away, or come.
+    assert_eq!(refused(told(&stands, &[("DEF-1", 9)])), Kind::Gap);
+    assert_eq!(refused(told(&stands, &[])), Kind::Gap);
+    assert_eq!(refused(told(&[], &[("DEF-1", 3)])), Kind::Gap);
+    assert_eq!(refused(told(&stands, &[("DEF-1", 5), ("DEF-2", 1)])), Kind::Gap);
 }

@@ -10,7 +10,7 @@ use fiscus_proto::ledger::JournalRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::proved::{Evidence, Evident, Place};
+use crate::api::proved::{Evident, Place, RecordEvidence};
 use crate::http::Problem;
 
 /// What a provider says of a payment.
@@ -92,11 +92,11 @@ pub(super) struct ProvedPayment {
     payment: PaymentState,
     /// What proves the record that says so.
     #[serde(flatten)]
-    evidence: Evidence,
+    evidence: RecordEvidence,
 }
 
 impl Evident for ProvedPayment {
-    fn evidence(&mut self) -> &mut Evidence {
+    fn evidence(&mut self) -> &mut RecordEvidence {
         &mut self.evidence
     }
 }
@@ -105,7 +105,7 @@ impl ProvedPayment {
     pub(super) fn of(group: u64, state: &wire::PaymentState) -> Result<Self, Problem> {
         let entry_hash = Hash32::try_from(&*state.entry_hash)
             .map_err(|_| Problem::internal("a payment's record has no entry hash"))?;
-        let evidence = Evidence::at(Place { group, leaf: state.leaf, entry_hash });
+        let evidence = RecordEvidence::at(Place { group, leaf: state.leaf, entry_hash });
         Ok(Self { payment: PaymentState::of(state), evidence })
     }
 }

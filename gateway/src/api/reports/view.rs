@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::access::{KeptContent, KeptReport, KeptText, Outlet};
 use crate::api::place_id::PlaceId;
-use crate::api::proved::{Evidence, Evident};
+use crate::api::proved::{Evident, RecordEvidence};
 use crate::http::Problem;
 
 /// Which report.
@@ -89,11 +89,11 @@ pub(super) struct Report {
     pub(super) report: Option<Box<RawValue>>,
     /// Of a Z: what proves its record.
     #[serde(flatten)]
-    pub(super) evidence: Evidence,
+    pub(super) evidence: RecordEvidence,
 }
 
 impl Evident for Report {
-    fn evidence(&mut self) -> &mut Evidence {
+    fn evidence(&mut self) -> &mut RecordEvidence {
         &mut self.evidence
     }
 }
@@ -166,7 +166,7 @@ impl Report {
             signature: None,
             record: None,
             report: None,
-            evidence: Evidence::default(),
+            evidence: RecordEvidence::default(),
         }
     }
 
@@ -200,7 +200,7 @@ impl Report {
                 entry_hash: hex(&record.entry_hash),
             }),
             report: Some(raw(json)?),
-            evidence: Evidence::of(sealed, &record),
+            evidence: RecordEvidence::of(sealed, &record),
             ..Self::empty(Kind::Z, outlet, record.position)
         }))
     }

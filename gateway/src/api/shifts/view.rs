@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::api::proved::{Evidence, Evident};
+use crate::api::proved::{Evident, RecordEvidence};
 use crate::http::Problem;
 
 /// Where a shift is.
@@ -53,11 +53,11 @@ pub(crate) struct Shift {
     pub(super) report: Option<Box<RawValue>>,
     /// What proves the record that it is made of: that of its end, or of its opening while it is open.
     #[serde(flatten)]
-    pub(super) evidence: Evidence,
+    pub(super) evidence: RecordEvidence,
 }
 
 impl Evident for Shift {
-    fn evidence(&mut self) -> &mut Evidence {
+    fn evidence(&mut self) -> &mut RecordEvidence {
         &mut self.evidence
     }
 }
@@ -90,7 +90,7 @@ impl Shift {
             |error: serde_json::Error| Problem::internal(&format!("a shift's record: {error}"));
         let outlet_id = record.outlet_id.to_owned();
         let time = record.timestamp.to_string();
-        let evidence = Evidence::of(sealed, &record);
+        let evidence = RecordEvidence::of(sealed, &record);
         if record.kind == RecordKind::ShiftOpen {
             let opening: Opening = serde_json::from_slice(record.payload).map_err(unreadable)?;
             return Ok(Self {

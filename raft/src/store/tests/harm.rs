@@ -171,3 +171,19 @@ fn a_prepared_state_goes_unless_it_is_in_use() {
     assert_eq!(states(), [used]);
     steady.finishes(&replica).expect("the same end");
 }
+
+#[test]
+fn a_state_that_was_taken_is_known_as_a_copy_over_restarts() {
+    let steady = Steady::of(log());
+    let [_, sound] = Shipment::two(&steady);
+    let disk = SimulatedDisk::new();
+    let replica = open(&disk, options()).expect("open");
+    assert!(!replica.progress().borrow().copied);
+    let received = sound.receive(&replica).expect("receive");
+    let name = replica.prepare_install(&received).expect("prepare");
+    replica.install(&name, &received).expect("install");
+    assert!(replica.progress().borrow().copied);
+    drop(replica);
+    let replica = open(&disk, options()).expect("open again");
+    assert!(replica.progress().borrow().copied);
+}

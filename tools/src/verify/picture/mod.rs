@@ -4,9 +4,14 @@
 
 mod png;
 
-use rqrr::PreparedImage;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rqrr::{BasicImageBuffer, PreparedImage, capstones_from_image};
 
 pub(super) use png::is_png;
+
+/// Corners of codes in a picture; what looks for codes compares each with each other.
+const CORNERS_MAX: usize = 32;
 
 /// Why a picture gives no text.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub(super) enum PictureError {
     /// More than one.
     #[error("there are {0} QR codes in the picture; cut out the receipt's")]
     Many(usize),
+    /// Far more corners than codes have.
+    #[error("the picture looks like {0} corners of QR codes; cut out the receipt's")]
+    Crowded(usize),
+    /// The decoder met what it was not made for.
+    #[error("what is in the picture only looks like a QR code")]
+    Strange,
     /// It is damaged beyond its own correction.
     #[error("the QR code in the picture cannot be read: {0}")]
     Damaged(rqrr::DeQRError),
@@ -30,7 +41,25 @@ pub(super) fn qr_text(file: &[u8]) -> Result<String, PictureError> {
     let picture = png::read(file)?;
     let (width, height) = (picture.width, picture.height());
     let luma = |x: usize, y: usize| picture.luma[y * width + x];
-    let mut prepared = PreparedImage::prepare_from_greyscale(width, height, luma);
+    // The decoder asserts where geometry makes no sense.
+    let decoded = quietly(|| decode(PreparedImage::prepare_from_greyscale(width, height, luma)));
+    decoded.unwrap_or(Err(PictureError::Strange))
+}
+
+/// What a computation gives; nothing when it panics, which is not shown.
+fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let ran = catch_unwind(AssertUnwindSafe(run));
+    std::panic::set_hook(hook);
+    ran.ok()
+}
+
+fn decode(mut prepared: PreparedImage<BasicImageBuffer>) -> Result<String, PictureError> {
+    let corners = capstones_from_image(&mut prepared.clone()).len();
+    if corners > CORNERS_MAX {
+        return Err(PictureError::Crowded(corners));
+    }
     let grids = prepared.detect_grids();
     let read: Vec<_> = grids.iter().map(|grid| grid.decode().map(|(_, text)| text)).collect();
     let mut texts: Vec<&String> = read.iter().filter_map(|text| text.as_ref().ok()).collect();
@@ -90,6 +119,37 @@ mod tests {
         let two = ["https://verify.example.cd/v?fn=A", "https://verify.example.cd/v?fn=B"];
         assert!(matches!(qr_text(&sheet(&two, 4)), Err(PictureError::Many(2))));
         assert!(matches!(qr_text(b"no picture"), Err(PictureError::Png(_))));
+    }
+
+    #[test]
+    fn corners_without_end_are_not_compared() {
+        // A corner is a ring of seven modules around a square of three.
+        let dark = |x: usize, y: usize| {
+            let from = |at: usize| (at / 3 % 9).abs_diff(4);
+            matches!(from(x).max(from(y)), 3 | 0 | 1)
+        };
+        let crowded = grey_png(27 * 12, 27 * 12, |x, y| if dark(x, y) { 10 } else { 240 });
+        assert!(matches!(qr_text(&crowded), Err(PictureError::Crowded(_))));
+    }
+
+    #[test]
+    fn whatever_the_pixels_are_it_ends() {
+        let text = "https://verify.example.cd/v?fn=KIN-GOMBE-1";
+        let code = QRBuilder::new(text).ecl(ECL::M).build().expect("a code");
+        let side = (code.size + 8) * 3;
+        for step in 1_usize..60 {
+            // Each picture has other blots, of other sizes.
+            let blot = |x: usize, y: usize| (x / 7 * step + y / 5 * 31) % 23 < step % 4;
+            let dark = |x: usize, y: usize| {
+                let place = |at: usize| (at / 3).checked_sub(4).filter(|at| *at < code.size);
+                let own = place(x).zip(place(y));
+                own.is_some_and(|(x, y)| code.data[y * code.size + x].value()) ^ blot(x, y)
+            };
+            let picture = grey_png(side, side, |x, y| if dark(x, y) { 10 } else { 240 });
+            if let Ok(read) = qr_text(&picture) {
+                assert!(!read.is_empty());
+            }
+        }
     }
 
     #[test]

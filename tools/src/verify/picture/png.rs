@@ -10,7 +10,7 @@ use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A picture has at most so many pixels: a sheet of A4 at 600 dots per inch has fewer.
-const PIXELS_MAX: usize = 40_000_000;
+const PIXELS_MAX: usize = 16_000_000;
 /// Where the rows of an interlaced picture begin, and how far apart they are: x, y, each x, each y.
 const PASSES: [[usize; 4]; 7] = [
     [0, 0, 8, 8],

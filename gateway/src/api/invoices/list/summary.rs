@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::view::{TaxGroupAmounts, Totals, invoice_bytes};
 use crate::access::Outlet;
-use crate::api::proved::{Evidence, Evident};
+use crate::api::proved::{Evident, RecordEvidence};
 use crate::http::Problem;
 
 /// Whom an invoice is for.
@@ -118,11 +118,11 @@ pub(in crate::api::invoices) struct InvoiceSummary {
     dgi_status: String,
     /// What proves it.
     #[serde(flatten)]
-    evidence: Evidence,
+    evidence: RecordEvidence,
 }
 
 impl Evident for InvoiceSummary {
-    fn evidence(&mut self) -> &mut Evidence {
+    fn evidence(&mut self) -> &mut RecordEvidence {
         &mut self.evidence
     }
 }
@@ -160,7 +160,7 @@ impl InvoiceSummary {
             tax_manifest_version: document.tax_manifest_version,
             environment: environment.as_str().to_owned(),
             dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
-            evidence: Evidence::of(sealed, record),
+            evidence: RecordEvidence::of(sealed, record),
         })
     }
 }
