@@ -175,9 +175,9 @@ impl Agent {
 
     /// Runs for as long as it is polled.
     pub(crate) async fn run(self) {
-        let (mut said, mut compared) = (String::new(), false);
+        let mut said = String::new();
         loop {
-            let wait = match self.round(&mut compared).await {
+            let wait = match self.round().await {
                 Ok(()) => {
                     said.clear();
                     LOOK_LINKED
@@ -201,7 +201,7 @@ impl Agent {
         }
     }
 
-    async fn round(&self, compared: &mut bool) -> Result<(), RoundError> {
+    async fn round(&self) -> Result<(), RoundError> {
         let group_ms = match self.look().await {
             Ok(group_ms) => group_ms,
             Err(error) => {
@@ -209,10 +209,7 @@ impl Agent {
                 return Err(error);
             }
         };
-        if !*compared {
-            self.compare().await?;
-            *compared = true;
-        }
+        self.compare().await?;
         self.deliver(group_ms).await?;
         while let Some(id) = self.till.with(move |till| till.give_back(group_ms)).await? {
             self.close(id).await?;
@@ -251,20 +248,18 @@ impl Agent {
         Ok(time.get())
     }
 
-    /// Compares the spool, once in a process, with what the ledger has of its credentials. A spool that was copied back
-    /// from a backup would give numbers out again.
+    /// Compares the spool, when that is due, with what the ledger has of its credentials.
     async fn compare(&self) -> Result<(), RoundError> {
-        for (credential_id, next) in self.till.with(|till| till.open_places()).await {
+        let due = self.till.with(|till| till.to_compare(Moment::now())).await;
+        let Some(places) = due else { return Ok(()) };
+        for (credential_id, next) in places {
             let Some((block, _)) = self.block(&credential_id).await? else { continue };
-            let known = usize::try_from(next - 1).unwrap_or(usize::MAX);
-            if block.slots.iter().skip(known).any(|slot| *slot != Slot::Empty) {
-                let detail =
-                    format!("the ledger has seals of {credential_id} that are not in the spool");
-                self.till.with(move |till| till.distrust(&detail, Moment::now())).await?;
-            } else if block.closed.is_some() {
-                self.till.with(move |till| till.closed(&credential_id)).await?;
-            }
+            let compared = self.till.with(move |till| {
+                till.compare((&credential_id, next), &block, Moment::now())
+            });
+            compared.await?;
         }
+        self.till.with(|till| till.compared(Moment::now())).await;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::credential::Credential;
+use fiscus_ledger::state::block::{Block, Slot};
 
 use super::clock::Moment;
 use super::disk::Disk;
@@ -13,6 +14,9 @@ use crate::protocol::Fault;
 
 /// Of entries that say nothing any more a spool may hold so many bytes before it is written anew.
 const WASTE_BYTES: u64 = 8 << 20;
+/// While the cluster answers, the ledger's blocks are looked at so often: whoever ends a credential there is to be
+/// heard long before the next outage.
+const COMPARED_EVERY_MS: u64 = 60_000;
 
 impl<D: Disk> Till<D> {
     /// The public half of the till's key.
@@ -20,10 +24,42 @@ impl<D: Disk> Till<D> {
         self.key.verifying_key().to_bytes()
     }
 
-    /// The credentials that are sealed under, with the place of the next seal.
-    pub(crate) fn open_places(&self) -> Vec<(String, u64)> {
+    /// The credentials that are sealed under, with the place of the next seal, when they are to be compared with the
+    /// ledger's blocks: as soon as the cluster is back, and now and then while it is there.
+    pub(crate) fn to_compare(&self, now: Moment) -> Option<Vec<(String, u64)>> {
+        let since = self.compared_up_ms.map(|at| now.up_ms.saturating_sub(at));
+        if since.is_some_and(|since| since < COMPARED_EVERY_MS) {
+            return None;
+        }
         let open = self.book.held.iter().filter(|(_, held)| held.left() > 0);
-        open.map(|(id, held)| (id.clone(), held.next)).collect()
+        Some(open.map(|(id, held)| (id.clone(), held.next)).collect())
+    }
+
+    /// Compares a credential with the ledger's block. A spool that was copied back from a backup would give numbers out
+    /// again; under a block that somebody has closed, everything that is sealed from then on would be refused.
+    pub(crate) fn compare(
+        &mut self,
+        (credential_id, next): (&str, u64),
+        block: &Block,
+        now: Moment,
+    ) -> Result<(), SpoolError> {
+        let known = usize::try_from(next - 1).unwrap_or(usize::MAX);
+        if block.slots.iter().skip(known).any(|slot| *slot != Slot::Empty) {
+            let detail =
+                format!("the ledger has seals of {credential_id} that are not in the spool");
+            return self.distrust(&detail, now);
+        }
+        if let Some((reason, at)) = &block.closed {
+            let device = &self.device_id;
+            tracing::warn!(device, credential_id, ?reason, %at, "a credential was ended elsewhere");
+            self.closed(credential_id)?;
+        }
+        Ok(())
+    }
+
+    /// Every open credential was compared.
+    pub(crate) fn compared(&mut self, now: Moment) {
+        self.compared_up_ms = Some(now.up_ms);
     }
 
     /// Notes what the directory says, when it says something new.

@@ -58,6 +58,8 @@ pub(crate) struct Till<D> {
     first_flights: BTreeMap<SealKey, bool>,
     /// Bytes of the spool when it was written anew last.
     pub(super) tidied: u64,
+    /// When its credentials were compared with the ledger's blocks; not since the cluster came back.
+    pub(super) compared_up_ms: Option<u64>,
 }
 
 /// Whether a sale may be submitted to the cluster.
@@ -204,6 +206,7 @@ impl<D: Disk> Till<D> {
             linked: false,
             first_flights,
             tidied: 0,
+            compared_up_ms: None,
         })
     }
 
@@ -235,6 +238,9 @@ impl<D: Disk> Till<D> {
             tracing::info!(device = self.device_id, linked, "the cluster came or went");
         }
         self.linked = linked;
+        if !linked {
+            self.compared_up_ms = None;
+        }
     }
 
     /// Whether the cluster is asked first.

@@ -109,6 +109,12 @@ impl Shop {
         till.hear(self.ledger.now_ms(), now)?;
         till.learn(Ledger::facts())?;
         till.link(true);
+        if let Some(places) = till.to_compare(now) {
+            for (id, next) in places {
+                till.compare((&id, next), &self.ledger.block(&id.as_str().into()), now)?;
+            }
+            till.compared(now);
+        }
         let group_ms = self.ledger.now_ms();
         let mut after = None;
         while let Ok(Some((order, sold))) = till.undelivered(after, group_ms) {
