@@ -14,6 +14,8 @@ use crate::protocol::Fault;
 
 /// Of entries that say nothing any more a spool may hold so many bytes before it is written anew.
 const WASTE_BYTES: u64 = 8 << 20;
+/// On a disk with too little room for it, so long is waited.
+const TIDY_PAUSE_MS: u64 = 60_000;
 /// While the cluster answers, the ledger's blocks are looked at so often: whoever ends a credential there is to be
 /// heard long before the next outage.
 const COMPARED_EVERY_MS: u64 = 60_000;
@@ -188,11 +190,16 @@ impl<D: Disk> Till<D> {
         // Long before it is as long as it may be, but never for little.
         let early = self.settings.spool_bytes_max / 4 * 3;
         let due = half_waste.min(early).max(self.tidied.saturating_add(WASTE_BYTES));
-        if spool.bytes() < due {
+        if spool.bytes() < due || now.up_ms < self.tidy_from_up_ms {
             return Ok(());
         }
+        self.tidy_from_up_ms = now.up_ms.saturating_add(TIDY_PAUSE_MS);
         let entries = self.book.entries(kept_after_ms, |place| spool.read(place))?;
-        let placed = spool.rewrite(&entries)?;
+        let placed = match spool.rewrite(&entries, self.settings.free_bytes_min) {
+            // The old file serves; the room that is left is for sales.
+            Err(SpoolError::Full) => return Ok(()),
+            written => written?,
+        };
         let mut book = super::book::Book::default();
         for (place, entry) in &placed {
             book.note(*place, entry);

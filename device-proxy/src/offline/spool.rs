@@ -15,6 +15,8 @@
 
 use std::io;
 
+use fiscus_ledger::hash::{Tagged, hex};
+
 use super::disk::Disk;
 use super::entry::Entry;
 use crate::protocol::crc32::crc32;
@@ -33,6 +35,8 @@ const HEAD_BYTES: usize = 20;
 const FRAME_BYTES: u64 = 8;
 /// An invoice has 1 MiB at most, and an answer some thousand bytes.
 const ENTRY_BYTES_MAX: u32 = 2 << 20;
+/// What names the copy of a damaged file: the same bytes have one copy, however often they are opened.
+const DAMAGED: &str = "spool.damaged-";
 /// A file is read so many bytes at once.
 const READ_BYTES: u64 = 1 << 20;
 
@@ -227,16 +231,19 @@ pub(crate) struct Opened<D> {
 
 impl<D: Disk> Spool<D> {
     /// Opens the spool of a directory, or makes one. `marks` begin a new one; `at_damage` is what is noted when it is
-    /// damaged, and `now_ms` names what is kept of it.
+    /// damaged.
     pub(crate) fn open(
         mut disk: D,
-        now_ms: u64,
         marks: &[Entry],
         at_damage: impl FnOnce(&str) -> Vec<Entry>,
     ) -> Result<Opened<D>, SpoolError> {
+        // What an earlier process did not finish takes room away for nothing.
+        if disk.len(NEXT).map_err(broken("opened"))?.is_some_and(|length| length > 0) {
+            disk.truncate(NEXT, 0).map_err(broken("cut"))?;
+        }
         let Some(length) = disk.len(SPOOL).map_err(broken("opened"))? else {
             let mut spool = Self { disk, end: ENTRIES_AT, counter: 0, broken: false };
-            let entries = spool.rewrite(marks)?;
+            let entries = spool.rewrite(marks, 0)?;
             return Ok(Opened { spool, entries, damage: None, new: true });
         };
         let bytes = read_all(&mut disk, length).map_err(broken("read"))?;
@@ -256,20 +263,37 @@ impl<D: Disk> Spool<D> {
         };
         let mut kept: Vec<Entry> = scanned.entries.into_iter().map(|(_, entry)| entry).collect();
         kept.extend(at_damage(&damage));
-        spool.keep_evidence(&bytes, now_ms)?;
-        let entries = spool.rewrite(&kept)?;
+        spool.keep_evidence(&bytes)?;
+        let entries = spool.rewrite(&kept, 0)?;
         Ok(Opened { spool, entries, damage: Some(damage), new: false })
     }
 
-    /// Copies a damaged file beside, under a name of its own.
-    fn keep_evidence(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), SpoolError> {
-        self.disk.write(NEXT, 0, bytes).map_err(|error| full_or(error, "copied"))?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.disk.truncate(NEXT, length).map_err(broken("copied"))?;
-        self.disk.sync(NEXT).map_err(broken("copied"))?;
-        let name = format!("spool.damaged-{now_ms}");
+    /// Copies a damaged file beside, under a name that its bytes have, unless an earlier process did.
+    fn keep_evidence(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let hash = Tagged::new("fiscus/spool-damaged/v1").raw(bytes).finish();
+        let name = format!("{DAMAGED}{}", hex(&hash[..8]));
+        if self.disk.has(&name).map_err(broken("copied"))? {
+            return self.disk.sync_names().map_err(broken("copied"));
+        }
+        self.write_next(bytes, "copied")?;
         self.disk.rename(NEXT, &name).map_err(broken("copied"))?;
         self.disk.sync_names().map_err(broken("copied"))
+    }
+
+    /// Brings the next file to the disk; what was written of it is cut again when that fails, so that a file that is of
+    /// no use does not keep the disk full.
+    fn write_next(&mut self, bytes: &[u8], what: &'static str) -> Result<(), SpoolError> {
+        let length = u64::try_from(bytes.len()).expect("a spool has a bound");
+        let disk = &mut self.disk;
+        let written = disk.write(NEXT, 0, bytes).map_err(|error| full_or(error, what));
+        let written = written.and_then(|()| {
+            let synced = disk.truncate(NEXT, length).and_then(|()| disk.sync(NEXT));
+            synced.map_err(|error| full_or(error, what))
+        });
+        if written.is_err() {
+            let _ = disk.truncate(NEXT, 0).and_then(|()| disk.sync(NEXT));
+        }
+        written
     }
 
     /// Appends an entry: it survives a power cut when this returns.
@@ -316,8 +340,13 @@ impl<D: Disk> Spool<D> {
         Ok(())
     }
 
-    /// Writes these entries into a new file, which takes the place of the old one.
-    pub(crate) fn rewrite(&mut self, entries: &[Entry]) -> Result<Vec<(Place, Entry)>, SpoolError> {
+    /// Writes these entries into a new file, which takes the place of the old one; nothing is written when the disk
+    /// would have less than `spare` bytes left meanwhile.
+    pub(crate) fn rewrite(
+        &mut self,
+        entries: &[Entry],
+        spare: u64,
+    ) -> Result<Vec<(Place, Entry)>, SpoolError> {
         if self.broken {
             return Err(SpoolError::WasBroken);
         }
@@ -339,11 +368,12 @@ impl<D: Disk> Spool<D> {
             let at = usize::try_from(at).expect("a page is small");
             bytes[at..at + HEAD_BYTES].copy_from_slice(&head(counter, end));
         }
+        if spare > 0 && self.free_bytes().map_err(broken("looked at"))? < end.saturating_add(spare) {
+            return Err(SpoolError::Full);
+        }
         // The old file is whole until the new one has its name.
+        self.write_next(&bytes, "written anew")?;
         let disk = &mut self.disk;
-        disk.write(NEXT, 0, &bytes).map_err(|error| full_or(error, "written anew"))?;
-        disk.truncate(NEXT, end).map_err(broken("written anew"))?;
-        disk.sync(NEXT).map_err(broken("written anew"))?;
         let switched = disk.rename(NEXT, SPOOL).and_then(|()| disk.sync_names());
         if let Err(error) = switched {
             self.broken = true;

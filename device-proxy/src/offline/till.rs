@@ -58,6 +58,8 @@ pub(crate) struct Till<D> {
     first_flights: BTreeMap<SealKey, bool>,
     /// Bytes of the spool when it was written anew last.
     pub(super) tidied: u64,
+    /// Until then a spool that there was no room for is not written anew.
+    pub(super) tidy_from_up_ms: u64,
     /// When its credentials were compared with the ledger's blocks; not since the cluster came back.
     pub(super) compared_up_ms: Option<u64>,
 }
@@ -175,7 +177,7 @@ impl<D: Disk> Till<D> {
         let at_damage =
             |detail: &str| vec![Entry::Damaged { at_ms: floor_ms, detail: detail.to_owned() }];
         let Opened { spool, entries, damage, new } =
-            Spool::open(disk, now.wall_ms, &marks, at_damage)?;
+            Spool::open(disk, &marks, at_damage)?;
         let mut book = Book::default();
         for (place, entry) in &entries {
             book.note(*place, entry);
@@ -206,6 +208,7 @@ impl<D: Disk> Till<D> {
             linked: false,
             first_flights,
             tidied: 0,
+            tidy_from_up_ms: 0,
             compared_up_ms: None,
         })
     }

@@ -228,6 +228,12 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn has(&mut self, name: &str) -> io::Result<bool> {
+        let mut state = self.state();
+        state.step()?;
+        Ok(state.names.contains_key(name))
+    }
+
     fn sync_names(&mut self) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
