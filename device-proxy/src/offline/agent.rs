@@ -214,8 +214,9 @@ impl Agent {
         while let Some(id) = self.till.with(move |till| till.give_back(group_ms)).await? {
             self.close(id).await?;
         }
-        self.borrow(group_ms).await?;
-        Ok(self.till.with(|till| till.tidy(Moment::now())).await?)
+        let borrowed = self.borrow(group_ms).await;
+        self.till.with(|till| till.tidy(Moment::now())).await?;
+        borrowed
     }
 
     /// Looks whether the cluster answers; its time.
@@ -351,15 +352,22 @@ impl Agent {
         Ok(self.till.with(move |till| till.closed(&credential_id)).await?)
     }
 
-    /// Borrows numbers, when there is need of any.
+    /// Borrows numbers, for each terminal that needs any. One that is lent none keeps the others from nothing.
     async fn borrow(&self, group_ms: u64) -> Result<(), RoundError> {
+        let mut borrowed = Ok(());
         loop {
             let mut random = [0; 16];
             self.random.fill(&mut random).map_err(|_| RoundError::Randomness)?;
-            let Some(asked) = self.till.with(move |till| till.ask(random, group_ms)).await? else {
-                return Ok(());
-            };
-            self.borrow_one(asked).await?;
+            let next = self.till.with(move |till| till.ask(random, group_ms, Moment::now())).await;
+            let Some(asked) = next? else { return borrowed };
+            let terminal_id = asked.terminal_id.clone();
+            match self.borrow_one(asked).await {
+                Err(error @ RoundError::NotLent { .. }) => {
+                    self.till.with(move |till| till.not_lent(&terminal_id, Moment::now())).await;
+                    borrowed = Err(error);
+                }
+                other => other?,
+            }
         }
     }
 

@@ -14,6 +14,10 @@ use crate::protocol::Fault;
 
 /// Of entries that say nothing any more a spool may hold so many bytes before it is written anew.
 const WASTE_BYTES: u64 = 8 << 20;
+/// A terminal that is lent no numbers is asked for again after this, and twice as much each time, up to a bound: each
+/// request writes entries.
+const NOT_LENT_PAUSE_MS: u64 = 15_000;
+const NOT_LENT_PAUSE_MS_MAX: u64 = 15 * 60_000;
 /// On a disk with too little room for it, so long is waited.
 const TIDY_PAUSE_MS: u64 = 60_000;
 /// While the cluster answers, the ledger's blocks are looked at so often: whoever ends a credential there is to be
@@ -73,21 +77,24 @@ impl<D: Disk> Till<D> {
     }
 
     /// The next request for numbers, if there is to be one: it is on the disk when this returns. `random` makes the
-    /// credential's id.
+    /// credential's id. Terminals that were lent none a moment ago are passed over.
     pub(crate) fn ask(
         &mut self,
         random: [u8; 16],
         group_ms: u64,
+        now: Moment,
     ) -> Result<Option<Asked>, SpoolError> {
         if !self.was_active() {
             return Ok(None);
         }
-        let waiting = self.settings.terminals.iter().find_map(|id| self.book.asked.get(id));
+        let paused = |id: &String| self.not_lent.get(id).is_some_and(|(from, _)| now.up_ms < *from);
+        let mut terminals = self.settings.terminals.iter().filter(|id| !paused(id));
+        let waiting = terminals.clone().find_map(|id| self.book.asked.get(id));
         if let Some(asked) = waiting {
             return Ok(Some(asked.clone()));
         }
         let low_until = group_ms.saturating_add(self.settings.low_ms());
-        let needy = self.settings.terminals.iter().find(|terminal_id| {
+        let needy = terminals.find(|terminal_id| {
             let (left, until) = self.book.left_at(Some(terminal_id), group_ms);
             left <= self.settings.low_numbers || until <= low_until
         });
@@ -100,6 +107,14 @@ impl<D: Disk> Till<D> {
         };
         self.append(&Entry::Asked(asked.clone()))?;
         Ok(Some(asked))
+    }
+
+    /// A terminal was lent none: the next request for it waits.
+    pub(crate) fn not_lent(&mut self, terminal_id: &str, now: Moment) {
+        let before = self.not_lent.get(terminal_id).map(|(_, pause)| pause.saturating_mul(2));
+        let pause = before.unwrap_or(NOT_LENT_PAUSE_MS).min(NOT_LENT_PAUSE_MS_MAX);
+        let from = now.up_ms.saturating_add(pause);
+        self.not_lent.insert(terminal_id.to_owned(), (from, pause));
     }
 
     /// Numbers were lent. A credential that is not what was asked for, or that the authority has not signed, is not
@@ -118,6 +133,7 @@ impl<D: Disk> Till<D> {
             && credential.verify(authority);
         if fits {
             let terminal_id = asked.terminal_id.clone();
+            self.not_lent.remove(&terminal_id);
             self.append(&Entry::Granted { credential: Box::new(credential), terminal_id })?;
         }
         Ok(fits)

@@ -56,6 +56,8 @@ pub(crate) struct Till<D> {
     linked: bool,
     /// Sales that are being submitted for the first time, and whether by one host only.
     first_flights: BTreeMap<SealKey, bool>,
+    /// Terminals that were lent no numbers: until when they are not asked for, and how long that was.
+    pub(super) not_lent: BTreeMap<String, (u64, u64)>,
     /// Bytes of the spool when it was written anew last.
     pub(super) tidied: u64,
     /// Until then a spool that there was no room for is not written anew.
@@ -207,6 +209,7 @@ impl<D: Disk> Till<D> {
             clock,
             linked: false,
             first_flights,
+            not_lent: BTreeMap::new(),
             tidied: 0,
             tidy_from_up_ms: 0,
             compared_up_ms: None,

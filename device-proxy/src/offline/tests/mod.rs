@@ -20,7 +20,7 @@ use fiscus_ledger::state::block::CloseReason;
 use fiscus_ledger::time::UnixMs;
 
 use super::clock::Moment;
-use super::entry::{Outcome, SealKey};
+use super::entry::{Asked, Outcome, SealKey};
 use super::settings::OfflineSection;
 use super::spool::SpoolError;
 use super::till::{SealedHere, Till};
@@ -133,11 +133,17 @@ impl Shop {
             self.ledger.close(&id, CloseReason::Returned);
             till.closed(&id)?;
         }
-        while let Some(asked) = till.ask(self.chance.bytes(), group_ms)? {
+        while let Some(asked) = till.ask(self.chance.bytes(), group_ms, now)? {
             let credential = self.ledger.lend(&asked, till.public_key());
             assert!(till.lent(&asked, credential, &self.ledger.authority())?, "it is taken");
         }
         till.tidy(now)
+    }
+
+    /// The next request for numbers.
+    fn ask(&mut self, now: Moment) -> Option<Asked> {
+        let (random, group_ms) = (self.chance.bytes(), self.wall_ms);
+        self.till().ask(random, group_ms, now).expect("it is noted")
     }
 
     /// The cluster is away.

@@ -137,3 +137,26 @@ fn a_full_disk_takes_no_sale() {
     shop.round().expect("delivered");
     assert_eq!(shop.ledger.invoices.len(), 2);
 }
+
+#[test]
+fn a_terminal_that_is_lent_nothing_keeps_no_other_from_its_numbers() {
+    let mut shop = ready(28);
+    shop.settings.terminals = vec!["till-0".to_owned(), "till-2".to_owned()];
+    shop.open().expect("it opens");
+    let mut now = shop.now();
+    let refused = shop.ask(now).expect("a request");
+    assert_eq!(refused.terminal_id, "till-0");
+    shop.till().not_lent("till-0", now);
+    assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-2");
+    // And it is asked for less and less often.
+    for pause in [15_000, 30_000, 60_000] {
+        now.up_ms += pause - 1;
+        assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-2", "{pause}");
+        now.up_ms += 1;
+        assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-0", "{pause}");
+        shop.till().not_lent("till-0", now);
+        let bytes = shop.till().spool.bytes();
+        shop.ask(now);
+        assert_eq!(shop.till().spool.bytes(), bytes, "nothing is written for it meanwhile");
+    }
+}
