@@ -255,9 +255,9 @@ impl Agent {
         let Some(places) = due else { return Ok(()) };
         for (credential_id, next) in places {
             let Some((block, _)) = self.block(&credential_id).await? else { continue };
-            let compared = self.till.with(move |till| {
-                till.compare((&credential_id, next), &block, Moment::now())
-            });
+            let compared = self
+                .till
+                .with(move |till| till.compare((&credential_id, next), &block, Moment::now()));
             compared.await?;
         }
         self.till.with(|till| till.compared(Moment::now())).await;
@@ -410,12 +410,14 @@ impl Agent {
             self.till.with(move |till| till.closed(&id)).await?;
             return Err(not_lent("the block is closed, or was sealed under before".to_owned()));
         };
-        let terminal_id = asked.terminal_id.clone();
+        let (id, terminal_id) = (asked.credential_id.clone(), asked.terminal_id.clone());
         let taken = self.till.with(move |till| till.lent(&asked, credential, &authority)).await?;
         if taken {
             tracing::info!(device = self.port.device_id(), terminal_id, "numbers were lent");
             return Ok(());
         }
+        // Asked for again, it would be the same one: it may have been lent to the key that this box had before.
+        self.close(id).await?;
         let why = "the credential is not what was asked for, or is not signed by its authority";
         Err(RoundError::NotLent { terminal_id, why: why.to_owned() })
     }

@@ -368,7 +368,8 @@ impl<D: Disk> Spool<D> {
             let at = usize::try_from(at).expect("a page is small");
             bytes[at..at + HEAD_BYTES].copy_from_slice(&head(counter, end));
         }
-        if spare > 0 && self.free_bytes().map_err(broken("looked at"))? < end.saturating_add(spare) {
+        if spare > 0 && self.free_bytes().map_err(broken("looked at"))? < end.saturating_add(spare)
+        {
             return Err(SpoolError::Full);
         }
         // The old file is whole until the new one has its name.

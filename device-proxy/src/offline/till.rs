@@ -178,8 +178,7 @@ impl<D: Disk> Till<D> {
         let marks = [Entry::Floor { authored_ms: floor_ms }];
         let at_damage =
             |detail: &str| vec![Entry::Damaged { at_ms: floor_ms, detail: detail.to_owned() }];
-        let Opened { spool, entries, damage, new } =
-            Spool::open(disk, &marks, at_damage)?;
+        let Opened { spool, entries, damage, new } = Spool::open(disk, &marks, at_damage)?;
         let mut book = Book::default();
         for (place, entry) in &entries {
             book.note(*place, entry);
@@ -199,7 +198,7 @@ impl<D: Disk> Till<D> {
         let clock = Clock::new(now, ahead, book.last_ms.max(group_ms));
         let (device_id, verify_host) = (device_id.to_owned(), verify_host.to_owned());
         let first_flights = BTreeMap::new();
-        Ok(Self {
+        let mut till = Self {
             device_id,
             verify_host,
             settings,
@@ -213,7 +212,33 @@ impl<D: Disk> Till<D> {
             tidied: 0,
             tidy_from_up_ms: 0,
             compared_up_ms: None,
-        })
+        };
+        till.end_those_of_another_key()?;
+        Ok(till)
+    }
+
+    /// Somebody has taken the key file away, and there is a new key: it signs nothing under what was lent to the old one.
+    fn end_those_of_another_key(&mut self) -> Result<(), SpoolError> {
+        let own = self.public_key();
+        let of_another =
+            |held: &Held| held.terms().terminal_key != own && !held.ended && !held.closed;
+        let held = self.book.held.iter().filter(|(_, held)| of_another(held));
+        let ended: Vec<String> = held.map(|(id, _)| id.clone()).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            device = self.device_id,
+            ?ended,
+            "THE KEY IS NOT THE ONE THAT NUMBERS WERE LENT TO: nothing more is sealed under them"
+        );
+        for credential_id in ended {
+            self.append(&Entry::Ended { credential_id })?;
+        }
+        // These may have been lent to the old key as well.
+        let asked: Vec<String> =
+            self.book.asked.values().map(|asked| asked.credential_id.clone()).collect();
+        asked.iter().try_for_each(|id| self.closed(id))
     }
 
     /// Appends an entry and takes it in; it is on the disk when this returns.
@@ -429,6 +454,11 @@ impl<D: Disk> Till<D> {
         let (time, facts) = (self.time(now)?, self.facts()?);
         let invoice = read(&prepared.payload, facts.manifest_at(time)?)?;
         let held = self.open_for(invoice.pos_terminal_id(), time)?;
+        if held.terms().terminal_key != self.public_key() {
+            return Err(not_ready(
+                "the terminal's numbers were lent to another key than this box has",
+            ));
+        }
         let next = NextSeal {
             credential: &held.credential,
             place: held.next,

@@ -42,6 +42,8 @@ struct Shop {
     disk: SimDisk,
     ledger: Ledger,
     settings: OfflineSection,
+    /// The seed of the box's key.
+    key: u8,
     wall_ms: u64,
     up_ms: u64,
     chance: Chance,
@@ -61,6 +63,7 @@ impl Shop {
             disk: SimDisk::new(),
             ledger: Ledger::new(),
             settings,
+            key: 6,
             wall_ms: START_MS,
             up_ms: 1_000,
             chance: Chance::new(seed),
@@ -87,7 +90,7 @@ impl Shop {
 
     fn open(&mut self) -> Result<(), SpoolError> {
         self.till = None;
-        let (disk, key) = (self.disk.clone(), SigningKey::from_bytes(&[6; 32]));
+        let (disk, key) = (self.disk.clone(), SigningKey::from_bytes(&[self.key; 32]));
         let names = ("def-1", "verify.example.cd");
         self.till = Some(Till::open(disk, names, self.settings.clone(), key, self.now())?);
         Ok(())
