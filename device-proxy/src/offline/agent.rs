@@ -255,9 +255,7 @@ impl Agent {
         let Some(places) = due else { return Ok(()) };
         for (credential_id, next) in places {
             let Some((block, _)) = self.block(&credential_id).await? else { continue };
-            let compared = self
-                .till
-                .with(move |till| till.compare((&credential_id, next), &block, Moment::now()));
+            let compared = self.till.with(move |till| till.compare((&credential_id, next), &block));
             compared.await?;
         }
         self.till.with(|till| till.compared(Moment::now())).await;

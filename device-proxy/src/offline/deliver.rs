@@ -47,13 +47,12 @@ impl<D: Disk> Till<D> {
         &mut self,
         (credential_id, next): (&str, u64),
         block: &Block,
-        now: Moment,
     ) -> Result<(), SpoolError> {
         let known = usize::try_from(next - 1).unwrap_or(usize::MAX);
         if block.slots.iter().skip(known).any(|slot| *slot != Slot::Empty) {
             let detail =
                 format!("the ledger has seals of {credential_id} that are not in the spool");
-            return self.distrust(&detail, now);
+            return self.distrust(&detail);
         }
         if let Some((reason, at)) = &block.closed {
             let device = &self.device_id;

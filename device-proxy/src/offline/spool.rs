@@ -230,12 +230,11 @@ pub(crate) struct Opened<D> {
 }
 
 impl<D: Disk> Spool<D> {
-    /// Opens the spool of a directory, or makes one. `marks` begin a new one; `at_damage` is what is noted when it is
-    /// damaged.
+    /// Opens the spool of a directory, or makes one. `at_damage` is what is noted behind the entries that still read
+    /// when it is damaged.
     pub(crate) fn open(
         mut disk: D,
-        marks: &[Entry],
-        at_damage: impl FnOnce(&str) -> Vec<Entry>,
+        at_damage: impl FnOnce(&[Entry], &str) -> Entry,
     ) -> Result<Opened<D>, SpoolError> {
         // What an earlier process did not finish takes room away for nothing.
         if disk.len(NEXT).map_err(broken("opened"))?.is_some_and(|length| length > 0) {
@@ -243,7 +242,7 @@ impl<D: Disk> Spool<D> {
         }
         let Some(length) = disk.len(SPOOL).map_err(broken("opened"))? else {
             let mut spool = Self { disk, end: ENTRIES_AT, counter: 0, broken: false };
-            let entries = spool.rewrite(marks, 0)?;
+            let entries = spool.rewrite(&[], 0)?;
             return Ok(Opened { spool, entries, damage: None, new: true });
         };
         let bytes = read_all(&mut disk, length).map_err(broken("read"))?;
@@ -262,7 +261,7 @@ impl<D: Disk> Spool<D> {
             return Ok(Opened { spool, entries: scanned.entries, damage: None, new: false });
         };
         let mut kept: Vec<Entry> = scanned.entries.into_iter().map(|(_, entry)| entry).collect();
-        kept.extend(at_damage(&damage));
+        kept.push(at_damage(&kept, &damage));
         spool.keep_evidence(&bytes)?;
         let entries = spool.rewrite(&kept, 0)?;
         Ok(Opened { spool, entries, damage: Some(damage), new: false })

@@ -173,12 +173,12 @@ impl<D: Disk> Till<D> {
         key: SigningKey,
         now: Moment,
     ) -> Result<Self, SpoolError> {
-        // What became of earlier documents is known to nobody here.
-        let floor_ms = now.wall_ms.saturating_add(AHEAD_MS);
-        let marks = [Entry::Floor { authored_ms: floor_ms }];
-        let at_damage =
-            |detail: &str| vec![Entry::Damaged { at_ms: floor_ms, detail: detail.to_owned() }];
-        let Opened { spool, entries, damage, new } = Spool::open(disk, &marks, at_damage)?;
+        // What became of earlier documents is known to nobody here; the floor is made when the cluster is heard.
+        let at_damage = |kept: &[Entry], detail: &str| Entry::Damaged {
+            at_ms: kept.iter().map(Entry::time_ms).max().unwrap_or(0),
+            detail: detail.to_owned(),
+        };
+        let Opened { spool, entries, damage, new } = Spool::open(disk, at_damage)?;
         let mut book = Book::default();
         for (place, entry) in &entries {
             book.note(*place, entry);
@@ -257,9 +257,9 @@ impl<D: Disk> Till<D> {
 
     /// The ledger has seals that this spool does not know, or it is otherwise not what it was: nothing more is sealed
     /// under the credentials so far.
-    pub(crate) fn distrust(&mut self, detail: &str, now: Moment) -> Result<(), SpoolError> {
+    pub(crate) fn distrust(&mut self, detail: &str) -> Result<(), SpoolError> {
         tracing::error!(device = self.device_id, detail, "THE SPOOL IS NOT WHAT IT WAS");
-        let at_ms = now.wall_ms.saturating_add(AHEAD_MS);
+        let at_ms = self.book.heard.map_or(0, |(group_ms, _)| group_ms).max(self.book.last_ms);
         self.append(&Entry::Damaged { at_ms, detail: detail.to_owned() })
     }
 
@@ -282,8 +282,15 @@ impl<D: Disk> Till<D> {
     /// The cluster has told its time.
     pub(crate) fn hear(&mut self, group_ms: u64, now: Moment) -> Result<(), SpoolError> {
         self.clock.hear(group_ms, now);
-        let known = self.book.heard.map_or(0, |(known, _)| known);
-        if group_ms.saturating_sub(known) >= HEARD_EVERY_MS {
+        if !self.book.floor_known {
+            let authored_ms = group_ms.max(self.book.last_ms).saturating_add(AHEAD_MS);
+            self.append(&Entry::Floor { authored_ms })?;
+        }
+        // Later, or after somebody has set the wall clock.
+        let (known, wall_ms) = self.book.heard.unwrap_or((0, 0));
+        let since = group_ms.saturating_sub(known);
+        let set = now.wall_ms.saturating_add(known).abs_diff(group_ms.saturating_add(wall_ms));
+        if since >= HEARD_EVERY_MS || set >= HEARD_EVERY_MS {
             self.append(&Entry::Heard { group_ms, wall_ms: now.wall_ms })?;
         }
         Ok(())
@@ -389,7 +396,9 @@ impl<D: Disk> Till<D> {
             }
         } else {
             let most = self.settings.remembered_max;
-            if let Some(floor) = self.book.floor_for(most) {
+            if self.book.floor_known
+                && let Some(floor) = self.book.floor_for(most)
+            {
                 self.write(&Entry::Floor { authored_ms: floor })
                     .map_err(|error| spool_fault(&error))?;
             }
@@ -511,6 +520,12 @@ impl<D: Disk> Till<D> {
     }
 
     fn facts(&self) -> Result<Facts, Fault> {
+        if !self.book.floor_known {
+            return Err(not_ready(
+                "the cluster has not answered since the spool began or was damaged, and nobody here remembers which \
+                 documents are sealed",
+            ));
+        }
         let known = self.book.facts.clone().filter(|facts| facts.active);
         known.ok_or_else(|| {
             not_ready(

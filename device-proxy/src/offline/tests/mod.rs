@@ -71,6 +71,8 @@ impl Shop {
         };
         shop.wall_ms -= HOUR_MS;
         shop.open().expect("a new spool");
+        let (heard_ms, now) = (shop.wall_ms, shop.now());
+        shop.till().hear(heard_ms, now).expect("it is noted");
         shop.pass(HOUR_MS);
         shop
     }
@@ -114,7 +116,7 @@ impl Shop {
         till.link(true);
         if let Some(places) = till.to_compare(now) {
             for (id, next) in places {
-                till.compare((&id, next), &self.ledger.block(&id.as_str().into()), now)?;
+                till.compare((&id, next), &self.ledger.block(&id.as_str().into()))?;
             }
             till.compared(now);
         }

@@ -74,9 +74,9 @@ fn damage_to_what_was_answered_is_told_and_no_number_is_given_twice() {
             "{again}"
         );
         // What reads is delivered, in whatever order the holes leave; new numbers are lent.
-        shop.pass(HOUR_MS);
-        shop.round().expect("delivered");
         shop.pass(1_000);
+        shop.round().expect("delivered");
+        shop.pass(HOUR_MS);
         shop.away();
         let (_, answer) = shop.sold();
         assert!(answers.iter().all(|(_, before)| number(before) != number(&answer)));
