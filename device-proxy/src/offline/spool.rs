@@ -81,6 +81,8 @@ pub struct Scanned {
     /// Behind the last byte that is kept.
     pub(crate) end: u64,
     counter: u64,
+    /// The end that the last head names.
+    answered: u64,
     /// What was answered for and does not read any more.
     pub(crate) damage: Option<String>,
     version: u16,
@@ -122,7 +124,7 @@ pub fn scan(bytes: &[u8]) -> Scanned {
     }
     let head = HEADS_AT.iter().filter_map(|at| read_head(page, *at)).max();
     let answered = head.map_or(u64::MAX, |(counter, end)| {
-        scanned.counter = counter;
+        (scanned.counter, scanned.answered) = (counter, end);
         end
     });
     if head.is_none() {
@@ -255,8 +257,7 @@ impl<D: Disk> Spool<D> {
             if length > scanned.end {
                 spool.disk.truncate(SPOOL, scanned.end).map_err(broken("cut"))?;
             }
-            // What was read may never have been synced: before it is built upon, it is.
-            spool.disk.sync(SPOOL).map_err(broken("synced"))?;
+            spool.write_again(&bytes, scanned.answered)?;
             spool.write_head()?;
             return Ok(Opened { spool, entries: scanned.entries, damage: None, new: false });
         };
@@ -265,6 +266,24 @@ impl<D: Disk> Spool<D> {
         spool.keep_evidence(&bytes)?;
         let entries = spool.rewrite(&kept, 0)?;
         Ok(Opened { spool, entries, damage: Some(damage), new: false })
+    }
+
+    /// Brings to the disk what was read and may be in memory only: before it is built upon, it is there. A sync that
+    /// has failed leaves pages behind that the system takes for written, so another sync alone would prove nothing. A
+    /// head is written only when everything before its end is synced, so it is the last head and what lies behind its end.
+    fn write_again(&mut self, bytes: &[u8], answered: u64) -> Result<(), SpoolError> {
+        let at = |at: u64| usize::try_from(at).expect("it was read into memory");
+        let head = HEADS_AT[usize::from(self.counter.is_multiple_of(2))];
+        let disk = &mut self.disk;
+        disk.write(SPOOL, head, &bytes[at(head)..at(head) + HEAD_BYTES])
+            .map_err(broken("written"))?;
+        let tail = &bytes[at(answered)..at(self.end)];
+        if !tail.is_empty() {
+            disk.write(SPOOL, answered, tail).map_err(|error| full_or(error, "written"))?;
+        }
+        disk.sync(SPOOL).map_err(broken("synced"))?;
+        // And the name, which an earlier process may have given without coming to its end.
+        disk.sync_names().map_err(broken("synced"))
     }
 
     /// Copies a damaged file beside, under a name that its bytes have, unless an earlier process did.

@@ -214,3 +214,30 @@ fn a_damaged_file_is_kept_once_however_often_it_is_opened() {
     shop.open().expect("what reads is kept");
     assert_eq!(kept(&shop), 1);
 }
+
+#[test]
+fn what_a_failed_sync_has_left_in_memory_is_on_the_disk_before_it_counts() {
+    for failing_starts in 0..3 {
+        let mut shop = ready(306);
+        let (first, answer) = shop.sold();
+        let sale = shop.sale();
+        shop.disk.fail_syncs(true);
+        assert!(matches!(shop.sell(&sale), Ok(SealedHere::InDoubt(_))));
+        for _ in 0..failing_starts {
+            assert!(shop.open().is_err(), "the disk still fails");
+        }
+        shop.disk.fail_syncs(false);
+        shop.open().expect("a restart");
+        let found = shop.till().find(&key_of(&sale)).expect("it reads");
+        assert!(matches!(found, Some(Begun::Sealed(_))), "it is in memory");
+        let (second, _) = shop.sold();
+        shop.cut();
+        assert!(shop.till().book.damages.is_empty(), "{failing_starts}");
+        assert_eq!(shop.till().find(&key_of(&sale)).expect("it reads"), found);
+        let known = shop.till().find(&key_of(&first)).expect("it reads");
+        assert_eq!(known, Some(Begun::Sealed(answer)));
+        assert_eq!(why(shop.sell(&second)), "REPLAY_DETECTED");
+        shop.round().expect("delivered");
+        assert_eq!(shop.ledger.invoices.len(), 3);
+    }
+}
