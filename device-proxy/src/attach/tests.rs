@@ -280,3 +280,30 @@ async fn a_journal_that_has_become_shorter_is_not_gone_on_with() {
         "an invoice that was given out is not there any more"
     );
 }
+
+#[tokio::test]
+async fn what_was_sealed_long_ago_is_never_said_not_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut mediator = Mediator::new(Cut::new(folder.path().join("key"), 1), DEVICE);
+    let key = |price| seal_key(&fiscus_ledger::hash::payload_hash(&sale(price)));
+    for price in 1..=270 {
+        let outcome = mediator.seal(&sale(price), key(price)).await;
+        assert!(matches!(outcome, Outcome::Sealed(_)), "{price}: {outcome:?}");
+    }
+    // This program has seen all of it.
+    let Outcome::Sealed(first) = mediator.find(&key(1)).await else { panic!("it is sealed") };
+    assert_eq!(first.sequence, 1);
+    assert_eq!(mediator.find(&key(999)).await, Outcome::NotSealed);
+    // The next one has read the last entries only.
+    let mut line = mediator.line;
+    line.cable_cut();
+    let mut mediator = Mediator::new(line, DEVICE);
+    assert!(matches!(mediator.find(&key(270)).await, Outcome::Sealed(_)));
+    let Outcome::NotNow(fault) = mediator.find(&key(1)).await else { panic!("nobody knows") };
+    assert_eq!(fault.reason.as_deref(), Some("OUTCOME_UNKNOWN"));
+    let Outcome::Refused(fault) = mediator.seal(&sale(1), key(1)).await else {
+        panic!("the device knows")
+    };
+    assert_eq!(fault.code, Code::ReplayDetected);
+    assert_eq!(mediator.line.machine.entries().len(), 270);
+}
