@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::entry::LogEntry;
 use crate::protocol::nonce::{NONCE_LIFE, seal_key};
@@ -28,6 +29,18 @@ const KEYS_MAX: usize = 65_536;
 pub(crate) const TXN_LIMIT: Duration = Duration::from_millis(5_000);
 pub(crate) const QUERY_LIMIT: Duration = Duration::from_millis(2_000);
 pub(crate) const LONG_LIMIT: Duration = Duration::from_millis(10_000);
+
+/// Members that answers to the commands with a fixed answer have.
+const OF_OTHERS: [&str; 8] = [
+    "nonce",
+    "invoice_seq",
+    "next_invoice_seq",
+    "log_entry",
+    "totals",
+    "articles",
+    "timestamp",
+    "fiscal_number_prefix",
+];
 
 /// The line to the device.
 pub(crate) trait Line {
@@ -482,15 +495,49 @@ impl<L: Line> Mediator<L> {
         Ok(status)
     }
 
-    /// Asks anything that seals nothing.
+    /// Asks anything that seals nothing. An answer that is another command's, come too late, is not passed on: the line
+    /// is lost, as it is for one's own commands.
     pub(crate) async fn tell(&mut self, body: &str, limit: Duration) -> Outcome {
         if let Err(fault) = self.recover().await {
             return Outcome::NotNow(fault);
         }
         match self.say(body, limit).await {
-            Ok(Said::Ok(text, _)) => Outcome::Told(text),
+            Ok(Said::Ok(text, _)) if answers(body, &text) => Outcome::Told(text),
+            Ok(Said::Ok(..)) => {
+                self.lost();
+                Outcome::InDoubt("the device's answer is another command's".to_owned())
+            }
             Ok(Said::Err(fault)) => Outcome::Refused(fault),
             Err(lost) => Outcome::InDoubt(lost.0),
         }
+    }
+}
+
+/// Whether an answer has what only an answer to this command has.
+fn answers(body: &str, answer: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Logged {
+        log_entry: Sequence,
+    }
+    #[derive(Deserialize)]
+    struct Sequence {
+        sequence: u64,
+    }
+    if let Some(wanted) = body.strip_prefix("QRY|LOG ") {
+        let told = serde_json::from_str::<Logged>(answer);
+        return told.is_ok_and(|told| told.log_entry.sequence.to_string() == wanted);
+    }
+    let Ok(members) = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(answer) else {
+        return false;
+    };
+    let has = |name: &str| members.contains_key(name);
+    match body.split(' ').next().unwrap_or_default() {
+        "RPT|Z" => has("totals") && has("sequence_start"),
+        "RPT|X" => has("totals") && !has("sequence_start"),
+        "RPT|A" => has("articles"),
+        "CFG|TIME" => has("timestamp") && !has("invoice_seq"),
+        "CFG|INIT" => has("fiscal_number_prefix"),
+        // What a device answers to a reset is its own affair.
+        _ => OF_OTHERS.iter().all(|name| !has(name)),
     }
 }

@@ -307,3 +307,33 @@ async fn what_was_sealed_long_ago_is_never_said_not_to_be() {
     assert_eq!(fault.code, Code::ReplayDetected);
     assert_eq!(mediator.line.machine.entries().len(), 270);
 }
+
+#[tokio::test]
+async fn an_answer_of_another_command_is_not_passed_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut mediator = Mediator::new(Cut::new(folder.path().join("key"), 1), DEVICE);
+    for price in 1..=2 {
+        let key = seal_key(&fiscus_ledger::hash::payload_hash(&sale(price)));
+        assert!(matches!(mediator.seal(&sale(price), key).await, Outcome::Sealed(_)));
+    }
+    let limit = Duration::from_secs(10);
+    let asked = [
+        "QRY|LOG 1",
+        "QRY|LOG 2",
+        "RPT|X {\"period\":\"day\"}",
+        "RPT|A {\"since\":\"2020-01-01\",\"until\":\"9999-01-01\"}",
+        "QRY|STATUS",
+    ];
+    for late in asked {
+        for body in &asked[..4] {
+            let answer = mediator.line.handle(late).expect("an answer");
+            mediator.recover().await.expect("it is there");
+            mediator.line.late.push_back(answer);
+            let told = mediator.tell(body, limit).await;
+            assert_eq!(matches!(told, Outcome::Told(_)), late == *body, "{late}, {body}: {told:?}");
+            assert_eq!(mediator.is_up(), late == *body, "the line is lost");
+            mediator.line.late.clear();
+            mediator.line.open = true;
+        }
+    }
+}
