@@ -22,6 +22,8 @@ use crate::protocol::Fault;
 /// The ledger is asked where it stands at least so often: it also tells who seals for the outlet.
 const LOOK: Duration = Duration::from_secs(1);
 const CLUSTER_LIMIT: Duration = Duration::from_secs(5);
+/// Entries that are imported between two looks: hours of them may be waiting.
+const IMPORTED_MAX: usize = 50;
 /// Before what failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 const STOPPED_PAUSE: Duration = Duration::from_secs(5);
@@ -61,7 +63,9 @@ async fn go_on(port: &Port, attached: &Attached) {
         attached.figures.imported.store(imported, Ordering::Relaxed);
         health.tell(port, attached).await;
         match import_from(port, attached, imported + 1, (&outlet_id, group)).await {
-            Ok(()) | Err(Held::Elsewhere) => {
+            // There is more: who seals is heard first.
+            Ok(true) => {}
+            Ok(false) | Err(Held::Elsewhere) => {
                 attached.figures.stopped.store(false, Ordering::Relaxed);
                 // Woken by the next seal, or by the time.
                 let _ = timeout(LOOK, attached.sealed.notified()).await;
@@ -104,17 +108,19 @@ async fn stands_at(
     Ok((series.map_or(0, |series| series.last), fact.outlet_id.to_string(), fact.group))
 }
 
-/// Imports what there is from a sequence on.
+/// Imports some of what there is from a sequence on; says whether there is more.
 async fn import_from(
     port: &Port,
     attached: &Attached,
     first: u64,
     (outlet_id, group): (&str, u64),
-) -> Result<(), Held> {
-    let mut sequence = first;
-    while sequence < attached.figures.next.load(Ordering::Relaxed) {
+) -> Result<bool, Held> {
+    for sequence in (first..).take(IMPORTED_MAX) {
+        if sequence >= attached.figures.next.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let entry = attached.entry(sequence).await.map_err(|fault| Held::Away(fault.detail))?;
-        let Some(entry) = entry else { return Ok(()) };
+        let Some(entry) = entry else { return Ok(false) };
         let Some(seal) = entry.seal(attached.device_id()) else {
             let detail = format!("the device does not tell the invoice of its entry {sequence}");
             return Err(Held::Refused("INVOICE_NOT_TOLD".to_owned(), detail));
@@ -135,7 +141,6 @@ async fn import_from(
             Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_)) => {
                 attached.figures.imported.store(sequence, Ordering::Relaxed);
                 attached.figures.stopped.store(false, Ordering::Relaxed);
-                sequence += 1;
             }
             Ok(Answer::Refused(refusal)) if refusal.code == "DEVICE_SEAL_OUT_OF_ORDER" => {
                 return Err(Held::Elsewhere);
@@ -154,7 +159,7 @@ async fn import_from(
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 impl Until {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::entry::LogEntry;
 use crate::protocol::nonce::{NONCE_LIFE, seal_key};
@@ -22,10 +23,24 @@ use crate::protocol::{Code, Fault};
 /// Entries that are remembered, and that are read when the device is first met: more than all terminals together
 /// can have in doubt.
 pub(crate) const REMEMBERED: usize = 256;
+/// Keys of invoices that are remembered beyond those entries: 16 bytes each.
+const KEYS_MAX: usize = 65_536;
 /// How long a device may take, by the protocol, and a little more.
 pub(crate) const TXN_LIMIT: Duration = Duration::from_millis(5_000);
 pub(crate) const QUERY_LIMIT: Duration = Duration::from_millis(2_000);
 pub(crate) const LONG_LIMIT: Duration = Duration::from_millis(10_000);
+
+/// Members that answers to the commands with a fixed answer have.
+const OF_OTHERS: [&str; 8] = [
+    "nonce",
+    "invoice_seq",
+    "next_invoice_seq",
+    "log_entry",
+    "totals",
+    "articles",
+    "timestamp",
+    "fiscal_number_prefix",
+];
 
 /// The line to the device.
 pub(crate) trait Line {
@@ -103,6 +118,9 @@ pub(crate) struct Mediator<L> {
     /// The hash of its last entry, once one was read.
     head: Option<(u64, [u8; 32])>,
     entries: VecDeque<LogEntry>,
+    /// The keys of the entries that were read, one after the other without a gap, from this sequence on.
+    keys: VecDeque<[u8; 16]>,
+    keys_from: u64,
     /// The device's nonces by the invoice's key, and when they were given.
     nonces: BTreeMap<[u8; 16], (String, Duration)>,
     status: Option<Status>,
@@ -120,6 +138,8 @@ impl<L: Line> Mediator<L> {
             next: None,
             head: None,
             entries: VecDeque::new(),
+            keys: VecDeque::new(),
+            keys_from: 1,
             nonces: BTreeMap::new(),
             status: None,
         }
@@ -232,11 +252,24 @@ impl<L: Line> Mediator<L> {
         if let Some(status) = &mut self.status {
             status.next_invoice_seq = status.next_invoice_seq.max(entry.sequence + 1);
         }
+        self.remember(entry.sequence, entry.key());
         self.entries.push_back(entry);
         if self.entries.len() > REMEMBERED {
             self.entries.pop_front();
         }
         Ok(())
+    }
+
+    fn remember(&mut self, sequence: u64, key: [u8; 16]) {
+        if self.keys_from + u64::try_from(self.keys.len()).unwrap_or(0) != sequence {
+            self.keys.clear();
+            self.keys_from = sequence;
+        }
+        self.keys.push_back(key);
+        if self.keys.len() > KEYS_MAX {
+            self.keys.pop_front();
+            self.keys_from += 1;
+        }
     }
 
     /// One entry of the device's journal, from memory or from the device.
@@ -265,14 +298,44 @@ impl<L: Line> Mediator<L> {
         Some(Outcome::Sealed(Box::new(found.clone())))
     }
 
-    /// Looks for what was sealed under a key.
+    /// Looks for what was sealed under a key. That nothing was is said when the whole journal was looked through.
     pub(crate) async fn find(&mut self, key: &[u8; 16]) -> Outcome {
         if let Some(sealed) = self.sealed_under(key) {
             return sealed;
         }
-        match self.recover().await {
-            Err(fault) => Outcome::NotNow(fault),
-            Ok(()) => self.sealed_under(key).unwrap_or(Outcome::NotSealed),
+        if let Err(fault) = self.recover().await {
+            return Outcome::NotNow(fault);
+        }
+        match self.among_those_read(key).await {
+            Outcome::NotSealed if self.keys_from > 1 => {
+                let detail = format!(
+                    "it is not known whether this was sealed before entry {} of the device's journal; prepare the same \
+                     invoice again: the device refuses one that it has sealed",
+                    self.keys_from
+                );
+                let reason = Some("OUTCOME_UNKNOWN".to_owned());
+                Outcome::NotNow(Fault { code: Code::Unavailable, detail, reason })
+            }
+            other => other,
+        }
+    }
+
+    /// Looks among the entries that were read since this program met the device.
+    async fn among_those_read(&mut self, key: &[u8; 16]) -> Outcome {
+        if let Some(sealed) = self.sealed_under(key) {
+            return sealed;
+        }
+        let Some(at) = self.keys.iter().rposition(|known| known == key) else {
+            return Outcome::NotSealed;
+        };
+        let sequence = self.keys_from + u64::try_from(at).unwrap_or(0);
+        match self.read_entry(sequence).await {
+            Ok(Some(entry)) if entry.key() == *key => Outcome::Sealed(Box::new(entry)),
+            Ok(_) => {
+                self.lost();
+                Outcome::InDoubt(format!("its entry {sequence} is not what it was"))
+            }
+            Err(fault) => Outcome::InDoubt(fault.detail),
         }
     }
 
@@ -335,7 +398,11 @@ impl<L: Line> Mediator<L> {
                         None => break,
                     },
                     Err(Outcome::Refused(fault)) if fault.code == Code::ReplayDetected => {
-                        return self.look_up(&key).await;
+                        // It may be an entry from before those that were read.
+                        return match self.look_up(&key).await {
+                            Outcome::NotSealed => Outcome::Refused(fault),
+                            other => other,
+                        };
                     }
                     Err(outcome) => return outcome,
                 },
@@ -409,7 +476,7 @@ impl<L: Line> Mediator<L> {
                 self.lost();
                 Outcome::InDoubt(fault.detail)
             }
-            Ok(()) => self.sealed_under(key).unwrap_or(Outcome::NotSealed),
+            Ok(()) => self.among_those_read(key).await,
         }
     }
 
@@ -428,15 +495,49 @@ impl<L: Line> Mediator<L> {
         Ok(status)
     }
 
-    /// Asks anything that seals nothing.
+    /// Asks anything that seals nothing. An answer that is another command's, come too late, is not passed on: the line
+    /// is lost, as it is for one's own commands.
     pub(crate) async fn tell(&mut self, body: &str, limit: Duration) -> Outcome {
         if let Err(fault) = self.recover().await {
             return Outcome::NotNow(fault);
         }
         match self.say(body, limit).await {
-            Ok(Said::Ok(text, _)) => Outcome::Told(text),
+            Ok(Said::Ok(text, _)) if answers(body, &text) => Outcome::Told(text),
+            Ok(Said::Ok(..)) => {
+                self.lost();
+                Outcome::InDoubt("the device's answer is another command's".to_owned())
+            }
             Ok(Said::Err(fault)) => Outcome::Refused(fault),
             Err(lost) => Outcome::InDoubt(lost.0),
         }
+    }
+}
+
+/// Whether an answer has what only an answer to this command has.
+fn answers(body: &str, answer: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Logged {
+        log_entry: Sequence,
+    }
+    #[derive(Deserialize)]
+    struct Sequence {
+        sequence: u64,
+    }
+    if let Some(wanted) = body.strip_prefix("QRY|LOG ") {
+        let told = serde_json::from_str::<Logged>(answer);
+        return told.is_ok_and(|told| told.log_entry.sequence.to_string() == wanted);
+    }
+    let Ok(members) = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(answer) else {
+        return false;
+    };
+    let has = |name: &str| members.contains_key(name);
+    match body.split(' ').next().unwrap_or_default() {
+        "RPT|Z" => has("totals") && has("sequence_start"),
+        "RPT|X" => has("totals") && !has("sequence_start"),
+        "RPT|A" => has("articles"),
+        "CFG|TIME" => has("timestamp") && !has("invoice_seq"),
+        "CFG|INIT" => has("fiscal_number_prefix"),
+        // What a device answers to a reset is its own affair.
+        _ => OF_OTHERS.iter().all(|name| !has(name)),
     }
 }

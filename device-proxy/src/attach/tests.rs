@@ -280,3 +280,60 @@ async fn a_journal_that_has_become_shorter_is_not_gone_on_with() {
         "an invoice that was given out is not there any more"
     );
 }
+
+#[tokio::test]
+async fn what_was_sealed_long_ago_is_never_said_not_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut mediator = Mediator::new(Cut::new(folder.path().join("key"), 1), DEVICE);
+    let key = |price| seal_key(&fiscus_ledger::hash::payload_hash(&sale(price)));
+    for price in 1..=270 {
+        let outcome = mediator.seal(&sale(price), key(price)).await;
+        assert!(matches!(outcome, Outcome::Sealed(_)), "{price}: {outcome:?}");
+    }
+    // This program has seen all of it.
+    let Outcome::Sealed(first) = mediator.find(&key(1)).await else { panic!("it is sealed") };
+    assert_eq!(first.sequence, 1);
+    assert_eq!(mediator.find(&key(999)).await, Outcome::NotSealed);
+    // The next one has read the last entries only.
+    let mut line = mediator.line;
+    line.cable_cut();
+    let mut mediator = Mediator::new(line, DEVICE);
+    assert!(matches!(mediator.find(&key(270)).await, Outcome::Sealed(_)));
+    let Outcome::NotNow(fault) = mediator.find(&key(1)).await else { panic!("nobody knows") };
+    assert_eq!(fault.reason.as_deref(), Some("OUTCOME_UNKNOWN"));
+    let Outcome::Refused(fault) = mediator.seal(&sale(1), key(1)).await else {
+        panic!("the device knows")
+    };
+    assert_eq!(fault.code, Code::ReplayDetected);
+    assert_eq!(mediator.line.machine.entries().len(), 270);
+}
+
+#[tokio::test]
+async fn an_answer_of_another_command_is_not_passed_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut mediator = Mediator::new(Cut::new(folder.path().join("key"), 1), DEVICE);
+    for price in 1..=2 {
+        let key = seal_key(&fiscus_ledger::hash::payload_hash(&sale(price)));
+        assert!(matches!(mediator.seal(&sale(price), key).await, Outcome::Sealed(_)));
+    }
+    let limit = Duration::from_secs(10);
+    let asked = [
+        "QRY|LOG 1",
+        "QRY|LOG 2",
+        "RPT|X {\"period\":\"day\"}",
+        "RPT|A {\"since\":\"2020-01-01\",\"until\":\"9999-01-01\"}",
+        "QRY|STATUS",
+    ];
+    for late in asked {
+        for body in &asked[..4] {
+            let answer = mediator.line.handle(late).expect("an answer");
+            mediator.recover().await.expect("it is there");
+            mediator.line.late.push_back(answer);
+            let told = mediator.tell(body, limit).await;
+            assert_eq!(matches!(told, Outcome::Told(_)), late == *body, "{late}, {body}: {told:?}");
+            assert_eq!(mediator.is_up(), late == *body, "the line is lost");
+            mediator.line.late.clear();
+            mediator.line.open = true;
+        }
+    }
+}

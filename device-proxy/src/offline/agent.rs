@@ -175,9 +175,9 @@ impl Agent {
 
     /// Runs for as long as it is polled.
     pub(crate) async fn run(self) {
-        let (mut said, mut compared) = (String::new(), false);
+        let mut said = String::new();
         loop {
-            let wait = match self.round(&mut compared).await {
+            let wait = match self.round().await {
                 Ok(()) => {
                     said.clear();
                     LOOK_LINKED
@@ -201,7 +201,7 @@ impl Agent {
         }
     }
 
-    async fn round(&self, compared: &mut bool) -> Result<(), RoundError> {
+    async fn round(&self) -> Result<(), RoundError> {
         let group_ms = match self.look().await {
             Ok(group_ms) => group_ms,
             Err(error) => {
@@ -209,16 +209,14 @@ impl Agent {
                 return Err(error);
             }
         };
-        if !*compared {
-            self.compare().await?;
-            *compared = true;
-        }
+        self.compare().await?;
         self.deliver(group_ms).await?;
         while let Some(id) = self.till.with(move |till| till.give_back(group_ms)).await? {
             self.close(id).await?;
         }
-        self.borrow(group_ms).await?;
-        Ok(self.till.with(|till| till.tidy(Moment::now())).await?)
+        let borrowed = self.borrow(group_ms).await;
+        self.till.with(|till| till.tidy(Moment::now())).await?;
+        borrowed
     }
 
     /// Looks whether the cluster answers; its time.
@@ -251,20 +249,16 @@ impl Agent {
         Ok(time.get())
     }
 
-    /// Compares the spool, once in a process, with what the ledger has of its credentials. A spool that was copied back
-    /// from a backup would give numbers out again.
+    /// Compares the spool, when that is due, with what the ledger has of its credentials.
     async fn compare(&self) -> Result<(), RoundError> {
-        for (credential_id, next) in self.till.with(|till| till.open_places()).await {
+        let due = self.till.with(|till| till.to_compare(Moment::now())).await;
+        let Some(places) = due else { return Ok(()) };
+        for (credential_id, next) in places {
             let Some((block, _)) = self.block(&credential_id).await? else { continue };
-            let known = usize::try_from(next - 1).unwrap_or(usize::MAX);
-            if block.slots.iter().skip(known).any(|slot| *slot != Slot::Empty) {
-                let detail =
-                    format!("the ledger has seals of {credential_id} that are not in the spool");
-                self.till.with(move |till| till.distrust(&detail, Moment::now())).await?;
-            } else if block.closed.is_some() {
-                self.till.with(move |till| till.closed(&credential_id)).await?;
-            }
+            let compared = self.till.with(move |till| till.compare((&credential_id, next), &block));
+            compared.await?;
         }
+        self.till.with(|till| till.compared(Moment::now())).await;
         Ok(())
     }
 
@@ -356,15 +350,22 @@ impl Agent {
         Ok(self.till.with(move |till| till.closed(&credential_id)).await?)
     }
 
-    /// Borrows numbers, when there is need of any.
+    /// Borrows numbers, for each terminal that needs any. One that is lent none keeps the others from nothing.
     async fn borrow(&self, group_ms: u64) -> Result<(), RoundError> {
+        let mut borrowed = Ok(());
         loop {
             let mut random = [0; 16];
             self.random.fill(&mut random).map_err(|_| RoundError::Randomness)?;
-            let Some(asked) = self.till.with(move |till| till.ask(random, group_ms)).await? else {
-                return Ok(());
-            };
-            self.borrow_one(asked).await?;
+            let next = self.till.with(move |till| till.ask(random, group_ms, Moment::now())).await;
+            let Some(asked) = next? else { return borrowed };
+            let terminal_id = asked.terminal_id.clone();
+            match self.borrow_one(asked).await {
+                Err(error @ RoundError::NotLent { .. }) => {
+                    self.till.with(move |till| till.not_lent(&terminal_id, Moment::now())).await;
+                    borrowed = Err(error);
+                }
+                other => other?,
+            }
         }
     }
 
@@ -407,12 +408,14 @@ impl Agent {
             self.till.with(move |till| till.closed(&id)).await?;
             return Err(not_lent("the block is closed, or was sealed under before".to_owned()));
         };
-        let terminal_id = asked.terminal_id.clone();
+        let (id, terminal_id) = (asked.credential_id.clone(), asked.terminal_id.clone());
         let taken = self.till.with(move |till| till.lent(&asked, credential, &authority)).await?;
         if taken {
             tracing::info!(device = self.port.device_id(), terminal_id, "numbers were lent");
             return Ok(());
         }
+        // Asked for again, it would be the same one: it may have been lent to the key that this box had before.
+        self.close(id).await?;
         let why = "the credential is not what was asked for, or is not signed by its authority";
         Err(RoundError::NotLent { terminal_id, why: why.to_owned() })
     }

@@ -74,6 +74,8 @@ pub(crate) enum Sealed {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     pub(crate) floor_ms: u64,
+    /// Whether the cluster's time made it: this machine's clock alone may be decades off. Until then nothing is sealed.
+    pub(crate) floor_known: bool,
     pub(crate) facts: Option<Facts>,
     /// The cluster's time, and the wall clock then.
     pub(crate) heard: Option<(u64, u64)>,
@@ -102,7 +104,10 @@ impl Book {
     /// Takes an entry in.
     pub(crate) fn note(&mut self, place: Place, entry: &Entry) {
         match entry {
-            Entry::Floor { authored_ms } => self.raise_floor(*authored_ms),
+            Entry::Floor { authored_ms } => {
+                self.raise_floor(*authored_ms);
+                self.floor_known = true;
+            }
             Entry::Facts(facts) => self.facts = Some((**facts).clone()),
             Entry::Heard { group_ms, wall_ms } => self.heard = Some((*group_ms, *wall_ms)),
             Entry::Asked(asked) => {
@@ -146,6 +151,7 @@ impl Book {
             Entry::Damaged { at_ms, detail } => {
                 self.damages.push((*at_ms, detail.clone()));
                 self.raise_floor(*at_ms);
+                self.floor_known = false;
                 // They may have been lent, and sealed under: asked for again, they would be lent again.
                 self.asked.clear();
                 for held in self.held.values_mut() {
@@ -274,7 +280,11 @@ impl Book {
         let damages = self.damages.iter().cloned();
         let mut out: Vec<Entry> =
             damages.map(|(at_ms, detail)| Entry::Damaged { at_ms, detail }).collect();
-        out.push(Entry::Floor { authored_ms: self.floor_ms });
+        // Behind the damages it holds in spite of them; before them it is still to be made.
+        let floor_at = if self.floor_known { out.len() } else { 0 };
+        if self.floor_known || !out.is_empty() {
+            out.insert(floor_at, Entry::Floor { authored_ms: self.floor_ms });
+        }
         out.extend(self.facts.clone().map(|facts| Entry::Facts(Box::new(facts))));
         out.extend(self.heard.map(|(group_ms, wall_ms)| Entry::Heard { group_ms, wall_ms }));
         for (key, sealed) in &self.sealed {

@@ -3,6 +3,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::credential::Credential;
+use fiscus_ledger::state::block::{Block, Slot};
 
 use super::clock::Moment;
 use super::disk::Disk;
@@ -13,6 +14,15 @@ use crate::protocol::Fault;
 
 /// Of entries that say nothing any more a spool may hold so many bytes before it is written anew.
 const WASTE_BYTES: u64 = 8 << 20;
+/// A terminal that is lent no numbers is asked for again after this, and twice as much each time, up to a bound: each
+/// request writes entries.
+const NOT_LENT_PAUSE_MS: u64 = 15_000;
+const NOT_LENT_PAUSE_MS_MAX: u64 = 15 * 60_000;
+/// On a disk with too little room for it, so long is waited.
+const TIDY_PAUSE_MS: u64 = 60_000;
+/// While the cluster answers, the ledger's blocks are looked at so often: whoever ends a credential there is to be
+/// heard long before the next outage.
+const COMPARED_EVERY_MS: u64 = 60_000;
 
 impl<D: Disk> Till<D> {
     /// The public half of the till's key.
@@ -20,10 +30,41 @@ impl<D: Disk> Till<D> {
         self.key.verifying_key().to_bytes()
     }
 
-    /// The credentials that are sealed under, with the place of the next seal.
-    pub(crate) fn open_places(&self) -> Vec<(String, u64)> {
+    /// The credentials that are sealed under, with the place of the next seal, when they are to be compared with the
+    /// ledger's blocks: as soon as the cluster is back, and now and then while it is there.
+    pub(crate) fn to_compare(&self, now: Moment) -> Option<Vec<(String, u64)>> {
+        let since = self.compared_up_ms.map(|at| now.up_ms.saturating_sub(at));
+        if since.is_some_and(|since| since < COMPARED_EVERY_MS) {
+            return None;
+        }
         let open = self.book.held.iter().filter(|(_, held)| held.left() > 0);
-        open.map(|(id, held)| (id.clone(), held.next)).collect()
+        Some(open.map(|(id, held)| (id.clone(), held.next)).collect())
+    }
+
+    /// Compares a credential with the ledger's block. A spool that was copied back from a backup would give numbers out
+    /// again; under a block that somebody has closed, everything that is sealed from then on would be refused.
+    pub(crate) fn compare(
+        &mut self,
+        (credential_id, next): (&str, u64),
+        block: &Block,
+    ) -> Result<(), SpoolError> {
+        let known = usize::try_from(next - 1).unwrap_or(usize::MAX);
+        if block.slots.iter().skip(known).any(|slot| *slot != Slot::Empty) {
+            let detail =
+                format!("the ledger has seals of {credential_id} that are not in the spool");
+            return self.distrust(&detail);
+        }
+        if let Some((reason, at)) = &block.closed {
+            let device = &self.device_id;
+            tracing::warn!(device, credential_id, ?reason, %at, "a credential was ended elsewhere");
+            self.closed(credential_id)?;
+        }
+        Ok(())
+    }
+
+    /// Every open credential was compared.
+    pub(crate) fn compared(&mut self, now: Moment) {
+        self.compared_up_ms = Some(now.up_ms);
     }
 
     /// Notes what the directory says, when it says something new.
@@ -35,21 +76,24 @@ impl<D: Disk> Till<D> {
     }
 
     /// The next request for numbers, if there is to be one: it is on the disk when this returns. `random` makes the
-    /// credential's id.
+    /// credential's id. Terminals that were lent none a moment ago are passed over.
     pub(crate) fn ask(
         &mut self,
         random: [u8; 16],
         group_ms: u64,
+        now: Moment,
     ) -> Result<Option<Asked>, SpoolError> {
         if !self.was_active() {
             return Ok(None);
         }
-        let waiting = self.settings.terminals.iter().find_map(|id| self.book.asked.get(id));
+        let paused = |id: &String| self.not_lent.get(id).is_some_and(|(from, _)| now.up_ms < *from);
+        let mut terminals = self.settings.terminals.iter().filter(|id| !paused(id));
+        let waiting = terminals.clone().find_map(|id| self.book.asked.get(id));
         if let Some(asked) = waiting {
             return Ok(Some(asked.clone()));
         }
         let low_until = group_ms.saturating_add(self.settings.low_ms());
-        let needy = self.settings.terminals.iter().find(|terminal_id| {
+        let needy = terminals.find(|terminal_id| {
             let (left, until) = self.book.left_at(Some(terminal_id), group_ms);
             left <= self.settings.low_numbers || until <= low_until
         });
@@ -62,6 +106,14 @@ impl<D: Disk> Till<D> {
         };
         self.append(&Entry::Asked(asked.clone()))?;
         Ok(Some(asked))
+    }
+
+    /// A terminal was lent none: the next request for it waits.
+    pub(crate) fn not_lent(&mut self, terminal_id: &str, now: Moment) {
+        let before = self.not_lent.get(terminal_id).map(|(_, pause)| pause.saturating_mul(2));
+        let pause = before.unwrap_or(NOT_LENT_PAUSE_MS).min(NOT_LENT_PAUSE_MS_MAX);
+        let from = now.up_ms.saturating_add(pause);
+        self.not_lent.insert(terminal_id.to_owned(), (from, pause));
     }
 
     /// Numbers were lent. A credential that is not what was asked for, or that the authority has not signed, is not
@@ -80,6 +132,7 @@ impl<D: Disk> Till<D> {
             && credential.verify(authority);
         if fits {
             let terminal_id = asked.terminal_id.clone();
+            self.not_lent.remove(&terminal_id);
             self.append(&Entry::Granted { credential: Box::new(credential), terminal_id })?;
         }
         Ok(fits)
@@ -152,11 +205,16 @@ impl<D: Disk> Till<D> {
         // Long before it is as long as it may be, but never for little.
         let early = self.settings.spool_bytes_max / 4 * 3;
         let due = half_waste.min(early).max(self.tidied.saturating_add(WASTE_BYTES));
-        if spool.bytes() < due {
+        if spool.bytes() < due || now.up_ms < self.tidy_from_up_ms {
             return Ok(());
         }
+        self.tidy_from_up_ms = now.up_ms.saturating_add(TIDY_PAUSE_MS);
         let entries = self.book.entries(kept_after_ms, |place| spool.read(place))?;
-        let placed = spool.rewrite(&entries)?;
+        let placed = match spool.rewrite(&entries, self.settings.free_bytes_min) {
+            // The old file serves; the room that is left is for sales.
+            Err(SpoolError::Full) => return Ok(()),
+            written => written?,
+        };
         let mut book = super::book::Book::default();
         for (place, entry) in &placed {
             book.note(*place, entry);

@@ -22,6 +22,8 @@ pub(crate) trait Disk: Send {
     fn truncate(&mut self, name: &'static str, length: u64) -> io::Result<()>;
     /// Gives a file another name, whose file is no more; survives a power cut after [`Disk::sync_names`].
     fn rename(&mut self, from: &'static str, to: &str) -> io::Result<()>;
+    /// Whether there is a file of this name.
+    fn has(&mut self, name: &str) -> io::Result<bool>;
     /// Returns when the names survive a power cut.
     fn sync_names(&mut self) -> io::Result<()>;
     /// Bytes that are free.
@@ -92,6 +94,10 @@ impl Disk for RealDisk {
     fn rename(&mut self, from: &'static str, to: &str) -> io::Result<()> {
         self.open.clear();
         std::fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn has(&mut self, name: &str) -> io::Result<bool> {
+        self.dir.join(name).try_exists()
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

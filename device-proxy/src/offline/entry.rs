@@ -88,6 +88,15 @@ impl Entry {
     /// First bytes of entries.
     pub(crate) const KINDS: std::ops::RangeInclusive<u8> = 1..=13;
 
+    /// The time that the cluster was heard to tell, or that a sale was sealed at.
+    pub(crate) fn time_ms(&self) -> u64 {
+        match self {
+            Self::Heard { group_ms, .. } => *group_ms,
+            Self::Sold(sold) => sold.seal.timestamp.get(),
+            _ => 0,
+        }
+    }
+
     /// The stored form: a kind, and the fields.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::with_capacity(256);

@@ -15,6 +15,8 @@
 
 use std::io;
 
+use fiscus_ledger::hash::{Tagged, hex};
+
 use super::disk::Disk;
 use super::entry::Entry;
 use crate::protocol::crc32::crc32;
@@ -33,6 +35,8 @@ const HEAD_BYTES: usize = 20;
 const FRAME_BYTES: u64 = 8;
 /// An invoice has 1 MiB at most, and an answer some thousand bytes.
 const ENTRY_BYTES_MAX: u32 = 2 << 20;
+/// What names the copy of a damaged file: the same bytes have one copy, however often they are opened.
+const DAMAGED: &str = "spool.damaged-";
 /// A file is read so many bytes at once.
 const READ_BYTES: u64 = 1 << 20;
 
@@ -77,6 +81,8 @@ pub struct Scanned {
     /// Behind the last byte that is kept.
     pub(crate) end: u64,
     counter: u64,
+    /// The end that the last head names.
+    answered: u64,
     /// What was answered for and does not read any more.
     pub(crate) damage: Option<String>,
     version: u16,
@@ -118,7 +124,7 @@ pub fn scan(bytes: &[u8]) -> Scanned {
     }
     let head = HEADS_AT.iter().filter_map(|at| read_head(page, *at)).max();
     let answered = head.map_or(u64::MAX, |(counter, end)| {
-        scanned.counter = counter;
+        (scanned.counter, scanned.answered) = (counter, end);
         end
     });
     if head.is_none() {
@@ -226,17 +232,19 @@ pub(crate) struct Opened<D> {
 }
 
 impl<D: Disk> Spool<D> {
-    /// Opens the spool of a directory, or makes one. `marks` begin a new one; `at_damage` is what is noted when it is
-    /// damaged, and `now_ms` names what is kept of it.
+    /// Opens the spool of a directory, or makes one. `at_damage` is what is noted behind the entries that still read
+    /// when it is damaged.
     pub(crate) fn open(
         mut disk: D,
-        now_ms: u64,
-        marks: &[Entry],
-        at_damage: impl FnOnce(&str) -> Vec<Entry>,
+        at_damage: impl FnOnce(&[Entry], &str) -> Entry,
     ) -> Result<Opened<D>, SpoolError> {
+        // What an earlier process did not finish takes room away for nothing.
+        if disk.len(NEXT).map_err(broken("opened"))?.is_some_and(|length| length > 0) {
+            disk.truncate(NEXT, 0).map_err(broken("cut"))?;
+        }
         let Some(length) = disk.len(SPOOL).map_err(broken("opened"))? else {
             let mut spool = Self { disk, end: ENTRIES_AT, counter: 0, broken: false };
-            let entries = spool.rewrite(marks)?;
+            let entries = spool.rewrite(&[], 0)?;
             return Ok(Opened { spool, entries, damage: None, new: true });
         };
         let bytes = read_all(&mut disk, length).map_err(broken("read"))?;
@@ -249,27 +257,61 @@ impl<D: Disk> Spool<D> {
             if length > scanned.end {
                 spool.disk.truncate(SPOOL, scanned.end).map_err(broken("cut"))?;
             }
-            // What was read may never have been synced: before it is built upon, it is.
-            spool.disk.sync(SPOOL).map_err(broken("synced"))?;
+            spool.write_again(&bytes, scanned.answered)?;
             spool.write_head()?;
             return Ok(Opened { spool, entries: scanned.entries, damage: None, new: false });
         };
         let mut kept: Vec<Entry> = scanned.entries.into_iter().map(|(_, entry)| entry).collect();
-        kept.extend(at_damage(&damage));
-        spool.keep_evidence(&bytes, now_ms)?;
-        let entries = spool.rewrite(&kept)?;
+        kept.push(at_damage(&kept, &damage));
+        spool.keep_evidence(&bytes)?;
+        let entries = spool.rewrite(&kept, 0)?;
         Ok(Opened { spool, entries, damage: Some(damage), new: false })
     }
 
-    /// Copies a damaged file beside, under a name of its own.
-    fn keep_evidence(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), SpoolError> {
-        self.disk.write(NEXT, 0, bytes).map_err(|error| full_or(error, "copied"))?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.disk.truncate(NEXT, length).map_err(broken("copied"))?;
-        self.disk.sync(NEXT).map_err(broken("copied"))?;
-        let name = format!("spool.damaged-{now_ms}");
+    /// Brings to the disk what was read and may be in memory only: before it is built upon, it is there. A sync that
+    /// has failed leaves pages behind that the system takes for written, so another sync alone would prove nothing. A
+    /// head is written only when everything before its end is synced, so it is the last head and what lies behind its end.
+    fn write_again(&mut self, bytes: &[u8], answered: u64) -> Result<(), SpoolError> {
+        let at = |at: u64| usize::try_from(at).expect("it was read into memory");
+        let head = HEADS_AT[usize::from(self.counter.is_multiple_of(2))];
+        let disk = &mut self.disk;
+        disk.write(SPOOL, head, &bytes[at(head)..at(head) + HEAD_BYTES])
+            .map_err(broken("written"))?;
+        let tail = &bytes[at(answered)..at(self.end)];
+        if !tail.is_empty() {
+            disk.write(SPOOL, answered, tail).map_err(|error| full_or(error, "written"))?;
+        }
+        disk.sync(SPOOL).map_err(broken("synced"))?;
+        // And the name, which an earlier process may have given without coming to its end.
+        disk.sync_names().map_err(broken("synced"))
+    }
+
+    /// Copies a damaged file beside, under a name that its bytes have, unless an earlier process did.
+    fn keep_evidence(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let hash = Tagged::new("fiscus/spool-damaged/v1").raw(bytes).finish();
+        let name = format!("{DAMAGED}{}", hex(&hash[..8]));
+        if self.disk.has(&name).map_err(broken("copied"))? {
+            return self.disk.sync_names().map_err(broken("copied"));
+        }
+        self.write_next(bytes, "copied")?;
         self.disk.rename(NEXT, &name).map_err(broken("copied"))?;
         self.disk.sync_names().map_err(broken("copied"))
+    }
+
+    /// Brings the next file to the disk; what was written of it is cut again when that fails, so that a file that is of
+    /// no use does not keep the disk full.
+    fn write_next(&mut self, bytes: &[u8], what: &'static str) -> Result<(), SpoolError> {
+        let length = u64::try_from(bytes.len()).expect("a spool has a bound");
+        let disk = &mut self.disk;
+        let written = disk.write(NEXT, 0, bytes).map_err(|error| full_or(error, what));
+        let written = written.and_then(|()| {
+            let synced = disk.truncate(NEXT, length).and_then(|()| disk.sync(NEXT));
+            synced.map_err(|error| full_or(error, what))
+        });
+        if written.is_err() {
+            let _ = disk.truncate(NEXT, 0).and_then(|()| disk.sync(NEXT));
+        }
+        written
     }
 
     /// Appends an entry: it survives a power cut when this returns.
@@ -316,8 +358,13 @@ impl<D: Disk> Spool<D> {
         Ok(())
     }
 
-    /// Writes these entries into a new file, which takes the place of the old one.
-    pub(crate) fn rewrite(&mut self, entries: &[Entry]) -> Result<Vec<(Place, Entry)>, SpoolError> {
+    /// Writes these entries into a new file, which takes the place of the old one; nothing is written when the disk
+    /// would have less than `spare` bytes left meanwhile.
+    pub(crate) fn rewrite(
+        &mut self,
+        entries: &[Entry],
+        spare: u64,
+    ) -> Result<Vec<(Place, Entry)>, SpoolError> {
         if self.broken {
             return Err(SpoolError::WasBroken);
         }
@@ -339,11 +386,13 @@ impl<D: Disk> Spool<D> {
             let at = usize::try_from(at).expect("a page is small");
             bytes[at..at + HEAD_BYTES].copy_from_slice(&head(counter, end));
         }
+        if spare > 0 && self.free_bytes().map_err(broken("looked at"))? < end.saturating_add(spare)
+        {
+            return Err(SpoolError::Full);
+        }
         // The old file is whole until the new one has its name.
+        self.write_next(&bytes, "written anew")?;
         let disk = &mut self.disk;
-        disk.write(NEXT, 0, &bytes).map_err(|error| full_or(error, "written anew"))?;
-        disk.truncate(NEXT, end).map_err(broken("written anew"))?;
-        disk.sync(NEXT).map_err(broken("written anew"))?;
         let switched = disk.rename(NEXT, SPOOL).and_then(|()| disk.sync_names());
         if let Err(error) = switched {
             self.broken = true;

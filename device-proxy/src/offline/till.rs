@@ -56,8 +56,14 @@ pub(crate) struct Till<D> {
     linked: bool,
     /// Sales that are being submitted for the first time, and whether by one host only.
     first_flights: BTreeMap<SealKey, bool>,
+    /// Terminals that were lent no numbers: until when they are not asked for, and how long that was.
+    pub(super) not_lent: BTreeMap<String, (u64, u64)>,
     /// Bytes of the spool when it was written anew last.
     pub(super) tidied: u64,
+    /// Until then a spool that there was no room for is not written anew.
+    pub(super) tidy_from_up_ms: u64,
+    /// When its credentials were compared with the ledger's blocks; not since the cluster came back.
+    pub(super) compared_up_ms: Option<u64>,
 }
 
 /// Whether a sale may be submitted to the cluster.
@@ -167,13 +173,12 @@ impl<D: Disk> Till<D> {
         key: SigningKey,
         now: Moment,
     ) -> Result<Self, SpoolError> {
-        // What became of earlier documents is known to nobody here.
-        let floor_ms = now.wall_ms.saturating_add(AHEAD_MS);
-        let marks = [Entry::Floor { authored_ms: floor_ms }];
-        let at_damage =
-            |detail: &str| vec![Entry::Damaged { at_ms: floor_ms, detail: detail.to_owned() }];
-        let Opened { spool, entries, damage, new } =
-            Spool::open(disk, now.wall_ms, &marks, at_damage)?;
+        // What became of earlier documents is known to nobody here; the floor is made when the cluster is heard.
+        let at_damage = |kept: &[Entry], detail: &str| Entry::Damaged {
+            at_ms: kept.iter().map(Entry::time_ms).max().unwrap_or(0),
+            detail: detail.to_owned(),
+        };
+        let Opened { spool, entries, damage, new } = Spool::open(disk, at_damage)?;
         let mut book = Book::default();
         for (place, entry) in &entries {
             book.note(*place, entry);
@@ -193,7 +198,7 @@ impl<D: Disk> Till<D> {
         let clock = Clock::new(now, ahead, book.last_ms.max(group_ms));
         let (device_id, verify_host) = (device_id.to_owned(), verify_host.to_owned());
         let first_flights = BTreeMap::new();
-        Ok(Self {
+        let mut till = Self {
             device_id,
             verify_host,
             settings,
@@ -203,8 +208,37 @@ impl<D: Disk> Till<D> {
             clock,
             linked: false,
             first_flights,
+            not_lent: BTreeMap::new(),
             tidied: 0,
-        })
+            tidy_from_up_ms: 0,
+            compared_up_ms: None,
+        };
+        till.end_those_of_another_key()?;
+        Ok(till)
+    }
+
+    /// Somebody has taken the key file away, and there is a new key: it signs nothing under what was lent to the old one.
+    fn end_those_of_another_key(&mut self) -> Result<(), SpoolError> {
+        let own = self.public_key();
+        let of_another =
+            |held: &Held| held.terms().terminal_key != own && !held.ended && !held.closed;
+        let held = self.book.held.iter().filter(|(_, held)| of_another(held));
+        let ended: Vec<String> = held.map(|(id, _)| id.clone()).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            device = self.device_id,
+            ?ended,
+            "THE KEY IS NOT THE ONE THAT NUMBERS WERE LENT TO: nothing more is sealed under them"
+        );
+        for credential_id in ended {
+            self.append(&Entry::Ended { credential_id })?;
+        }
+        // These may have been lent to the old key as well.
+        let asked: Vec<String> =
+            self.book.asked.values().map(|asked| asked.credential_id.clone()).collect();
+        asked.iter().try_for_each(|id| self.closed(id))
     }
 
     /// Appends an entry and takes it in; it is on the disk when this returns.
@@ -223,9 +257,9 @@ impl<D: Disk> Till<D> {
 
     /// The ledger has seals that this spool does not know, or it is otherwise not what it was: nothing more is sealed
     /// under the credentials so far.
-    pub(crate) fn distrust(&mut self, detail: &str, now: Moment) -> Result<(), SpoolError> {
+    pub(crate) fn distrust(&mut self, detail: &str) -> Result<(), SpoolError> {
         tracing::error!(device = self.device_id, detail, "THE SPOOL IS NOT WHAT IT WAS");
-        let at_ms = now.wall_ms.saturating_add(AHEAD_MS);
+        let at_ms = self.book.heard.map_or(0, |(group_ms, _)| group_ms).max(self.book.last_ms);
         self.append(&Entry::Damaged { at_ms, detail: detail.to_owned() })
     }
 
@@ -235,6 +269,9 @@ impl<D: Disk> Till<D> {
             tracing::info!(device = self.device_id, linked, "the cluster came or went");
         }
         self.linked = linked;
+        if !linked {
+            self.compared_up_ms = None;
+        }
     }
 
     /// Whether the cluster is asked first.
@@ -245,8 +282,15 @@ impl<D: Disk> Till<D> {
     /// The cluster has told its time.
     pub(crate) fn hear(&mut self, group_ms: u64, now: Moment) -> Result<(), SpoolError> {
         self.clock.hear(group_ms, now);
-        let known = self.book.heard.map_or(0, |(known, _)| known);
-        if group_ms.saturating_sub(known) >= HEARD_EVERY_MS {
+        if !self.book.floor_known {
+            let authored_ms = group_ms.max(self.book.last_ms).saturating_add(AHEAD_MS);
+            self.append(&Entry::Floor { authored_ms })?;
+        }
+        // Later, or after somebody has set the wall clock.
+        let (known, wall_ms) = self.book.heard.unwrap_or((0, 0));
+        let since = group_ms.saturating_sub(known);
+        let set = now.wall_ms.saturating_add(known).abs_diff(group_ms.saturating_add(wall_ms));
+        if since >= HEARD_EVERY_MS || set >= HEARD_EVERY_MS {
             self.append(&Entry::Heard { group_ms, wall_ms: now.wall_ms })?;
         }
         Ok(())
@@ -352,7 +396,9 @@ impl<D: Disk> Till<D> {
             }
         } else {
             let most = self.settings.remembered_max;
-            if let Some(floor) = self.book.floor_for(most) {
+            if self.book.floor_known
+                && let Some(floor) = self.book.floor_for(most)
+            {
                 self.write(&Entry::Floor { authored_ms: floor })
                     .map_err(|error| spool_fault(&error))?;
             }
@@ -417,6 +463,11 @@ impl<D: Disk> Till<D> {
         let (time, facts) = (self.time(now)?, self.facts()?);
         let invoice = read(&prepared.payload, facts.manifest_at(time)?)?;
         let held = self.open_for(invoice.pos_terminal_id(), time)?;
+        if held.terms().terminal_key != self.public_key() {
+            return Err(not_ready(
+                "the terminal's numbers were lent to another key than this box has",
+            ));
+        }
         let next = NextSeal {
             credential: &held.credential,
             place: held.next,
@@ -469,6 +520,12 @@ impl<D: Disk> Till<D> {
     }
 
     fn facts(&self) -> Result<Facts, Fault> {
+        if !self.book.floor_known {
+            return Err(not_ready(
+                "the cluster has not answered since the spool began or was damaged, and nobody here remembers which \
+                 documents are sealed",
+            ));
+        }
         let known = self.book.facts.clone().filter(|facts| facts.active);
         known.ok_or_else(|| {
             not_ready(

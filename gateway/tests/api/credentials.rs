@@ -3,7 +3,7 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::credential::Credential;
-use fiscus_ledger::hash::{Hash32, hex};
+use fiscus_ledger::hash::{Hash32, Tagged, hex};
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::offline::{NextSeal, SealedOffline};
@@ -188,4 +188,30 @@ async fn who_may_and_what_is_asked_wrongly() {
     assert_eq!(deliver(&world, &[]).await.expect(422).code(), "LIMIT_EXCEEDED");
     let revoked = end(&world, "owner", id, "revoked").await.expect(200).json();
     assert_eq!(revoked["status"], "revoked");
+}
+
+/// A terminal returns its own credential; a key that may only seal ends nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_returned_by_its_own_terminal_or_by_an_administrator() {
+    let world = World::start().await;
+    let lent = lend(&world, "supervisor", "c1", &wanted()).await.expect(201).json();
+    let id = lent["credential_id"].as_str().expect("an id");
+    let hash = Tagged::new("fiscus/credential-return/v1").str(OUTLET).str(id).finish();
+    let end_with = async |by: &str, key: &SigningKey, reason: &str| {
+        // The three characters of base64 that mean something in a query.
+        let proof = encode_standard(&key.sign(&hash).to_bytes());
+        let proof = proof.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        end(&world, by, id, &format!("{reason}&proof={proof}")).await
+    };
+    let refused = end(&world, "supervisor", id, "returned").await.expect(403);
+    assert_eq!(refused.code(), "SCOPE_MISSING");
+    let other = SigningKey::from_bytes(&[43; 32]);
+    end_with("supervisor", &other, "returned").await.expect(403);
+    end_with("supervisor", &till(), "revoked").await.expect(403);
+    end_with("auditor", &till(), "returned").await.expect(403);
+    let ended = end_with("supervisor", &till(), "returned").await.expect(200).json();
+    assert_eq!(ended["status"], "returned");
+    let lent = lend(&world, "supervisor", "c2", &wanted()).await.expect(201).json();
+    let id = lent["credential_id"].as_str().expect("an id");
+    assert_eq!(end(&world, "owner", id, "returned").await.expect(200).json()["status"], "returned");
 }

@@ -159,3 +159,37 @@ fn numbers_are_renewed_ahead_and_what_is_left_is_given_back() {
     assert_eq!((series.sealed, series.missing.count(), series.reserved.count()), (7, 13, 10));
     assert!(series.is_accounted_for());
 }
+
+#[test]
+fn a_new_spool_on_a_machine_whose_clock_is_wrong_doubles_nothing_and_seals_again_soon() {
+    // In 1970, and in 2099.
+    for wrong_ms in [0, 4_070_908_800_000] {
+        let mut shop = Shop::new(14, 10);
+        shop.pass(1_000);
+        shop.round().expect("numbers");
+        let sealed = shop.sale();
+        shop.till().begin(&sealed.payload, &key_of(&sealed)).expect("it is noted");
+        shop.ledger.seal(&sealed);
+        let right_ms = shop.wall_ms;
+        shop.till = None;
+        shop.disk.delete("spool");
+        shop.wall_ms = wrong_ms;
+        shop.open().expect("a new spool");
+        shop.till().learn(super::Ledger::facts()).expect("it is noted");
+        shop.away();
+        assert_eq!(why(shop.sell(&sealed)), "OFFLINE_NOT_READY", "the cluster was not heard");
+        shop.ledger.at(right_ms);
+        let (now, group_ms) = (shop.now(), shop.ledger.now_ms());
+        shop.till().hear(group_ms, now).expect("it is noted");
+        shop.wall_ms = right_ms;
+        shop.round().expect("numbers");
+        shop.away();
+        assert_eq!(why(shop.sell(&sealed)), "OFFLINE_DOCUMENT_TOO_OLD");
+        shop.pass(HOUR_MS);
+        shop.sold();
+        shop.open().expect("it opens");
+        shop.sold();
+        shop.round().expect("delivered");
+        assert_eq!(shop.ledger.invoices.len(), 3);
+    }
+}

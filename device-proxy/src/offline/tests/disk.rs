@@ -37,6 +37,7 @@ struct State {
     /// Steps until the power goes; none when it stays.
     fuse: Option<u64>,
     fails: Option<io::ErrorKind>,
+    syncs_fail: bool,
 }
 
 /// A disk; copies are the same disk.
@@ -118,6 +119,12 @@ impl SimDisk {
         self.state().fails = kind;
     }
 
+    /// Every sync fails so from now on, as Linux does it: what was to be synced stays readable, counts as written, and
+    /// is not on the disk.
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.state().syncs_fail = fail;
+    }
+
     /// Somebody takes a file away.
     pub(super) fn delete(&self, name: &str) {
         let mut state = self.state();
@@ -137,6 +144,7 @@ impl SimDisk {
         let file = &mut state.files[at];
         change(&mut file.current);
         file.durable.clone_from(&file.current);
+        file.steps.clear();
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -209,9 +217,15 @@ impl Disk for SimDisk {
 
     fn sync(&mut self, name: &'static str) -> io::Result<()> {
         let mut state = self.state();
+        let fails = state.syncs_fail;
         let file = state.file(name)?;
-        file.durable.clone_from(&file.current);
-        file.steps.clear();
+        let steps = std::mem::take(&mut file.steps);
+        if fails {
+            return Err(io::Error::other("the disk does not write"));
+        }
+        for change in &steps {
+            apply(&mut file.durable, change);
+        }
         Ok(())
     }
 
@@ -226,6 +240,12 @@ impl Disk for SimDisk {
         rename(&mut state.names, &naming);
         state.namings.push(naming);
         Ok(())
+    }
+
+    fn has(&mut self, name: &str) -> io::Result<bool> {
+        let mut state = self.state();
+        state.step()?;
+        Ok(state.names.contains_key(name))
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

@@ -20,7 +20,7 @@ use fiscus_ledger::state::block::CloseReason;
 use fiscus_ledger::time::UnixMs;
 
 use super::clock::Moment;
-use super::entry::{Outcome, SealKey};
+use super::entry::{Asked, Outcome, SealKey};
 use super::settings::OfflineSection;
 use super::spool::SpoolError;
 use super::till::{SealedHere, Till};
@@ -42,6 +42,8 @@ struct Shop {
     disk: SimDisk,
     ledger: Ledger,
     settings: OfflineSection,
+    /// The seed of the box's key.
+    key: u8,
     wall_ms: u64,
     up_ms: u64,
     chance: Chance,
@@ -61,6 +63,7 @@ impl Shop {
             disk: SimDisk::new(),
             ledger: Ledger::new(),
             settings,
+            key: 6,
             wall_ms: START_MS,
             up_ms: 1_000,
             chance: Chance::new(seed),
@@ -68,6 +71,8 @@ impl Shop {
         };
         shop.wall_ms -= HOUR_MS;
         shop.open().expect("a new spool");
+        let (heard_ms, now) = (shop.wall_ms, shop.now());
+        shop.till().hear(heard_ms, now).expect("it is noted");
         shop.pass(HOUR_MS);
         shop
     }
@@ -87,7 +92,7 @@ impl Shop {
 
     fn open(&mut self) -> Result<(), SpoolError> {
         self.till = None;
-        let (disk, key) = (self.disk.clone(), SigningKey::from_bytes(&[6; 32]));
+        let (disk, key) = (self.disk.clone(), SigningKey::from_bytes(&[self.key; 32]));
         let names = ("def-1", "verify.example.cd");
         self.till = Some(Till::open(disk, names, self.settings.clone(), key, self.now())?);
         Ok(())
@@ -109,6 +114,12 @@ impl Shop {
         till.hear(self.ledger.now_ms(), now)?;
         till.learn(Ledger::facts())?;
         till.link(true);
+        if let Some(places) = till.to_compare(now) {
+            for (id, next) in places {
+                till.compare((&id, next), &self.ledger.block(&id.as_str().into()))?;
+            }
+            till.compared(now);
+        }
         let group_ms = self.ledger.now_ms();
         let mut after = None;
         while let Ok(Some((order, sold))) = till.undelivered(after, group_ms) {
@@ -127,11 +138,17 @@ impl Shop {
             self.ledger.close(&id, CloseReason::Returned);
             till.closed(&id)?;
         }
-        while let Some(asked) = till.ask(self.chance.bytes(), group_ms)? {
+        while let Some(asked) = till.ask(self.chance.bytes(), group_ms, now)? {
             let credential = self.ledger.lend(&asked, till.public_key());
             assert!(till.lent(&asked, credential, &self.ledger.authority())?, "it is taken");
         }
         till.tidy(now)
+    }
+
+    /// The next request for numbers.
+    fn ask(&mut self, now: Moment) -> Option<Asked> {
+        let (random, group_ms) = (self.chance.bytes(), self.wall_ms);
+        self.till().ask(random, group_ms, now).expect("it is noted")
     }
 
     /// The cluster is away.

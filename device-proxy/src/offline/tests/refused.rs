@@ -84,6 +84,37 @@ fn forged_replayed_out_of_block_and_expired_seals_raise_an_alert() {
 }
 
 #[test]
+fn a_credential_that_was_ended_elsewhere_is_known_before_the_next_outage() {
+    // While the cluster is there, and in an outage that nobody sold in.
+    for away in [false, true] {
+        let mut shop = Shop::new(13, 10);
+        shop.pass(1_000);
+        shop.round().expect("numbers");
+        let id = shop.till().book.held.keys().next().expect("one").clone();
+        shop.pass(1_000);
+        shop.round().expect("nothing is due");
+        if away {
+            shop.away();
+        } else {
+            shop.pass(60_000);
+        }
+        let now_ms = shop.wall_ms;
+        shop.ledger.at(now_ms);
+        shop.ledger.close(&id, CloseReason::Revoked);
+        shop.round().expect("it is heard, and others are lent");
+        assert!(shop.till().book.held[&id].closed);
+        shop.away();
+        shop.pass(1_000);
+        for _ in 0..10 {
+            shop.sold();
+        }
+        shop.round().expect("delivered");
+        assert_eq!(shop.ledger.invoices.len(), 10, "the ledger takes every one");
+        assert_eq!(shop.ledger.alerts(), [""; 0]);
+    }
+}
+
+#[test]
 fn what_a_stolen_box_seals_after_its_revocation_is_refused() {
     let mut shop = Shop::new(12, 10);
     shop.pass(1_000);

@@ -2,7 +2,7 @@
 
 use super::super::status::Colour;
 use super::super::till::{Begun, SealedHere};
-use super::{HOUR_MS, Shop, key_of, why};
+use super::{HOUR_MS, Shop, key_of, number, why};
 
 fn ready(seed: u64) -> Shop {
     let mut shop = Shop::new(seed, 10);
@@ -136,4 +136,56 @@ fn a_full_disk_takes_no_sale() {
     shop.pass(HOUR_MS);
     shop.round().expect("delivered");
     assert_eq!(shop.ledger.invoices.len(), 2);
+}
+
+#[test]
+fn a_terminal_that_is_lent_nothing_keeps_no_other_from_its_numbers() {
+    let mut shop = ready(28);
+    shop.settings.terminals = vec!["till-0".to_owned(), "till-2".to_owned()];
+    shop.open().expect("it opens");
+    let mut now = shop.now();
+    let refused = shop.ask(now).expect("a request");
+    assert_eq!(refused.terminal_id, "till-0");
+    shop.till().not_lent("till-0", now);
+    assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-2");
+    // And it is asked for less and less often.
+    for pause in [15_000, 30_000, 60_000] {
+        now.up_ms += pause - 1;
+        assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-2", "{pause}");
+        now.up_ms += 1;
+        assert_eq!(shop.ask(now).expect("a request").terminal_id, "till-0", "{pause}");
+        shop.till().not_lent("till-0", now);
+        let bytes = shop.till().spool.bytes();
+        shop.ask(now);
+        assert_eq!(shop.till().spool.bytes(), bytes, "nothing is written for it meanwhile");
+    }
+}
+
+#[test]
+fn a_new_key_signs_nothing_under_what_was_lent_to_the_old_one() {
+    let mut shop = ready(29);
+    shop.away();
+    let (_, before) = shop.sold();
+    shop.settings.terminals.push("till-2".to_owned());
+    shop.open().expect("it opens");
+    let now = shop.now();
+    let asked = shop.ask(now).expect("a request");
+    let old_key = shop.till().public_key();
+    shop.ledger.lend(&asked, old_key);
+    // Its answer is lost, and so is the key file.
+    shop.key = 7;
+    shop.open().expect("it opens with another key");
+    let sale = shop.sale();
+    assert_eq!(why(shop.sell(&sale)), "OFFLINE_NUMBERS_USED_UP");
+    assert!(shop.till().book.asked.is_empty());
+    // What the old key has signed is delivered; the new one has numbers of its own.
+    shop.pass(1_000);
+    shop.round().expect("delivered, and lent");
+    shop.away();
+    shop.pass(1_000);
+    let (_, after) = shop.sold();
+    assert_ne!(number(&before), number(&after));
+    shop.round().expect("delivered");
+    assert_eq!(shop.ledger.invoices.len(), 2);
+    assert_eq!(shop.ledger.alerts(), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! The file itself: torn, damaged, changed, taken away, and written anew.
 
-use super::super::spool::scan;
+use super::super::spool::{SpoolError, scan};
 use super::super::till::{Begun, SealedHere};
 use super::{HOUR_MS, Shop, key_of, number, why};
 
@@ -74,9 +74,9 @@ fn damage_to_what_was_answered_is_told_and_no_number_is_given_twice() {
             "{again}"
         );
         // What reads is delivered, in whatever order the holes leave; new numbers are lent.
-        shop.pass(HOUR_MS);
-        shop.round().expect("delivered");
         shop.pass(1_000);
+        shop.round().expect("delivered");
+        shop.pass(HOUR_MS);
         shop.away();
         let (_, answer) = shop.sold();
         assert!(answers.iter().all(|(_, before)| number(before) != number(&answer)));
@@ -119,7 +119,7 @@ fn a_spool_that_is_written_anew_says_the_same() {
         let spool = &mut till.spool;
         let entries = till.book.entries(kept_after_ms, |place| spool.read(place)).expect("read");
         shop.disk.fuse(Some(round));
-        let _ = shop.till().spool.rewrite(&entries);
+        let _ = shop.till().spool.rewrite(&entries, 0);
         shop.cut();
         for (sale, answer) in &sales {
             let found = shop.till().find(&key_of(sale)).expect("it reads");
@@ -139,7 +139,7 @@ fn a_spool_that_is_written_anew_says_the_same() {
     let till = shop.till();
     let spool = &mut till.spool;
     let entries = till.book.entries(time + 1, |place| spool.read(place)).expect("read");
-    till.spool.rewrite(&entries).expect("written");
+    till.spool.rewrite(&entries, 0).expect("written");
     shop.open().expect("it opens");
     for (sale, answer) in &sales {
         let found = shop.till().find(&key_of(sale)).expect("it reads");
@@ -164,5 +164,80 @@ fn any_bytes_are_read_without_harm() {
         }
         bytes.truncate(chance.below(bytes.len() as u64 + 1) as usize);
         let _ = scan(&bytes);
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_while_the_spool_is_written_anew_has_its_room_back() {
+    let mut shop = ready(304);
+    shop.sold();
+    let till = shop.till();
+    let spool = &mut till.spool;
+    let entries = till.book.entries(0, |place| spool.read(place)).expect("read");
+    shop.disk.fail(Some(std::io::ErrorKind::StorageFull));
+    assert!(matches!(shop.till().spool.rewrite(&entries, 0), Err(SpoolError::Full)));
+    shop.disk.fail(None);
+    assert_eq!(shop.disk.bytes("spool.new"), [0; 0]);
+    // With too little room nothing is begun at all.
+    shop.disk.set_free(shop.disk.bytes("spool").len() as u64 + 9);
+    assert!(matches!(shop.till().spool.rewrite(&entries, 1 << 20), Err(SpoolError::Full)));
+    shop.disk.set_free(1 << 40);
+    shop.sold();
+    // And what a killed process has left of it is cut when the next one starts.
+    shop.disk.fuse(Some(2));
+    let _ = shop.till().spool.rewrite(&entries, 0);
+    shop.disk.fuse(None);
+    assert_ne!(shop.disk.bytes("spool.new"), [0; 0]);
+    shop.open().expect("it opens");
+    assert_eq!(shop.disk.bytes("spool.new"), [0; 0]);
+    shop.sold();
+}
+
+#[test]
+fn a_damaged_file_is_kept_once_however_often_it_is_opened() {
+    let mut shop = ready(305);
+    shop.sold();
+    shop.till = None;
+    shop.disk.damage("spool", |bytes| bytes[4_120] ^= 0x40);
+    let kept = |shop: &Shop| {
+        let names = shop.disk.names();
+        names.iter().filter(|name| name.starts_with("spool.damaged-")).count()
+    };
+    // Whichever step each start fails at.
+    for steps in 0..20 {
+        shop.disk.fuse(Some(steps));
+        let _ = shop.open();
+        shop.disk.fuse(None);
+        assert!(kept(&shop) <= 1, "{steps}");
+        shop.pass(1_000);
+    }
+    shop.open().expect("what reads is kept");
+    assert_eq!(kept(&shop), 1);
+}
+
+#[test]
+fn what_a_failed_sync_has_left_in_memory_is_on_the_disk_before_it_counts() {
+    for failing_starts in 0..3 {
+        let mut shop = ready(306);
+        let (first, answer) = shop.sold();
+        let sale = shop.sale();
+        shop.disk.fail_syncs(true);
+        assert!(matches!(shop.sell(&sale), Ok(SealedHere::InDoubt(_))));
+        for _ in 0..failing_starts {
+            assert!(shop.open().is_err(), "the disk still fails");
+        }
+        shop.disk.fail_syncs(false);
+        shop.open().expect("a restart");
+        let found = shop.till().find(&key_of(&sale)).expect("it reads");
+        assert!(matches!(found, Some(Begun::Sealed(_))), "it is in memory");
+        let (second, _) = shop.sold();
+        shop.cut();
+        assert!(shop.till().book.damages.is_empty(), "{failing_starts}");
+        assert_eq!(shop.till().find(&key_of(&sale)).expect("it reads"), found);
+        let known = shop.till().find(&key_of(&first)).expect("it reads");
+        assert_eq!(known, Some(Begun::Sealed(answer)));
+        assert_eq!(why(shop.sell(&second)), "REPLAY_DETECTED");
+        shop.round().expect("delivered");
+        assert_eq!(shop.ledger.invoices.len(), 3);
     }
 }

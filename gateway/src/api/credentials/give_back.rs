@@ -1,6 +1,8 @@
 //! `DELETE /api/v1/credentials/{credential_id}`.
 
 use axum::Json;
+use fiscus_ledger::base64::decode_standard;
+use fiscus_ledger::hash::{Hash32, Tagged};
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{self as proto, command::Command};
 use fiscus_proto::ledger::Consistency;
@@ -32,6 +34,16 @@ pub(super) struct Wanted {
     /// Why it ends.
     #[param(inline, example = "returned")]
     reason: Reason,
+    /// The terminal's Ed25519 signature in base64, of the SHA-256 that `docs/FORMAT.md` calls
+    /// `fiscus/credential-return/v1`: a terminal returns its own credential with it.
+    #[serde(default)]
+    #[param(required = false)]
+    proof: Option<String>,
+}
+
+/// What a terminal signs to return its credential.
+fn return_hash(outlet_id: &str, credential_id: &str) -> Hash32 {
+    Tagged::new("fiscus/credential-return/v1").str(outlet_id).str(credential_id).finish()
 }
 
 /// Return or revoke a credential
@@ -39,7 +51,11 @@ pub(super) struct Wanted {
 /// Its block is closed: what waits in it is appended, and numbers that have not come are recorded as missing, since
 /// numbers are never given out twice. What was sealed before is still taken afterwards and clears the flag; what says
 /// that it was sealed later is refused with a security alert. A terminal delivers everything before it returns its
-/// credential. Returning needs `invoices:seal`, revoking needs `registry:write`.
+/// credential.
+///
+/// A key with `registry:write` may end any credential. A key with `invoices:seal` may return one with the proof of the
+/// terminal that it was lent to: seals that a terminal makes after its credential has ended are refused for good, so no
+/// other one ends it.
 #[utoipa::path(
     delete,
     path = "/api/v1/credentials/{credential_id}",
@@ -54,13 +70,25 @@ pub(super) async fn give_back(
     PathOf(credential_id): PathOf<String>,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Json<Credential>, Problem> {
-    let (scope, reason) = match wanted.reason {
-        Reason::Returned => (Scope::InvoicesSeal, proto::CloseReason::Returned),
-        Reason::Revoked => (Scope::RegistryWrite, proto::CloseReason::Revoked),
+    let reason = match wanted.reason {
+        Reason::Returned => proto::CloseReason::Returned,
+        Reason::Revoked => proto::CloseReason::Revoked,
     };
-    caller.may(scope)?;
+    let any = caller.may(Scope::RegistryWrite);
+    if any.is_err() && matches!(wanted.reason, Reason::Returned) && wanted.proof.is_some() {
+        caller.may(Scope::InvoicesSeal)?;
+    } else {
+        any?;
+    }
     let outlet = caller.outlet(&wanted.outlet_id)?;
     let known = Credential::read(&outlet, &credential_id, Consistency::Linearizable).await?;
+    let hash = return_hash(outlet.id(), &credential_id);
+    let proof = wanted.proof.as_deref().map(|proof| decode_standard(proof).unwrap_or_default());
+    if proof.is_some_and(|proof| !known.is_signed_by_its_terminal(&hash, &proof)) {
+        let detail =
+            "the proof is not the signature of the terminal that this credential was lent to";
+        return Err(Problem::forbidden(detail.to_owned()));
+    }
     if known.is_closed() {
         return Ok(Json(known));
     }

@@ -1,7 +1,8 @@
 //! How a credential is answered: what the ledger has of its block.
 
-use fiscus_ledger::base64::{encode_standard, encode_url};
-use fiscus_ledger::hash::hex;
+use ed25519_dalek::{Signature, VerifyingKey};
+use fiscus_ledger::base64::{decode_standard, encode_standard, encode_url};
+use fiscus_ledger::hash::{Hash32, hex};
 use fiscus_ledger::state::block::{Block, CloseReason, Slot};
 use fiscus_ledger::state::table::Row;
 use fiscus_ledger::time::UnixMs;
@@ -136,6 +137,15 @@ impl Credential {
             let detail = format!("outlet {} has lent nothing under {credential_id:?}", outlet.id());
             Problem::not_found("CREDENTIAL_UNKNOWN", detail)
         })
+    }
+
+    /// Whether its terminal's key has signed a hash.
+    pub(super) fn is_signed_by_its_terminal(&self, hash: &Hash32, signature: &[u8]) -> bool {
+        let key = decode_standard(&self.public_key).and_then(|bytes| bytes.try_into().ok());
+        let key = key.and_then(|bytes: [u8; 32]| VerifyingKey::from_bytes(&bytes).ok());
+        let signature = Signature::from_slice(signature).ok();
+        key.zip(signature)
+            .is_some_and(|(key, signature)| key.verify_strict(hash, &signature).is_ok())
     }
 
     pub(super) fn is_closed(&self) -> bool {
