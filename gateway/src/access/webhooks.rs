@@ -22,7 +22,7 @@ use crate::directory::documents::kind;
 use crate::directory::webhooks::{
     AttemptLine, DeliveryLog, EndpointState, WebhookEndpoint, WebhookSecret,
 };
-use crate::http::{Precondition, Problem};
+use crate::http::{Fields, Precondition, Problem};
 use crate::webhooks::signature::{SECRET_BYTES, Secret};
 
 /// An organisation has at most so many endpoints.
@@ -158,17 +158,27 @@ impl Caller {
 
     /// By source, the next leaf to come.
     async fn positions(&self) -> Result<BTreeMap<u64, u64>, Problem> {
-        let cluster = self.app().cluster();
         let mut begin = BTreeMap::new();
-        for group in cluster.groups() {
-            let wait = self.context().time_left().min(GROUP_WAIT);
-            let known = cluster.read_group(group, Consistency::Linearizable, wait).await?;
-            begin.insert(group, known.as_of.map_or(0, |as_of| as_of.leaves));
+        for source in self.app().cluster().groups().into_iter().chain([NOTICES]) {
+            begin.insert(source, self.next_leaf(source).await?);
         }
-        let tables = self.app().directory().read();
-        let notices = tables.webhook_notices.get(self.organisation());
-        begin.insert(NOTICES, notices.map_or(0, |known| known.value.next));
         Ok(begin)
+    }
+
+    /// The next leaf of a source to come; 0 of one that there is not.
+    async fn next_leaf(&self, source: u64) -> Result<u64, Problem> {
+        if source == NOTICES {
+            let tables = self.app().directory().read();
+            let notices = tables.webhook_notices.get(self.organisation());
+            return Ok(notices.map_or(0, |known| known.value.next));
+        }
+        let cluster = self.app().cluster();
+        if !cluster.groups().contains(&source) {
+            return Ok(0);
+        }
+        let wait = self.context().time_left().min(GROUP_WAIT);
+        let known = cluster.read_group(source, Consistency::Linearizable, wait).await?;
+        Ok(known.as_of.map_or(0, |as_of| as_of.leaves))
     }
 
     fn sealed(
@@ -310,6 +320,13 @@ impl Caller {
         if let Some(made) = self.made_before(once).await? {
             return Ok(Made::before(made));
         }
+        if let Again::One(place) = &again
+            && place.leaf >= self.next_leaf(place.source).await?
+        {
+            let mut fields = Fields::default();
+            fields.refuse("/message_id", "FIELD_INVALID", "must name a message that there is");
+            fields.finish()?;
+        }
         let ranges = match again {
             Again::One(place) => vec![(place.source, place.leaf, place.leaf.saturating_add(1))],
             Again::Failed => {
@@ -323,7 +340,7 @@ impl Caller {
                 self.leaves_between(&known, from_ms, until_ms).await?
             }
         };
-        // An id may name a group that there is not.
+        // A dead letter may be of a group that there is no more.
         let groups = self.app().cluster().groups();
         let ranges: Vec<(u64, u64, u64)> = ranges;
         let there = |range: &(u64, u64, u64)| range.0 == NOTICES || groups.contains(&range.0);
@@ -371,7 +388,7 @@ impl Caller {
             let first = self.app().cluster().find_records(ask(false), wait).await?;
             let last = self.app().cluster().find_records(ask(true), wait).await?;
             if let (Some(first), Some(last)) = (first.records.first(), last.records.first()) {
-                ranges.push((group, first.leaf, last.leaf + 1));
+                ranges.push((group, first.leaf, last.leaf.saturating_add(1)));
             }
         }
         Ok(ranges)

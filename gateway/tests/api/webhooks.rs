@@ -216,6 +216,11 @@ async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
         .await
         .expect(422);
     assert_eq!(wrong.code(), "FIELD_INVALID");
+    for place in ["1_18446744073709551615", "n_18446744073709551615", "n_0", "1_1000000", "77_0"] {
+        let none = json!({"message_id": format!("msg_{id}_{place}")});
+        let refused = post(&world, &format!("/{id}/replay"), place, &none).await.expect(422);
+        assert_eq!(refused.pointers(), ["/message_id"], "{place}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,7 @@ impl Engine {
             if served.machine.room() == 0 {
                 break;
             }
-            next = notice.number + 1;
+            next = notice.number.saturating_add(1);
             if served.spec.wants_notice(&notice.kind, &notice.endpoint_id) {
                 served.machine.offer(
                     Place { source: NOTICES, leaf: notice.number },
@@ -199,14 +199,14 @@ impl Engine {
             self.dirty.insert(served.shard);
             if source == NOTICES {
                 served.machine.offer_again(Place { source, leaf }, 0, wall_ms());
-                served.machine.replay_to(leaf + 1);
+                served.machine.replay_to(leaf.saturating_add(1));
                 continue;
             }
             let Found::Events { events, next } = self.feed.from(source, leaf) else {
                 self.load(source, leaf);
                 break;
             };
-            let mut to = next.max(leaf + 1).min(end);
+            let mut to = next.max(leaf.saturating_add(1)).min(end);
             for event in events.iter().filter(|event| event.place.leaf < end) {
                 if self.is_wanted(served, event) {
                     if served.machine.room() == 0 {
