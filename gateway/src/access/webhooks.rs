@@ -24,6 +24,7 @@ use crate::directory::webhooks::{
 };
 use crate::http::{Fields, Precondition, Problem};
 use crate::webhooks::signature::{SECRET_BYTES, Secret};
+use crate::webhooks::target::Target;
 
 /// An organisation has at most so many endpoints.
 const ENDPOINTS_MAX: usize = 50;
@@ -148,7 +149,7 @@ impl Caller {
         endpoint.secrets = vec![self.sealed(&endpoint, &secret)?];
         let change = self.change(self.organisation(), "webhook.create", "webhook", &endpoint_id);
         let change = change
-            .detail("url", &endpoint.url)
+            .detail("url", &Target::origin_of(&endpoint.url))
             .put(&document_id(&endpoint), 0, &endpoint)
             .once(once);
         let exists =

@@ -237,6 +237,7 @@ async fn one_that_is_gone_is_disabled_and_the_others_are_told() {
         (&told_of["type"], &told_of["data"]["endpoint_id"]),
         (&json!("endpoint.disabled"), &json!(gone))
     );
+    assert_eq!(told_of["data"]["url"], json!(receiver.url("")), "its path may hold a secret");
     let shown = get(&world, &format!("/{gone}")).await;
     assert_eq!((&shown["state"], &shown["state_reason"]), (&json!("disabled"), &json!("gone")));
     assert_eq!(receiver.came("/status/410").len(), 1);
