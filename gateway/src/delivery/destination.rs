@@ -14,7 +14,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kept::{DeadLetter, Kept, KeptPending, Place, Replay, Standing};
+use super::kept::{
+    DeadLetter, Kept, KeptPending, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing, weight,
+};
 use super::policy::{Mode, Policy, jittered};
 
 /// So many events are pending at most.
@@ -25,6 +27,8 @@ pub const WINDOW_FAILING: usize = 16;
 pub const IN_FLIGHT_MAX: usize = 8;
 /// So many dead letters wait for being logged at most; until they are, nothing is sent.
 pub const LETTERS_MAX: usize = 16;
+/// One dead letter waits for so many bytes that a destination has, at least one.
+const LETTERS_PART: usize = 1_200;
 /// From so many failures in a row on, the destination as a whole is left alone for a while.
 const BREAKS_AT: u32 = 5;
 const BREAK_FIRST_MS: u64 = 10_000;
@@ -117,6 +121,8 @@ struct Pending {
 #[derive(Debug, Clone)]
 pub struct Destination {
     policy: Policy,
+    /// What is kept of it has about so many bytes at most.
+    bytes_max: usize,
     /// By the order in which they were offered.
     pending: BTreeMap<u64, Pending>,
     next_order: u64,
@@ -159,6 +165,7 @@ impl Destination {
             replay: kept.replay.clone(),
             replayed: kept.replayed,
             standing: kept.standing.clone(),
+            bytes_max: SHARD_BYTES,
             policy,
         }
     }
@@ -187,6 +194,11 @@ impl Destination {
         self.policy = policy;
     }
 
+    /// What is kept of it has its part of a document only; one event may be pending in any case.
+    pub fn limit_bytes(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Somebody says that it is well again: it is tried at once.
     pub fn resume(&mut self) {
         self.standing.failures = 0;
@@ -210,11 +222,18 @@ impl Destination {
     #[must_use]
     pub fn room(&self) -> usize {
         let window = if self.standing.failures > 0 { WINDOW_FAILING } else { WINDOW };
-        if self.letters.len() >= LETTERS_MAX {
-            0
-        } else {
-            window.saturating_sub(self.pending.len())
+        if self.letters.len() >= self.letters_max() {
+            return 0;
         }
+        let (sources, pending) = (self.positions.len(), self.pending.len());
+        let weight = weight(sources, pending, &self.letters, self.replay.as_ref());
+        let fits = self.bytes_max.saturating_sub(weight) / PENDING_BYTES;
+        window.saturating_sub(pending).min(fits.max(usize::from(pending == 0)))
+    }
+
+    /// Dead letters that may wait for being logged: they are larger than the events that they were.
+    fn letters_max(&self) -> usize {
+        (self.bytes_max / LETTERS_PART).clamp(1, LETTERS_MAX)
     }
 
     /// Takes an event; there must be room.
@@ -256,7 +275,7 @@ impl Destination {
 
     /// What is to be done now. An answer of `Send` counts as done.
     pub fn step(&mut self, now_ms: u64) -> Step {
-        if self.in_flight >= self.allowed || self.letters.len() >= LETTERS_MAX {
+        if self.in_flight >= self.allowed || self.letters.len() >= self.letters_max() {
             return Step::Idle;
         }
         let Some((order, due_ms)) = self.next_due(now_ms) else { return Step::Idle };
@@ -391,7 +410,8 @@ impl Destination {
     fn give_up(&mut self, order: u64, reason: &str, now_ms: u64) -> Verdict {
         let pending = self.pending.remove(&order).expect("whoever gives up has found it");
         let KeptPending { place: Place { source, leaf }, sequence, attempts, .. } = pending.kept;
-        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        let shown = |character: char| if character.is_ascii_control() { ' ' } else { character };
+        let reason = reason.chars().take(REASON_CHARS_MAX).map(shown).collect();
         self.letters.push(DeadLetter { source, leaf, sequence, attempts, time_ms: now_ms, reason });
         self.standing.dead += 1;
         Verdict::Dead

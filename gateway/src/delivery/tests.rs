@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::destination::{
     Attempt, Destination, IN_FLIGHT_MAX, LETTERS_MAX, Outcome, Position, Step, Verdict, WINDOW,
 };
-use super::kept::{Kept, Place, Replay, SHARDS};
+use super::kept::{
+    DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay, SHARD_BYTES, SHARDS, Shard,
+};
 use super::leases::{GATEWAYS_MAX, Leases, shard_of};
 use super::policy::{Mode, Policy, Schedule};
 
@@ -353,6 +355,41 @@ fn a_replay_is_sent_once_and_is_over_when_all_is_settled() {
     assert_eq!(destination.replays(), (1, false));
     destination.begin_replay(Replay { number: 1, ranges: vec![(GROUP, 5, 7)] });
     assert_eq!(destination.replays(), (1, false), "what was done is not done again");
+}
+
+#[test]
+fn a_shard_with_its_destinations_at_their_worst_fits_into_a_document() {
+    for count in [1, 10, 42, DESTINATIONS_MAX / SHARDS * 4 / 3] {
+        let mut shard = Shard { holder: "0123456789abcdef".to_owned(), ..Shard::default() };
+        for at in 0..count {
+            let begin = (0..10).chain([NOTICES]).map(|source| (source, u64::MAX / 2));
+            let kept = Kept { scanned: begin.collect(), ..Kept::default() };
+            let mut destination = Destination::new(policy(Mode::Parallel), &kept, 0);
+            destination.limit_bytes(SHARD_BYTES / count);
+            let ranges = (0..RANGES_MAX as u64).map(|leaf| (GROUP, leaf << 32, u64::MAX / 2));
+            destination.begin_replay(Replay { number: 1, ranges: ranges.collect() });
+            let (mut now_ms, mut leaf) = (1_790_000_000_000, 1 << 40);
+            for _ in 0..300 {
+                while destination.room() > 0 {
+                    destination.offer(Place { source: 3, leaf }, u32::MAX, now_ms);
+                    leaf += 1;
+                }
+                assert!(destination.pending() > 0 || !destination.letters().is_empty());
+                match destination.step(now_ms) {
+                    Step::Send(attempt) => {
+                        let reason = "\"\u{1}".repeat(60);
+                        destination.settle(attempt.order, failed(&reason), now_ms, leaf);
+                    }
+                    Step::Wait(until_ms) => now_ms = until_ms,
+                    Step::Idle => break,
+                }
+            }
+            let kept = destination.kept(&BTreeMap::new());
+            shard.destinations.insert(format!("webhook/organisation-{at:060}/{at:024}"), kept);
+        }
+        let bytes = serde_json::to_vec(&shard).expect("it is JSON").len();
+        assert!(bytes < 240 * 1024, "{count} destinations take {bytes} bytes");
+    }
 }
 
 /// Some gateways on one directory, with clocks that have nothing in common. Writes take time, and answers are lost.

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use fiscus_proto::command::PutDocument;
+
 use super::{Engine, Happened, LINES_MAX, wall_ms};
 use crate::delivery::destination::Position;
 use crate::delivery::figures::Gauge;
 use crate::delivery::kept::Shard;
-use crate::delivery::store::{NewLines, fitting, presence_put, shard_put, write, write_logs};
+use crate::delivery::store::{
+    NewLines, fitting, presence_put, shard_put, shard_put_within, write, write_logs,
+};
 use crate::directory::webhooks::EndpointState;
 
 /// Logs that are written at once, and every how many beats.
@@ -71,7 +75,7 @@ impl Engine {
     }
 
     /// Writes the shards that have changed or whose lease is to be renewed, and that this gateway is there.
-    fn keep(&mut self, now_ms: u64) {
+    pub(super) fn keep(&mut self, now_ms: u64) {
         if self.keeping {
             return;
         }
@@ -97,10 +101,12 @@ impl Engine {
                 .values()
                 .all(|served| served.shard != shard || served.flights.is_empty());
             let given_back = held.leaving && quiet;
-            puts.push(shard_put(shard, held.version, &self.content(shard, given_back)));
+            puts.push(self.shard_as_put(shard, held.version, given_back));
             shards.push((shard, held.version, given_back));
         }
+        let all = puts.len();
         let puts = fitting(puts);
+        self.left_out = puts.len() < all;
         shards.truncate(puts.len() - usize::from(place.is_some()).min(puts.len()));
         for (shard, _, _) in &shards {
             self.dirty.remove(shard);
@@ -113,7 +119,13 @@ impl Engine {
         });
     }
 
-    pub(super) fn content(&self, shard: usize, given_back: bool) -> Shard {
+    pub(super) fn shard_as_put(&self, shard: usize, seen: u64, given_back: bool) -> PutDocument {
+        let there = self.directory.read().delivery_shards.get(&shard.to_string()).cloned();
+        let there = there.as_ref().map(|known| &known.value);
+        shard_put_within(shard, seen, self.content(shard, given_back), there)
+    }
+
+    fn content(&self, shard: usize, given_back: bool) -> Shard {
         let holder = if given_back { String::new() } else { self.leases.me().to_owned() };
         let mut destinations = self.others.get(&shard).cloned().unwrap_or_default();
         let tables = self.directory.read();
