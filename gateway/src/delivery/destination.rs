@@ -92,8 +92,11 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
-    /// Nobody tried.
-    Withdrawn,
+    /// Nobody tried, or could: it says nothing of the destination.
+    Withdrawn {
+        /// It is not tried again before; within a second in no case.
+        pause_ms: u64,
+    },
 }
 
 /// What became of the event, and of the destination.
@@ -336,9 +339,9 @@ impl Destination {
         match outcome {
             Outcome::Delivered => self.delivered(order, now_ms),
             Outcome::Undeliverable { reason } => self.give_up(order, &reason, now_ms),
-            Outcome::Withdrawn => {
+            Outcome::Withdrawn { pause_ms } => {
                 pending.kept.attempts -= 1;
-                pending.kept.due_ms = now_ms + WITHDRAWN_PAUSE_MS;
+                pending.kept.due_ms = now_ms + pause_ms.max(WITHDRAWN_PAUSE_MS);
                 Verdict::Settled
             }
             Outcome::Gone => {

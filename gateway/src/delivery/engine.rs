@@ -215,7 +215,7 @@ impl Engine {
                 };
                 self.in_flight -= 1;
                 let outcome = if error.is_cancelled() {
-                    Outcome::Withdrawn
+                    Outcome::Withdrawn { pause_ms: 0 }
                 } else {
                     tracing::error!(destination, %error, "an attempt broke");
                     Outcome::Failed { reason: "the gateway broke".to_owned(), retry_after_ms: None }

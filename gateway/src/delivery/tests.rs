@@ -329,6 +329,21 @@ fn five_days_of_failing_end_it_and_410_at_once() {
 }
 
 #[test]
+fn what_the_gateway_cannot_send_counts_against_nobody() {
+    let mut destination = Destination::new(policy(Mode::Ordered), &Kept::default(), 0);
+    destination.offer(place(0), 0, 0);
+    for at in 0..1_000_u64 {
+        let attempt = sent(&mut destination, at * 60_000);
+        assert_eq!(attempt.number, 1);
+        let outcome = Outcome::Withdrawn { pause_ms: 60_000 };
+        let verdict = destination.settle(attempt.order, outcome, at * 60_000, 0);
+        assert_eq!(verdict, Verdict::Settled);
+        assert_eq!(destination.step(at * 60_000), Step::Wait((at + 1) * 60_000));
+    }
+    assert_eq!((destination.standing(), destination.letters().len()), (&Kept::default().standing, 0));
+}
+
+#[test]
 fn a_replay_is_sent_once_and_is_over_when_all_is_settled() {
     let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
     destination.begin_replay(Replay { number: 1, ranges: vec![(GROUP, 5, 7), (GROUP, 9, 10)] });

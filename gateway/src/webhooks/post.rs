@@ -123,6 +123,7 @@ pub struct Poster {
     resolver: Arc<dyn Resolver>,
     lookups: Semaphore,
     tls: TlsConnector,
+    has_roots: bool,
     idle: Mutex<Idle>,
     /// The connections; they end with the poster.
     connections: Mutex<JoinSet<()>>,
@@ -163,6 +164,7 @@ impl Poster {
     /// When the TLS library has no protocol version.
     #[must_use]
     pub fn new(guard: Guard, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        let has_roots = !roots.is_empty();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -172,6 +174,7 @@ impl Poster {
             resolver,
             lookups: Semaphore::new(LOOKUPS_MAX),
             tls: TlsConnector::from(Arc::new(config.with_no_client_auth())),
+            has_roots,
             idle: Mutex::default(),
             connections: Mutex::default(),
         }
@@ -180,6 +183,11 @@ impl Poster {
     /// The rule that it goes by.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether it can check anybody's certificate.
+    pub fn has_roots(&self) -> bool {
+        self.has_roots
     }
 
     /// Sends a message; whatever is answered is an answer.
