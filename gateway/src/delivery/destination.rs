@@ -35,6 +35,9 @@ const BREAK_FIRST_MS: u64 = 10_000;
 const BREAK_MS_MAX: u64 = 5 * 60_000;
 /// A destination that wants to be left alone is, for so long at most.
 const RETRY_AFTER_MS_MAX: u64 = 60 * 60_000;
+/// After a longer time without an attempt nobody knows that it failed all the while: the longest pause of a schedule
+/// is a day, and a fifth of it more; then the destination may want to be left alone.
+const QUIET_MS: u64 = 29 * 60 * 60_000 + RETRY_AFTER_MS_MAX;
 /// What could not even be tried is left alone for so long.
 const WITHDRAWN_PAUSE_MS: u64 = 1_000;
 const REASON_CHARS_MAX: usize = 120;
@@ -94,7 +97,7 @@ pub enum Outcome {
     },
     /// Nobody tried, or could: it says nothing of the destination.
     Withdrawn {
-        /// It is not tried again before; within a second in no case.
+        /// It is left alone for so long, a second at least.
         pause_ms: u64,
     },
 }
@@ -353,6 +356,10 @@ impl Destination {
                 self.failed(retry_after_ms, now_ms, random);
                 let since_ms = self.standing.failing_since_ms.max(self.policy.since_ms);
                 let failing_ms = now_ms.saturating_sub(since_ms);
+                if self.pending.is_empty() {
+                    // It was given up and nothing else is tried: what fails next begins anew.
+                    self.standing.failing_since_ms = 0;
+                }
                 if failing_ms >= self.policy.failing_ms_max {
                     Verdict::FailedTooLong
                 } else {
@@ -397,9 +404,10 @@ impl Destination {
         self.allowed = 1;
         let standing = &mut self.standing;
         standing.failed += 1;
+        let quiet_ms = now_ms.saturating_sub(standing.failed_ms);
         standing.failed_ms = now_ms;
         standing.failures = standing.failures.saturating_add(1);
-        if standing.failing_since_ms == 0 {
+        if standing.failing_since_ms == 0 || quiet_ms > QUIET_MS {
             standing.failing_since_ms = now_ms;
         }
         let broken_ms = standing.failures.checked_sub(BREAKS_AT).map_or(0, |more| {

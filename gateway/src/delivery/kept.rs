@@ -73,7 +73,7 @@ pub struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// Since when every attempt failed; 0 when the last one did not.
+    /// Since when every attempt failed; 0 when the last one did not, or when nothing is left to be tried.
     pub failing_since_ms: u64,
     /// Attempts that failed since the last success.
     pub failures: u32,

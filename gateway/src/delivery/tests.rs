@@ -313,11 +313,16 @@ fn the_rate_is_kept() {
 #[test]
 fn five_days_of_failing_end_it_and_410_at_once() {
     let day_ms = 24 * 3_600_000;
-    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    let policy = Policy::new(Mode::Parallel, Schedule::Long.delays_ms(), 50);
+    let mut destination = Destination::new(policy, &Kept::default(), 0);
     destination.offer(place(0), 0, 0);
     destination.offer(place(1), 0, 0);
-    let first = sent(&mut destination, 1_000);
-    assert!(matches!(destination.settle(first.order, failed("500"), 1_000, 0), Verdict::Again(_)));
+    for day in 0..5 {
+        let now_ms = day * day_ms + 1_000;
+        let attempt = sent(&mut destination, now_ms);
+        let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+        assert!(matches!(verdict, Verdict::Again(_)), "day {day}: {verdict:?}");
+    }
     let later = sent(&mut destination, 5 * day_ms + 1_000);
     assert_eq!(
         destination.settle(later.order, failed("500"), 5 * day_ms + 1_000, 0),
@@ -326,6 +331,37 @@ fn five_days_of_failing_end_it_and_410_at_once() {
     let last = sent(&mut destination, 6 * day_ms);
     assert_eq!(destination.settle(last.order, Outcome::Gone, 6 * day_ms, 0), Verdict::Gone);
     assert_eq!(destination.pending(), 2, "what was not delivered is not lost by that");
+}
+
+#[test]
+fn two_failures_with_nothing_between_are_not_five_days_of_failing() {
+    let day_ms = 24 * 3_600_000;
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    (0..2).for_each(|leaf| destination.offer(place(leaf), 0, 0));
+    for now_ms in [1_000, 6 * day_ms, 12 * day_ms] {
+        let attempt = sent(&mut destination, now_ms);
+        let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+        assert!(matches!(verdict, Verdict::Again(_)), "{verdict:?}");
+        assert_eq!(destination.standing().failing_since_ms, now_ms);
+    }
+
+    // One that gives its only event up has nothing left that fails.
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    for day in 0..7 {
+        destination.offer(place(day), 0, day * day_ms);
+        let mut now_ms = day * day_ms;
+        while destination.pending() > 0 {
+            match destination.step(now_ms) {
+                Step::Send(attempt) => {
+                    let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+                    assert_ne!(verdict, Verdict::FailedTooLong, "day {day}");
+                }
+                Step::Wait(until_ms) => now_ms = until_ms,
+                Step::Idle => panic!("there is something to send"),
+            }
+        }
+        assert_eq!(destination.standing().failing_since_ms, 0);
+    }
 }
 
 #[test]
