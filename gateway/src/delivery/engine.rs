@@ -189,6 +189,10 @@ impl Engine {
 
     /// Everything that can be done now without waiting.
     fn turn(&mut self) {
+        // Where a renewal is under way, its answer says more; nothing is sent meanwhile.
+        if !self.keeping {
+            self.let_go_of_expired();
+        }
         self.look();
         self.dispatch();
         self.catch_up();
@@ -438,9 +442,16 @@ impl Engine {
     }
 
     fn send_one(&mut self, id: &str, now_ms: u64) {
+        // A gateway that was stopped for a while does not know it: what it holds is asked for with each that it sends.
+        let lease_now_ms = self.now_ms();
         let Some(served) = self.served.get_mut(id) else { return };
         let stays = self.leases.held().get(&served.shard).is_some_and(|held| !held.leaving);
         if !served.spec.is_active || served.suspended || !stays {
+            return;
+        }
+        if !self.leases.may_send(served.shard, lease_now_ms) {
+            // It has its turn when the lease is renewed.
+            self.touched.insert(id.to_owned());
             return;
         }
         if let Some(wake_ms) = served.wake_ms.take() {

@@ -443,6 +443,19 @@ fn a_shard_with_its_destinations_at_their_worst_fits_into_a_document() {
     }
 }
 
+#[test]
+fn nothing_is_sent_on_a_lease_that_is_over_or_given_away() {
+    let mut leases = Leases::new("me", 6_000, 0);
+    assert!(!leases.may_send(3, 1_000));
+    leases.renewed(3, 1, 1_000);
+    assert!(leases.may_send(3, 4_999));
+    assert!(!leases.may_send(3, 11_000), "it was stopped for ten seconds and looks for the first time");
+    assert_eq!(leases.expired(11_000), [3]);
+    leases.renewed(3, 2, 11_000);
+    leases.leave_all();
+    assert!(!leases.may_send(3, 11_001));
+}
+
 /// Some gateways on one directory, with clocks that have nothing in common. Writes take time, and answers are lost.
 struct Cluster {
     now_ms: u64,

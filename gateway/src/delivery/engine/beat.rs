@@ -22,14 +22,8 @@ impl Engine {
     pub(super) fn beat(&mut self) {
         self.beats += 1;
         self.look();
+        self.let_go_of_expired();
         let now_ms = self.now_ms();
-        for shard in self.leases.expired(now_ms) {
-            tracing::warn!(
-                shard,
-                "a lease could not be renewed in time; others may serve this part now"
-            );
-            self.drop_shard(shard);
-        }
         // Where there is nothing to deliver, nothing is written.
         if self.specs.is_empty() {
             self.leases.leave_all();
@@ -52,6 +46,16 @@ impl Engine {
         );
         self.adapter.poster.sweep();
         self.show();
+    }
+
+    pub(super) fn let_go_of_expired(&mut self) {
+        for shard in self.leases.expired(self.now_ms()) {
+            tracing::warn!(
+                shard,
+                "a lease could not be renewed in time; others may serve this part now"
+            );
+            self.drop_shard(shard);
+        }
     }
 
     fn claim(&mut self, now_ms: u64) {
