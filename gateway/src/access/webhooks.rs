@@ -283,6 +283,7 @@ impl Caller {
         let known = self.webhook(endpoint_id)?;
         let secret = secret_of(endpoint_id, self.seed(), once);
         if let Some(made) = self.made_before(once).await? {
+            self.learn(kind::WEBHOOK, &document_id(&known.value)).await?;
             return Ok((Made::before(made), secret));
         }
         let mut endpoint = known.value.clone();
@@ -297,6 +298,9 @@ impl Caller {
             .once(once)
             .commit()
             .await?;
+        if !made.new {
+            self.learn(kind::WEBHOOK, &document_id(&endpoint)).await?;
+        }
         Ok((made, secret))
     }
 
