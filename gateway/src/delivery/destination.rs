@@ -377,7 +377,7 @@ impl Destination {
         standing.succeeded_ms = now_ms;
         standing.failing_since_ms = 0;
         standing.failures = 0;
-        standing.hold_until_ms = 0;
+        // A hold stays: what was in flight when the destination asked to be left alone takes nothing of that back.
         Verdict::Settled
     }
 
@@ -444,6 +444,18 @@ impl Destination {
     /// The first so many dead letters are in the log.
     pub fn logged(&mut self, count: usize) {
         self.letters.drain(..count.min(self.letters.len()));
+    }
+
+    /// Ends the replay under way when it is done, and begins the next one that was not done before.
+    pub fn next_replay(&mut self, asked: &[Replay]) {
+        loop {
+            self.finish_replay();
+            let next = asked.iter().find(|replay| replay.number > self.replayed);
+            match next.filter(|_| self.replay.is_none()) {
+                Some(next) => self.begin_replay(next.clone()),
+                None => return,
+            }
+        }
     }
 
     /// Begins a replay, when none is under way and this one was not done before.

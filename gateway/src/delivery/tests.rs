@@ -290,6 +290,40 @@ fn retry_after_is_honoured_and_bounded() {
 }
 
 #[test]
+fn a_success_that_was_in_flight_ends_no_pause_that_was_asked_for() {
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    (0..4).for_each(|leaf| destination.offer(place(leaf), 0, 0));
+    let first = sent(&mut destination, 0);
+    destination.settle(first.order, Outcome::Delivered, 0, 0);
+    let [one, two] = [sent(&mut destination, 1), sent(&mut destination, 1)];
+    let outcome = Outcome::Failed { reason: "429".to_owned(), retry_after_ms: Some(90_000) };
+    destination.settle(one.order, outcome, 2, 0);
+    destination.settle(two.order, Outcome::Delivered, 3, 0);
+    assert_eq!(destination.step(4), Step::Wait(90_002));
+    assert!(matches!(destination.step(90_002), Step::Send(_)));
+}
+
+#[test]
+fn the_next_replay_begins_when_the_one_before_is_done() {
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    let replay = |number, ranges: &[(u64, u64, u64)]| Replay { number, ranges: ranges.to_vec() };
+    let asked = [replay(1, &[(GROUP, 5, 6)]), replay(2, &[]), replay(3, &[(GROUP, 9, 10)])];
+    destination.next_replay(&asked);
+    assert_eq!((destination.replays(), destination.replaying()), ((0, true), Some((GROUP, 5, 6))));
+    destination.offer_again(place(5), 0, 0);
+    destination.replay_to(6);
+    destination.next_replay(&asked);
+    assert_eq!(destination.replays(), (0, true), "it is on its way");
+    let attempt = sent(&mut destination, 0);
+    destination.settle(attempt.order, Outcome::Delivered, 0, 0);
+    destination.next_replay(&asked);
+    assert_eq!((destination.replays(), destination.replaying()), ((2, true), Some((GROUP, 9, 10))));
+    destination.replay_to(10);
+    destination.next_replay(&asked);
+    assert_eq!(destination.replays(), (3, false));
+}
+
+#[test]
 fn the_rate_is_kept() {
     let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
     let (mut count, mut leaf, mut now_ms) = (0, 0, 0);

@@ -96,9 +96,8 @@ impl Engine {
 
     /// Whether it is still behind.
     fn catch_up_one(&mut self, served: &mut Served) -> bool {
-        self.take_notices(served);
-        let replaying = self.take_replays(served);
-        let mut is_behind = replaying;
+        let mut is_behind = self.take_notices(served);
+        is_behind |= self.take_replays(served);
         let groups: Vec<(u64, u64)> =
             self.dispatched.iter().map(|(group, leaf)| (*group, *leaf)).collect();
         for (group, dispatched) in groups {
@@ -159,17 +158,21 @@ impl Engine {
         })
     }
 
-    fn take_notices(&mut self, served: &mut Served) {
+    /// Offers the organisation's notices; whether there are more than there is room for.
+    fn take_notices(&mut self, served: &mut Served) -> bool {
         let begin = served.spec.begin.get(&NOTICES).copied().unwrap_or(0);
         let from = match served.machine.position(NOTICES) {
             Some(Position::At(number)) => number,
             _ => begin,
         };
         let tables = self.directory.read();
-        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else { return };
-        let mut next = from;
+        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else {
+            return false;
+        };
+        let (mut next, mut is_behind) = (from, false);
         for notice in known.value.last.iter().filter(|notice| notice.number >= from) {
-            if served.machine.room() == 0 {
+            is_behind = served.machine.room() == 0;
+            if is_behind {
                 break;
             }
             next = notice.number.saturating_add(1);
@@ -183,14 +186,12 @@ impl Engine {
             }
         }
         served.machine.move_to(NOTICES, Position::At(next), 0);
+        is_behind
     }
 
     /// Goes on with replays; whether one is under way.
     fn take_replays(&mut self, served: &mut Served) -> bool {
-        served.machine.finish_replay();
-        for replay in served.spec.replays.clone() {
-            served.machine.begin_replay(replay);
-        }
+        served.machine.next_replay(&served.spec.replays);
         for _ in 0..ROUNDS_MAX {
             let Some((source, leaf, end)) = served.machine.replaying() else { break };
             if served.machine.room() == 0 {
@@ -218,7 +219,8 @@ impl Engine {
             }
             served.machine.replay_to(to);
         }
-        served.machine.finish_replay();
+        // Another one may wait; it has its turn when this destination is looked at again.
+        served.machine.next_replay(&served.spec.replays);
         served.machine.replays().1
     }
 
