@@ -182,6 +182,9 @@ impl Adapter {
             || Outcome::Undeliverable { reason: "the journal has no such event".to_owned() };
         let event = event.ok_or_else(missing)?;
         let outlet = self.directory.read().outlet(&event.outlet_id);
+        if outlet.is_none() && !self.feed.knows_owners() {
+            return Err(Outcome::Withdrawn { pause_ms: 0 });
+        }
         let own =
             outlet.filter(|outlet| outlet.merchant.value.organisation == endpoint.organisation);
         let outlet = own.ok_or_else(missing)?;

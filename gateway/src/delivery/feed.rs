@@ -225,10 +225,15 @@ impl Feed {
             return;
         }
         while !self.directory.wait_until(OUTLET_WAIT, known).await {
-            if self.directory.is_loaded() && self.directory.age() < OUTLET_WAIT {
+            if self.knows_owners() {
                 return;
             }
         }
+    }
+
+    /// Whether the directory is fresh here, so that an outlet that it does not tell of is nobody's.
+    pub(crate) fn knows_owners(&self) -> bool {
+        self.directory.is_loaded() && self.directory.age() < OUTLET_WAIT
     }
 }
 

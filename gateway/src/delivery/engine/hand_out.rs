@@ -139,6 +139,9 @@ impl Engine {
             if event.place.leaf >= end {
                 return Some((end, seen_ms));
             }
+            if self.is_unclear(&event) {
+                return (event.place.leaf > leaf).then_some((event.place.leaf, seen_ms));
+            }
             if self.is_wanted(served, &event) {
                 if served.machine.room() == 0 {
                     return Some((event.place.leaf, seen_ms));
@@ -148,6 +151,11 @@ impl Engine {
             seen_ms = event.time_ms;
         }
         (next > leaf).then_some((next.min(end), seen_ms))
+    }
+
+    /// Whether it may yet turn out whose an event is.
+    fn is_unclear(&self, event: &Event) -> bool {
+        self.directory.read().outlet(&event.outlet_id).is_none() && !self.feed.knows_owners()
     }
 
     fn is_wanted(&self, served: &Served, event: &Event) -> bool {
@@ -209,6 +217,10 @@ impl Engine {
             };
             let mut to = next.max(leaf.saturating_add(1)).min(end);
             for event in events.iter().filter(|event| event.place.leaf < end) {
+                if self.is_unclear(event) {
+                    to = event.place.leaf;
+                    break;
+                }
                 if self.is_wanted(served, event) {
                     if served.machine.room() == 0 {
                         to = event.place.leaf;
@@ -218,6 +230,9 @@ impl Engine {
                 }
             }
             served.machine.replay_to(to);
+            if to == leaf {
+                break;
+            }
         }
         // Another one may wait; it has its turn when this destination is looked at again.
         served.machine.next_replay(&served.spec.replays);
