@@ -266,8 +266,7 @@ impl Caller {
             endpoint.state_reason = String::new();
             endpoint.state_ms = now_ms;
             if state == EndpointState::Deleted {
-                endpoint.secrets.clear();
-                endpoint.replays.clear();
+                endpoint.bury();
             }
         };
         self.change_webhook(endpoint_id, action, &Precondition::default(), edit).await
