@@ -252,7 +252,8 @@ impl Adapter {
         };
         // What this gateway lacks is no failure of the endpoint's.
         if target.secure && !self.poster.has_roots() {
-            line.detail = "this gateway has no certificates to check the endpoint's with".to_owned();
+            line.detail =
+                "this gateway has no certificates to check the endpoint's with".to_owned();
             return (Outcome::Withdrawn { pause_ms: UNABLE_PAUSE_MS }, line);
         }
         let secrets = secrets(&self.vault, endpoint, now_ms);

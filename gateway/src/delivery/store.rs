@@ -62,7 +62,11 @@ pub(crate) fn shard_put_within(
     if put.bytes.len() <= DOCUMENT_BYTES_MAX {
         return put;
     }
-    tracing::error!(shard, bytes = put.bytes.len(), "a part of the destinations is too large to be kept");
+    tracing::error!(
+        shard,
+        bytes = put.bytes.len(),
+        "a part of the destinations is too large to be kept"
+    );
     let destinations = there.map(|there| there.destinations.clone()).unwrap_or_default();
     shard_put(shard, seen, &Shard { holder: value.holder, destinations })
 }

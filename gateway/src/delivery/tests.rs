@@ -410,7 +410,10 @@ fn what_the_gateway_cannot_send_counts_against_nobody() {
         assert_eq!(verdict, Verdict::Settled);
         assert_eq!(destination.step(at * 60_000), Step::Wait((at + 1) * 60_000));
     }
-    assert_eq!((destination.standing(), destination.letters().len()), (&Kept::default().standing, 0));
+    assert_eq!(
+        (destination.standing(), destination.letters().len()),
+        (&Kept::default().standing, 0)
+    );
 }
 
 #[test]
@@ -483,7 +486,10 @@ fn nothing_is_sent_on_a_lease_that_is_over_or_given_away() {
     assert!(!leases.may_send(3, 1_000));
     leases.renewed(3, 1, 1_000);
     assert!(leases.may_send(3, 4_999));
-    assert!(!leases.may_send(3, 11_000), "it was stopped for ten seconds and looks for the first time");
+    assert!(
+        !leases.may_send(3, 11_000),
+        "it was stopped for ten seconds and looks for the first time"
+    );
     assert_eq!(leases.expired(11_000), [3]);
     leases.renewed(3, 2, 11_000);
     leases.leave_all();

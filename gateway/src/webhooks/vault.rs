@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(Vault::of_seeds(&[2, 1]).open::<64>("org/a", &sealed), Ok([9; 64]));
         assert_eq!(Vault::of_seeds(&[1]).open::<64>("org/b", &sealed), Err(Unopened::Damaged));
         assert_eq!(Vault::of_seeds(&[1]).open::<32>("org/a", &sealed), Err(Unopened::Damaged));
-        assert!(matches!(Vault::of_seeds(&[2]).open::<64>("org/a", &sealed), Err(Unopened::Key(_))));
+        assert!(matches!(
+            Vault::of_seeds(&[2]).open::<64>("org/a", &sealed),
+            Err(Unopened::Key(_))
+        ));
         assert_eq!(Vault::of_seeds(&[1]).open::<64>("org/a", "x"), Err(Unopened::Damaged));
         let shown = format!("{:?}", Vault::of_seeds(&[1]));
         assert!(!shown.contains("0101"), "{shown}");
