@@ -96,7 +96,7 @@ def changed(one):
     now = int(time.time())
     yield one | {"body": body[:at] + chr(ord(body[at]) ^ 1) + body[at + 1 :]}
     yield one | {"headers": headers | {"webhook-id": headers["webhook-id"] + "0"}}
-    yield one | {"headers": headers | {"webhook-timestamp": str(now - 1)}}
+    yield one | {"headers": headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}}
     yield signed_anew(one, now - 3_600)
     yield signed_anew(one, now + 3_600)
     yield one | {"secret": secret_of(1)}

@@ -15,15 +15,16 @@ use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use crate::delivery::Deliveries;
 use crate::delivery::destination::Outcome;
-use crate::delivery::kept::{Kept, NOTICES, Place, Replay};
+use crate::delivery::kept::{DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay};
 use crate::delivery::leases::shard_of;
 use crate::directory::Versioned;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::{
     AttemptLine, DeliveryLog, EndpointState, WebhookEndpoint, WebhookSecret,
 };
-use crate::http::{Precondition, Problem};
+use crate::http::{Fields, Precondition, Problem};
 use crate::webhooks::signature::{SECRET_BYTES, Secret};
+use crate::webhooks::target::Target;
 
 /// An organisation has at most so many endpoints.
 const ENDPOINTS_MAX: usize = 50;
@@ -71,6 +72,19 @@ fn secret_of(endpoint_id: &str, seed: &blake3::Hash, once: &Once) -> Secret {
     let mut bytes = [0; SECRET_BYTES];
     hasher.finalize_xof().fill(&mut bytes);
     Secret::new(bytes)
+}
+
+/// Leaves as ranges: those that follow one another are one.
+fn runs(mut leaves: Vec<(u64, u64)>) -> Vec<(u64, u64, u64)> {
+    leaves.sort_unstable();
+    let mut runs: Vec<(u64, u64, u64)> = Vec::new();
+    for (source, leaf) in leaves {
+        match runs.last_mut() {
+            Some(last) if (last.0, last.2) == (source, leaf) => last.2 = leaf.saturating_add(1),
+            _ => runs.push((source, leaf, leaf.saturating_add(1))),
+        }
+    }
+    runs
 }
 
 impl Caller {
@@ -131,13 +145,14 @@ impl Caller {
                 "endpoints are made with a key of an organisation".to_owned(),
             ));
         }
-        let endpoint_id = once.made_id(self.organisation());
-        let secret = secret_of(&endpoint_id, self.seed(), once);
         if let Some(made) = self.made_before(once).await? {
-            self.learn(kind::WEBHOOK, &format!("{}/{made}", self.organisation())).await?;
-            return Ok((Made::before(made), secret));
+            return self.webhook_made(Made::before(made), once).await;
         }
         check_room(self.webhooks()?.len(), ENDPOINTS_MAX, "endpoints")?;
+        check_room(self.all_webhooks(), DESTINATIONS_MAX, "endpoints of all organisations")?;
+        // Endpoints are shared out by their ids, so nobody is to choose them; a repetition finds which one was made.
+        let endpoint_id = hex(&self.app().random::<12>());
+        let secret = secret_of(&endpoint_id, self.seed(), once);
         let mut endpoint = WebhookEndpoint {
             organisation: self.organisation().to_owned(),
             endpoint_id: endpoint_id.clone(),
@@ -148,27 +163,53 @@ impl Caller {
         endpoint.secrets = vec![self.sealed(&endpoint, &secret)?];
         let change = self.change(self.organisation(), "webhook.create", "webhook", &endpoint_id);
         let change = change
-            .detail("url", &endpoint.url)
+            .detail("url", &Target::origin_of(&endpoint.url))
             .put(&document_id(&endpoint), 0, &endpoint)
             .once(once);
         let exists =
             || super::tenants::exists("VERSION_CONFLICT", "this endpoint is there already");
-        Ok((change.make(exists).await?, secret))
+        let made = change.make(exists).await?;
+        self.webhook_made(made, once).await
+    }
+
+    /// What was made, maybe by a copy of this request, with the secret that the request makes for it.
+    async fn webhook_made(&self, made: Made, once: &Once) -> Result<(Made, Secret), Problem> {
+        if !made.new {
+            self.learn(kind::WEBHOOK, &format!("{}/{}", self.organisation(), made.id)).await?;
+        }
+        let secret = secret_of(&made.id, self.seed(), once);
+        Ok((made, secret))
+    }
+
+    fn all_webhooks(&self) -> usize {
+        let tables = self.app().directory().read();
+        let there = tables.webhooks.values();
+        there.filter(|known| known.value.state != EndpointState::Deleted).count()
     }
 
     /// By source, the next leaf to come.
     async fn positions(&self) -> Result<BTreeMap<u64, u64>, Problem> {
-        let cluster = self.app().cluster();
         let mut begin = BTreeMap::new();
-        for group in cluster.groups() {
-            let wait = self.context().time_left().min(GROUP_WAIT);
-            let known = cluster.read_group(group, Consistency::Linearizable, wait).await?;
-            begin.insert(group, known.as_of.map_or(0, |as_of| as_of.leaves));
+        for source in self.app().cluster().groups().into_iter().chain([NOTICES]) {
+            begin.insert(source, self.next_leaf(source).await?);
         }
-        let tables = self.app().directory().read();
-        let notices = tables.webhook_notices.get(self.organisation());
-        begin.insert(NOTICES, notices.map_or(0, |known| known.value.next));
         Ok(begin)
+    }
+
+    /// The next leaf of a source to come; 0 of one that there is not.
+    async fn next_leaf(&self, source: u64) -> Result<u64, Problem> {
+        if source == NOTICES {
+            let tables = self.app().directory().read();
+            let notices = tables.webhook_notices.get(self.organisation());
+            return Ok(notices.map_or(0, |known| known.value.next));
+        }
+        let cluster = self.app().cluster();
+        if !cluster.groups().contains(&source) {
+            return Ok(0);
+        }
+        let wait = self.context().time_left().min(GROUP_WAIT);
+        let known = cluster.read_group(source, Consistency::Linearizable, wait).await?;
+        Ok(known.as_of.map_or(0, |as_of| as_of.leaves))
     }
 
     fn sealed(
@@ -225,8 +266,7 @@ impl Caller {
             endpoint.state_reason = String::new();
             endpoint.state_ms = now_ms;
             if state == EndpointState::Deleted {
-                endpoint.secrets.clear();
-                endpoint.replays.clear();
+                endpoint.bury();
             }
         };
         self.change_webhook(endpoint_id, action, &Precondition::default(), edit).await
@@ -242,6 +282,7 @@ impl Caller {
         let known = self.webhook(endpoint_id)?;
         let secret = secret_of(endpoint_id, self.seed(), once);
         if let Some(made) = self.made_before(once).await? {
+            self.learn(kind::WEBHOOK, &document_id(&known.value)).await?;
             return Ok((Made::before(made), secret));
         }
         let mut endpoint = known.value.clone();
@@ -256,6 +297,9 @@ impl Caller {
             .once(once)
             .commit()
             .await?;
+        if !made.new {
+            self.learn(kind::WEBHOOK, &document_id(&endpoint)).await?;
+        }
         Ok((made, secret))
     }
 
@@ -310,24 +354,27 @@ impl Caller {
         if let Some(made) = self.made_before(once).await? {
             return Ok(Made::before(made));
         }
+        if let Again::One(place) = &again
+            && place.leaf >= self.next_leaf(place.source).await?
+        {
+            let mut fields = Fields::default();
+            fields.refuse("/message_id", "FIELD_INVALID", "must name a message that there is");
+            fields.finish()?;
+        }
         let ranges = match again {
             Again::One(place) => vec![(place.source, place.leaf, place.leaf.saturating_add(1))],
             Again::Failed => {
                 let log = self.webhook_log(endpoint_id).await?;
-                let letters = log.letters.iter();
-                letters
-                    .map(|letter| (letter.source, letter.leaf, letter.leaf.saturating_add(1)))
-                    .collect()
+                runs(log.letters.iter().map(|letter| (letter.source, letter.leaf)).collect())
             }
             Again::Between(from_ms, until_ms) => {
                 self.leaves_between(&known, from_ms, until_ms).await?
             }
         };
-        // An id may name a group that there is not.
+        // A dead letter may be of a group that there is no more.
         let groups = self.app().cluster().groups();
-        let ranges: Vec<(u64, u64, u64)> = ranges;
         let there = |range: &(u64, u64, u64)| range.0 == NOTICES || groups.contains(&range.0);
-        let ranges = ranges.into_iter().filter(there).collect();
+        let ranges: Vec<_> = ranges.into_iter().filter(there).collect();
         let mut endpoint = known.value.clone();
         let done = self.webhook_progress(endpoint_id)?.kept.replayed;
         endpoint.replays.retain(|replay: &Replay| replay.number > done);
@@ -336,8 +383,13 @@ impl Caller {
             return Err(Problem::new(StatusCode::CONFLICT, "WEBHOOK_REPLAYS_FULL", detail));
         }
         let last = known.value.replays.iter().map(|replay| replay.number).max().unwrap_or(0);
-        let number = last.max(done) + 1;
-        endpoint.replays.push_back(Replay { number, ranges });
+        let first = last.max(done) + 1;
+        let mut parts: Vec<Vec<_>> = ranges.chunks(RANGES_MAX).map(<[_]>::to_vec).collect();
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        let replays = (first..).zip(parts).map(|(number, ranges)| Replay { number, ranges });
+        endpoint.replays.extend(replays);
         let change = self.change(self.organisation(), "webhook.replay", "webhook", endpoint_id);
         change.put(&document_id(&endpoint), known.version, &endpoint).once(once).commit().await
     }
@@ -371,7 +423,7 @@ impl Caller {
             let first = self.app().cluster().find_records(ask(false), wait).await?;
             let last = self.app().cluster().find_records(ask(true), wait).await?;
             if let (Some(first), Some(last)) = (first.records.first(), last.records.first()) {
-                ranges.push((group, first.leaf, last.leaf + 1));
+                ranges.push((group, first.leaf, last.leaf.saturating_add(1)));
             }
         }
         Ok(ranges)

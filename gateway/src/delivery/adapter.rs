@@ -22,6 +22,9 @@ use crate::webhooks::signature::{SECRET_BYTES, Secret};
 use crate::webhooks::target::Target;
 use crate::webhooks::vault::Vault;
 
+/// What this gateway cannot send whatever the endpoint does waits for so long, or for another gateway.
+const UNABLE_PAUSE_MS: u64 = 60_000;
+
 /// A destination as it is now.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
@@ -161,7 +164,8 @@ impl Adapter {
         let id = message::message_id(&endpoint.endpoint_id, attempt.place);
         let (outcome, mut line) = self.send(endpoint, &id, kind, body, now_ms).await;
         line.number = attempt.number;
-        Attempted { outcome, line: Some(line) }
+        let tried = !matches!(outcome, Outcome::Withdrawn { .. });
+        Attempted { outcome, line: tried.then_some(line) }
     }
 
     /// An event of a journal. What cannot be read now is read later.
@@ -172,12 +176,15 @@ impl Adapter {
     ) -> Result<(EventType, u64, Value), Outcome> {
         let event = self.feed.event(place).await.map_err(|error| {
             tracing::warn!(group = place.source, leaf = place.leaf, %error, "an event cannot be read now");
-            Outcome::Withdrawn
+            Outcome::Withdrawn { pause_ms: 0 }
         })?;
         let missing =
             || Outcome::Undeliverable { reason: "the journal has no such event".to_owned() };
         let event = event.ok_or_else(missing)?;
         let outlet = self.directory.read().outlet(&event.outlet_id);
+        if outlet.is_none() && !self.feed.knows_owners() {
+            return Err(Outcome::Withdrawn { pause_ms: 0 });
+        }
         let own =
             outlet.filter(|outlet| outlet.merchant.value.organisation == endpoint.organisation);
         let outlet = own.ok_or_else(missing)?;
@@ -243,18 +250,17 @@ impl Adapter {
                 return (failed(&line.detail, None), line);
             }
         };
-        let secrets = match self.secrets(endpoint, now_ms) {
-            Ok(secrets) => secrets,
-            Err(detail) => {
-                tracing::error!(
-                    endpoint = endpoint.endpoint_id,
-                    detail,
-                    "nothing can be signed for an endpoint"
-                );
-                line.detail = "this gateway cannot open the endpoint's secret".to_owned();
-                return (failed(&line.detail, None), line);
-            }
-        };
+        // What this gateway lacks is no failure of the endpoint's.
+        if target.secure && !self.poster.has_roots() {
+            line.detail =
+                "this gateway has no certificates to check the endpoint's with".to_owned();
+            return (Outcome::Withdrawn { pause_ms: UNABLE_PAUSE_MS }, line);
+        }
+        let secrets = secrets(&self.vault, endpoint, now_ms);
+        if secrets.is_empty() {
+            line.detail = "this gateway cannot open the endpoint's secret".to_owned();
+            return (Outcome::Withdrawn { pause_ms: UNABLE_PAUSE_MS }, line);
+        }
         let headers = message::headers(id, now_ms / 1_000, &body, &secrets);
         let sent = self.poster.post(&target, &headers, &body, self.limit).await;
         line.took_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -271,21 +277,24 @@ impl Adapter {
         };
         (outcome, line)
     }
+}
 
-    /// The secrets that are in force.
-    fn secrets(&self, endpoint: &WebhookEndpoint, now_ms: u64) -> Result<Vec<Secret>, String> {
-        let of = format!("{}/{}", endpoint.organisation, endpoint.endpoint_id);
-        let in_force = endpoint
-            .secrets
-            .iter()
-            .filter(|secret| secret.expires_ms == 0 || now_ms < secret.expires_ms);
-        let opened = in_force.map(|secret| {
-            let bytes = self.vault.open::<SECRET_BYTES>(&of, &secret.sealed);
-            bytes.map(Secret::new).map_err(|error| error.to_string())
-        });
-        let opened: Vec<Secret> = opened.collect::<Result<_, _>>()?;
-        if opened.is_empty() { Err("no secret is in force".to_owned()) } else { Ok(opened) }
-    }
+/// The secrets that are in force and that this gateway can open.
+fn secrets(vault: &Vault, endpoint: &WebhookEndpoint, now_ms: u64) -> Vec<Secret> {
+    let of = format!("{}/{}", endpoint.organisation, endpoint.endpoint_id);
+    let in_force = endpoint
+        .secrets
+        .iter()
+        .filter(|secret| secret.expires_ms == 0 || now_ms < secret.expires_ms);
+    let opened = in_force.filter_map(|secret| {
+        vault
+            .open::<SECRET_BYTES>(&of, &secret.sealed)
+            .inspect_err(|error| {
+                tracing::error!(endpoint = of, secret = secret.id, %error, "a secret cannot be opened");
+            })
+            .ok()
+    });
+    opened.map(Secret::new).collect()
 }
 
 fn undeliverable(reason: &str) -> Attempted {
@@ -312,4 +321,32 @@ fn outcome_of(status: u16, retry_after_ms: Option<u64>) -> Outcome {
 
 fn shown(error: &PostError) -> String {
     error.to_string().chars().take(160).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::webhooks::WebhookSecret;
+
+    #[test]
+    fn what_can_be_opened_signs_whatever_else_cannot() {
+        let secret = |vault: u8, id: u8, expires_ms: u64| WebhookSecret {
+            id: id.to_string(),
+            sealed: Vault::of_seeds(&[vault]).seal("org/e", &[id; SECRET_BYTES], [id; 12]),
+            public_key: String::new(),
+            created_ms: 0,
+            expires_ms,
+        };
+        let endpoint = json!({
+            "organisation": "org", "endpoint_id": "e", "url": "", "per_second": 1,
+            "secrets": [secret(1, 1, 0), secret(2, 2, 0), secret(1, 3, 99)],
+        });
+        let endpoint: WebhookEndpoint = serde_json::from_value(endpoint).expect("an endpoint");
+        let opened = |seeds: &[u8]| -> Vec<u8> {
+            let secrets = secrets(&Vault::of_seeds(seeds), &endpoint, 99);
+            secrets.iter().map(|secret| secret.bytes()[0]).collect()
+        };
+        assert_eq!(opened(&[1, 2]), [1, 2]);
+        assert_eq!((opened(&[1]), opened(&[2]), opened(&[3])), (vec![1], vec![2], vec![]));
+    }
 }

@@ -14,7 +14,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kept::{DeadLetter, Kept, KeptPending, Place, Replay, Standing};
+use super::kept::{
+    DeadLetter, Kept, KeptPending, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing, weight,
+};
 use super::policy::{Mode, Policy, jittered};
 
 /// So many events are pending at most.
@@ -25,12 +27,17 @@ pub const WINDOW_FAILING: usize = 16;
 pub const IN_FLIGHT_MAX: usize = 8;
 /// So many dead letters wait for being logged at most; until they are, nothing is sent.
 pub const LETTERS_MAX: usize = 16;
+/// One dead letter waits for so many bytes that a destination has, at least one.
+const LETTERS_PART: usize = 1_200;
 /// From so many failures in a row on, the destination as a whole is left alone for a while.
 const BREAKS_AT: u32 = 5;
 const BREAK_FIRST_MS: u64 = 10_000;
 const BREAK_MS_MAX: u64 = 5 * 60_000;
 /// A destination that wants to be left alone is, for so long at most.
 const RETRY_AFTER_MS_MAX: u64 = 60 * 60_000;
+/// After a longer time without an attempt nobody knows that it failed all the while: the longest pause of a schedule
+/// is a day, and a fifth of it more; then the destination may want to be left alone.
+const QUIET_MS: u64 = 29 * 60 * 60_000 + RETRY_AFTER_MS_MAX;
 /// What could not even be tried is left alone for so long.
 const WITHDRAWN_PAUSE_MS: u64 = 1_000;
 const REASON_CHARS_MAX: usize = 120;
@@ -88,8 +95,11 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
-    /// Nobody tried.
-    Withdrawn,
+    /// Nobody tried, or could: it says nothing of the destination.
+    Withdrawn {
+        /// It is left alone for so long, a second at least.
+        pause_ms: u64,
+    },
 }
 
 /// What became of the event, and of the destination.
@@ -117,6 +127,8 @@ struct Pending {
 #[derive(Debug, Clone)]
 pub struct Destination {
     policy: Policy,
+    /// What is kept of it has about so many bytes at most.
+    bytes_max: usize,
     /// By the order in which they were offered.
     pending: BTreeMap<u64, Pending>,
     next_order: u64,
@@ -159,6 +171,7 @@ impl Destination {
             replay: kept.replay.clone(),
             replayed: kept.replayed,
             standing: kept.standing.clone(),
+            bytes_max: SHARD_BYTES,
             policy,
         }
     }
@@ -187,6 +200,11 @@ impl Destination {
         self.policy = policy;
     }
 
+    /// What is kept of it has its part of a document only; one event may be pending in any case.
+    pub fn limit_bytes(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Somebody says that it is well again: it is tried at once.
     pub fn resume(&mut self) {
         self.standing.failures = 0;
@@ -210,11 +228,18 @@ impl Destination {
     #[must_use]
     pub fn room(&self) -> usize {
         let window = if self.standing.failures > 0 { WINDOW_FAILING } else { WINDOW };
-        if self.letters.len() >= LETTERS_MAX {
-            0
-        } else {
-            window.saturating_sub(self.pending.len())
+        if self.letters.len() >= self.letters_max() {
+            return 0;
         }
+        let (sources, pending) = (self.positions.len(), self.pending.len());
+        let weight = weight(sources, pending, &self.letters, self.replay.as_ref());
+        let fits = self.bytes_max.saturating_sub(weight) / PENDING_BYTES;
+        window.saturating_sub(pending).min(fits.max(usize::from(pending == 0)))
+    }
+
+    /// Dead letters that may wait for being logged: they are larger than the events that they were.
+    fn letters_max(&self) -> usize {
+        (self.bytes_max / LETTERS_PART).clamp(1, LETTERS_MAX)
     }
 
     /// Takes an event; there must be room.
@@ -256,7 +281,7 @@ impl Destination {
 
     /// What is to be done now. An answer of `Send` counts as done.
     pub fn step(&mut self, now_ms: u64) -> Step {
-        if self.in_flight >= self.allowed || self.letters.len() >= LETTERS_MAX {
+        if self.in_flight >= self.allowed || self.letters.len() >= self.letters_max() {
             return Step::Idle;
         }
         let Some((order, due_ms)) = self.next_due(now_ms) else { return Step::Idle };
@@ -317,9 +342,9 @@ impl Destination {
         match outcome {
             Outcome::Delivered => self.delivered(order, now_ms),
             Outcome::Undeliverable { reason } => self.give_up(order, &reason, now_ms),
-            Outcome::Withdrawn => {
+            Outcome::Withdrawn { pause_ms } => {
                 pending.kept.attempts -= 1;
-                pending.kept.due_ms = now_ms + WITHDRAWN_PAUSE_MS;
+                pending.kept.due_ms = now_ms + pause_ms.max(WITHDRAWN_PAUSE_MS);
                 Verdict::Settled
             }
             Outcome::Gone => {
@@ -331,6 +356,10 @@ impl Destination {
                 self.failed(retry_after_ms, now_ms, random);
                 let since_ms = self.standing.failing_since_ms.max(self.policy.since_ms);
                 let failing_ms = now_ms.saturating_sub(since_ms);
+                if self.pending.is_empty() {
+                    // It was given up and nothing else is tried: what fails next begins anew.
+                    self.standing.failing_since_ms = 0;
+                }
                 if failing_ms >= self.policy.failing_ms_max {
                     Verdict::FailedTooLong
                 } else {
@@ -348,7 +377,7 @@ impl Destination {
         standing.succeeded_ms = now_ms;
         standing.failing_since_ms = 0;
         standing.failures = 0;
-        standing.hold_until_ms = 0;
+        // A hold stays: what was in flight when the destination asked to be left alone takes nothing of that back.
         Verdict::Settled
     }
 
@@ -375,9 +404,10 @@ impl Destination {
         self.allowed = 1;
         let standing = &mut self.standing;
         standing.failed += 1;
+        let quiet_ms = now_ms.saturating_sub(standing.failed_ms);
         standing.failed_ms = now_ms;
         standing.failures = standing.failures.saturating_add(1);
-        if standing.failing_since_ms == 0 {
+        if standing.failing_since_ms == 0 || quiet_ms > QUIET_MS {
             standing.failing_since_ms = now_ms;
         }
         let broken_ms = standing.failures.checked_sub(BREAKS_AT).map_or(0, |more| {
@@ -391,7 +421,8 @@ impl Destination {
     fn give_up(&mut self, order: u64, reason: &str, now_ms: u64) -> Verdict {
         let pending = self.pending.remove(&order).expect("whoever gives up has found it");
         let KeptPending { place: Place { source, leaf }, sequence, attempts, .. } = pending.kept;
-        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        let shown = |character: char| if character.is_ascii_control() { ' ' } else { character };
+        let reason = reason.chars().take(REASON_CHARS_MAX).map(shown).collect();
         self.letters.push(DeadLetter { source, leaf, sequence, attempts, time_ms: now_ms, reason });
         self.standing.dead += 1;
         Verdict::Dead
@@ -413,6 +444,18 @@ impl Destination {
     /// The first so many dead letters are in the log.
     pub fn logged(&mut self, count: usize) {
         self.letters.drain(..count.min(self.letters.len()));
+    }
+
+    /// Ends the replay under way when it is done, and begins the next one that was not done before.
+    pub fn next_replay(&mut self, asked: &[Replay]) {
+        loop {
+            self.finish_replay();
+            let next = asked.iter().find(|replay| replay.number > self.replayed);
+            match next.filter(|_| self.replay.is_none()) {
+                Some(next) => self.begin_replay(next.clone()),
+                None => return,
+            }
+        }
     }
 
     /// Begins a replay, when none is under way and this one was not done before.

@@ -11,6 +11,7 @@ use crate::directory::documents::{Action, kind};
 use crate::directory::webhooks::{EndpointState, Notices, WebhookEndpoint};
 use crate::directory::{Directory, Versioned};
 use crate::webhooks::catalogue::EventType;
+use crate::webhooks::target::Target;
 
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,8 @@ pub(crate) async fn disable(
     let known = directory.read().webhook_notices.get(&organisation).cloned();
     let (seen, mut notices) =
         known.map_or_else(|| (0, Notices::default()), |known| (known.version, known.value.clone()));
-    let data = json!({"endpoint_id": endpoint_id, "url": changed.url, "reason": reason.as_str()});
+    let origin = Target::origin_of(&changed.url);
+    let data = json!({"endpoint_id": endpoint_id, "url": origin, "reason": reason.as_str()});
     notices.push(EventType::EndpointDisabled.as_str(), now_ms, &endpoint_id, data);
     let action = Action {
         time_ms: now_ms,

@@ -25,9 +25,9 @@ use super::destination::{Destination, Outcome, Step, Verdict};
 use super::disable::{Reason, disable};
 use super::feed::Feed;
 use super::figures::Figures;
-use super::kept::{Kept, Shard};
-use super::leases::{Leases, shard_of};
-use super::store::{Written, fitting, shard_put, write};
+use super::kept::{Kept, SHARD_BYTES, Shard};
+use super::leases::{Held, Leases, shard_of};
+use super::store::{Written, fitting, write};
 use crate::directory::Directory;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::AttemptLine;
@@ -100,6 +100,8 @@ pub(crate) struct Engine {
     loading: BTreeSet<(u64, u64)>,
     claiming: BTreeSet<usize>,
     keeping: bool,
+    /// Not all shards fitted into the last write.
+    left_out: bool,
     logging: bool,
     beats: u64,
     in_flight: usize,
@@ -141,6 +143,7 @@ impl Engine {
             loading: BTreeSet::new(),
             claiming: BTreeSet::new(),
             keeping: false,
+            left_out: false,
             logging: false,
             beats: 0,
             in_flight: 0,
@@ -186,6 +189,10 @@ impl Engine {
 
     /// Everything that can be done now without waiting.
     fn turn(&mut self) {
+        // Where a renewal is under way, its answer says more; nothing is sent meanwhile.
+        if !self.keeping {
+            self.let_go_of_expired();
+        }
         self.look();
         self.dispatch();
         self.catch_up();
@@ -212,7 +219,7 @@ impl Engine {
                 };
                 self.in_flight -= 1;
                 let outcome = if error.is_cancelled() {
-                    Outcome::Withdrawn
+                    Outcome::Withdrawn { pause_ms: 0 }
                 } else {
                     tracing::error!(destination, %error, "an attempt broke");
                     Outcome::Failed { reason: "the gateway broke".to_owned(), retry_after_ms: None }
@@ -271,6 +278,13 @@ impl Engine {
                     } else if self.leases.held().contains_key(shard) {
                         self.leases.renewed(*shard, seen + 1, sent_ms);
                     }
+                }
+                // Leases whose turn did not come with this write do not wait for the next beat.
+                let now_ms = self.now_ms();
+                let due_ms = self.settings.lease_ms / 4;
+                let waits = |held: &Held| now_ms.saturating_sub(held.renewed_ms) >= due_ms;
+                if self.left_out && self.leases.held().values().any(waits) {
+                    self.keep(now_ms);
                 }
                 return;
             }
@@ -340,9 +354,12 @@ impl Engine {
             .filter(|(id, _)| shard_of(id) == shard)
             .map(|(id, spec)| (id.clone(), Arc::clone(spec)))
             .collect();
+        // Those that are paused or not yet heard of here have their part as well.
+        let bytes_max = SHARD_BYTES / here.len().max(1);
         for (id, spec) in here {
             self.touched.insert(id.clone());
             if let Some(served) = self.served.get_mut(&id) {
+                served.machine.limit_bytes(bytes_max);
                 served.machine.change_policy(spec.policy.clone());
                 if spec.is_active && !served.spec.is_active {
                     served.machine.resume();
@@ -353,8 +370,9 @@ impl Engine {
                 continue;
             }
             let kept = self.others.get_mut(&shard).and_then(|others| others.remove(&id));
-            let machine =
+            let mut machine =
                 Destination::new(spec.policy.clone(), &kept.unwrap_or_default(), wall_ms());
+            machine.limit_bytes(bytes_max);
             self.by_organisation.entry(spec.organisation.clone()).or_default().push(id.clone());
             let served = Served {
                 shard,
@@ -424,9 +442,16 @@ impl Engine {
     }
 
     fn send_one(&mut self, id: &str, now_ms: u64) {
+        // A gateway that was stopped for a while does not know it: what it holds is asked for with each that it sends.
+        let lease_now_ms = self.now_ms();
         let Some(served) = self.served.get_mut(id) else { return };
         let stays = self.leases.held().get(&served.shard).is_some_and(|held| !held.leaving);
         if !served.spec.is_active || served.suspended || !stays {
+            return;
+        }
+        if !self.leases.may_send(served.shard, lease_now_ms) {
+            // It has its turn when the lease is renewed.
+            self.touched.insert(id.to_owned());
             return;
         }
         if let Some(wake_ms) = served.wake_ms.take() {
@@ -509,7 +534,7 @@ impl Engine {
             }
         }
         let given = self.leases.held().iter().map(|(shard, held)| (*shard, held.version));
-        let puts = given.map(|(shard, seen)| shard_put(shard, seen, &self.content(shard, true)));
+        let puts = given.map(|(shard, seen)| self.shard_as_put(shard, seen, true));
         let puts = fitting(puts.collect());
         if !puts.is_empty() {
             let written = timeout(LEAVE_WAIT, write(&self.cluster, puts)).await;

@@ -133,7 +133,7 @@ impl Feed {
 
     /// Reads the page of a leaf.
     pub(crate) async fn load(&self, group: u64, leaf: u64) -> Result<(), ReadError> {
-        let (index, end) = (leaf / PAGE, leaf / PAGE * PAGE + PAGE);
+        let (index, end) = (leaf / PAGE, (leaf / PAGE * PAGE).saturating_add(PAGE));
         let unavailable = |detail: &str| ReadError::Unavailable { detail: detail.to_owned() };
         let next = self.cache().tails.get(&group).map(|tail| tail.next);
         let end = end.min(next.ok_or_else(|| unavailable("the group has not been heard of"))?);
@@ -225,10 +225,15 @@ impl Feed {
             return;
         }
         while !self.directory.wait_until(OUTLET_WAIT, known).await {
-            if self.directory.is_loaded() && self.directory.age() < OUTLET_WAIT {
+            if self.knows_owners() {
                 return;
             }
         }
+    }
+
+    /// Whether the directory is fresh here, so that an outlet that it does not tell of is nobody's.
+    pub(crate) fn knows_owners(&self) -> bool {
+        self.directory.is_loaded() && self.directory.age() < OUTLET_WAIT
     }
 }
 

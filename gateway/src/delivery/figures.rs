@@ -40,7 +40,7 @@ impl Figures {
         let counter = match outcome {
             Outcome::Delivered => &self.delivered,
             Outcome::Failed { .. } | Outcome::Gone => &self.failed,
-            Outcome::Undeliverable { .. } | Outcome::Withdrawn => return,
+            Outcome::Undeliverable { .. } | Outcome::Withdrawn { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// The destinations are shared out in so many parts.
 pub const SHARDS: usize = 12;
+/// All destinations of a shard share so many bytes of its document, which may be of 256 KiB. A gateway that serves all
+/// shards writes them in some writes of what the directory takes at once, well within a lease.
+pub const SHARD_BYTES: usize = 200 * 1024;
+/// So many destinations there are at most, so that each has enough of its shard to go on, whatever hash it has.
+pub const DESTINATIONS_MAX: usize = 1_000;
+/// A replay has so many ranges at most; what has more is several.
+pub const RANGES_MAX: usize = 16;
 
 /// Where an event comes from: a leaf of a group, or a notice of an organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +73,7 @@ pub struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// Since when every attempt failed; 0 when the last one did not.
+    /// Since when every attempt failed; 0 when the last one did not, or when nothing is left to be tried.
     pub failing_since_ms: u64,
     /// Attempts that failed since the last success.
     pub failures: u32,
@@ -102,6 +109,31 @@ pub struct KeptPending {
     pub due_ms: u64,
     /// Whether it is sent once more because somebody asked for it.
     pub replay: bool,
+}
+
+/// Bytes of a destination's id, standing and names of fields, at most.
+const FIXED_BYTES: usize = 640;
+const SCANNED_BYTES: usize = 44;
+/// Bytes of a pending event at most.
+pub(crate) const PENDING_BYTES: usize = 128;
+const LETTER_BYTES: usize = 160;
+const RANGE_BYTES: usize = 68;
+
+/// Bytes that a destination takes in its shard's document, at most.
+#[must_use]
+pub fn weight(
+    sources: usize,
+    pending: usize,
+    letters: &[DeadLetter],
+    replay: Option<&Replay>,
+) -> usize {
+    // A quotation mark in a text takes two.
+    let letters = letters.iter().map(|letter| LETTER_BYTES + 2 * letter.reason.len());
+    FIXED_BYTES
+        + sources * SCANNED_BYTES
+        + pending * PENDING_BYTES
+        + letters.sum::<usize>()
+        + replay.map_or(0, |replay| replay.ranges.len() * RANGE_BYTES)
 }
 
 type PendingRow = (u64, u64, u32, u64, Option<u64>, u32, u64, bool);

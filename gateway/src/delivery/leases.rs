@@ -154,9 +154,19 @@ impl Leases {
     /// The shards that were not renewed in time. Nothing may be sent for them any more.
     #[must_use]
     pub fn expired(&self, now_ms: u64) -> Vec<usize> {
-        let hold_ms = self.lease_ms / 3 * 2;
-        let over = |held: &Held| now_ms.saturating_sub(held.renewed_ms) >= hold_ms;
+        let over = |held: &Held| self.is_over(held, now_ms);
         self.held.iter().filter(|(_, held)| over(held)).map(|(shard, _)| *shard).collect()
+    }
+
+    fn is_over(&self, held: &Held, now_ms: u64) -> bool {
+        now_ms.saturating_sub(held.renewed_ms) >= self.lease_ms / 3 * 2
+    }
+
+    /// Whether something may be sent for a shard now.
+    #[must_use]
+    pub fn may_send(&self, shard: usize, now_ms: u64) -> bool {
+        let held = self.held.get(&shard);
+        held.is_some_and(|held| !held.leaving && !self.is_over(held, now_ms))
     }
 
     /// What is held here.

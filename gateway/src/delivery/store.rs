@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fiscus_ledger::commands::DOCUMENT_BYTES_MAX;
 use fiscus_proto::client::{Answer, ClusterClient};
 use fiscus_proto::command::{Command, PutDocument, PutDocuments, command};
 use fiscus_proto::ledger::{Consistency, Document, ReadDocumentRequest};
@@ -47,6 +48,27 @@ pub(crate) fn put<T: Serialize>(kind: &str, id: &str, seen: u64, value: &T) -> P
 /// The lease of a shard with the cursors of its destinations.
 pub(crate) fn shard_put(shard: usize, seen: u64, value: &Shard) -> PutDocument {
     put(kind::DELIVERY_SHARD, &shard.to_string(), seen, value)
+}
+
+/// The same, unless the directory would refuse it: then the lease alone is renewed over the cursors as they are there,
+/// which moves nothing and keeps other shards' writes from being refused with it.
+pub(crate) fn shard_put_within(
+    shard: usize,
+    seen: u64,
+    value: Shard,
+    there: Option<&Shard>,
+) -> PutDocument {
+    let put = shard_put(shard, seen, &value);
+    if put.bytes.len() <= DOCUMENT_BYTES_MAX {
+        return put;
+    }
+    tracing::error!(
+        shard,
+        bytes = put.bytes.len(),
+        "a part of the destinations is too large to be kept"
+    );
+    let destinations = there.map(|there| there.destinations.clone()).unwrap_or_default();
+    shard_put(shard, seen, &Shard { holder: value.holder, destinations })
 }
 
 /// That this gateway is there.
@@ -148,5 +170,29 @@ pub(crate) async fn write_logs(
     match write(&cluster, puts).await {
         Written::Taken => Some(done),
         Written::Conflict(_) | Written::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::kept::Kept;
+
+    #[test]
+    fn a_shard_that_is_too_large_renews_its_lease_and_moves_no_cursor() {
+        let shard = |destinations: usize, sequence: u64| Shard {
+            holder: "me".to_owned(),
+            destinations: (0..destinations)
+                .map(|at| (at.to_string(), Kept { next_sequence: sequence, ..Kept::default() }))
+                .collect(),
+        };
+        let there = shard(3, 1);
+        let put = |value: Shard| {
+            let put = shard_put_within(4, 9, value, Some(&there));
+            assert!(put.bytes.len() <= DOCUMENT_BYTES_MAX && put.expected_version == 9);
+            serde_json::from_slice::<Shard>(&put.bytes).expect("a shard")
+        };
+        assert_eq!(put(shard(3, 2)), shard(3, 2));
+        assert_eq!(put(shard(3_000, 2)), there);
     }
 }

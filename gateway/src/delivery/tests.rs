@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::destination::{
     Attempt, Destination, IN_FLIGHT_MAX, LETTERS_MAX, Outcome, Position, Step, Verdict, WINDOW,
 };
-use super::kept::{Kept, Place, Replay, SHARDS};
+use super::kept::{
+    DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay, SHARD_BYTES, SHARDS, Shard,
+};
 use super::leases::{GATEWAYS_MAX, Leases, shard_of};
 use super::policy::{Mode, Policy, Schedule};
 
@@ -288,6 +290,40 @@ fn retry_after_is_honoured_and_bounded() {
 }
 
 #[test]
+fn a_success_that_was_in_flight_ends_no_pause_that_was_asked_for() {
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    (0..4).for_each(|leaf| destination.offer(place(leaf), 0, 0));
+    let first = sent(&mut destination, 0);
+    destination.settle(first.order, Outcome::Delivered, 0, 0);
+    let [one, two] = [sent(&mut destination, 1), sent(&mut destination, 1)];
+    let outcome = Outcome::Failed { reason: "429".to_owned(), retry_after_ms: Some(90_000) };
+    destination.settle(one.order, outcome, 2, 0);
+    destination.settle(two.order, Outcome::Delivered, 3, 0);
+    assert_eq!(destination.step(4), Step::Wait(90_002));
+    assert!(matches!(destination.step(90_002), Step::Send(_)));
+}
+
+#[test]
+fn the_next_replay_begins_when_the_one_before_is_done() {
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    let replay = |number, ranges: &[(u64, u64, u64)]| Replay { number, ranges: ranges.to_vec() };
+    let asked = [replay(1, &[(GROUP, 5, 6)]), replay(2, &[]), replay(3, &[(GROUP, 9, 10)])];
+    destination.next_replay(&asked);
+    assert_eq!((destination.replays(), destination.replaying()), ((0, true), Some((GROUP, 5, 6))));
+    destination.offer_again(place(5), 0, 0);
+    destination.replay_to(6);
+    destination.next_replay(&asked);
+    assert_eq!(destination.replays(), (0, true), "it is on its way");
+    let attempt = sent(&mut destination, 0);
+    destination.settle(attempt.order, Outcome::Delivered, 0, 0);
+    destination.next_replay(&asked);
+    assert_eq!((destination.replays(), destination.replaying()), ((2, true), Some((GROUP, 9, 10))));
+    destination.replay_to(10);
+    destination.next_replay(&asked);
+    assert_eq!(destination.replays(), (3, false));
+}
+
+#[test]
 fn the_rate_is_kept() {
     let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
     let (mut count, mut leaf, mut now_ms) = (0, 0, 0);
@@ -311,11 +347,16 @@ fn the_rate_is_kept() {
 #[test]
 fn five_days_of_failing_end_it_and_410_at_once() {
     let day_ms = 24 * 3_600_000;
-    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    let policy = Policy::new(Mode::Parallel, Schedule::Long.delays_ms(), 50);
+    let mut destination = Destination::new(policy, &Kept::default(), 0);
     destination.offer(place(0), 0, 0);
     destination.offer(place(1), 0, 0);
-    let first = sent(&mut destination, 1_000);
-    assert!(matches!(destination.settle(first.order, failed("500"), 1_000, 0), Verdict::Again(_)));
+    for day in 0..5 {
+        let now_ms = day * day_ms + 1_000;
+        let attempt = sent(&mut destination, now_ms);
+        let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+        assert!(matches!(verdict, Verdict::Again(_)), "day {day}: {verdict:?}");
+    }
     let later = sent(&mut destination, 5 * day_ms + 1_000);
     assert_eq!(
         destination.settle(later.order, failed("500"), 5 * day_ms + 1_000, 0),
@@ -324,6 +365,55 @@ fn five_days_of_failing_end_it_and_410_at_once() {
     let last = sent(&mut destination, 6 * day_ms);
     assert_eq!(destination.settle(last.order, Outcome::Gone, 6 * day_ms, 0), Verdict::Gone);
     assert_eq!(destination.pending(), 2, "what was not delivered is not lost by that");
+}
+
+#[test]
+fn two_failures_with_nothing_between_are_not_five_days_of_failing() {
+    let day_ms = 24 * 3_600_000;
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    (0..2).for_each(|leaf| destination.offer(place(leaf), 0, 0));
+    for now_ms in [1_000, 6 * day_ms, 12 * day_ms] {
+        let attempt = sent(&mut destination, now_ms);
+        let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+        assert!(matches!(verdict, Verdict::Again(_)), "{verdict:?}");
+        assert_eq!(destination.standing().failing_since_ms, now_ms);
+    }
+
+    // One that gives its only event up has nothing left that fails.
+    let mut destination = Destination::new(policy(Mode::Parallel), &Kept::default(), 0);
+    for day in 0..7 {
+        destination.offer(place(day), 0, day * day_ms);
+        let mut now_ms = day * day_ms;
+        while destination.pending() > 0 {
+            match destination.step(now_ms) {
+                Step::Send(attempt) => {
+                    let verdict = destination.settle(attempt.order, failed("500"), now_ms, 0);
+                    assert_ne!(verdict, Verdict::FailedTooLong, "day {day}");
+                }
+                Step::Wait(until_ms) => now_ms = until_ms,
+                Step::Idle => panic!("there is something to send"),
+            }
+        }
+        assert_eq!(destination.standing().failing_since_ms, 0);
+    }
+}
+
+#[test]
+fn what_the_gateway_cannot_send_counts_against_nobody() {
+    let mut destination = Destination::new(policy(Mode::Ordered), &Kept::default(), 0);
+    destination.offer(place(0), 0, 0);
+    for at in 0..1_000_u64 {
+        let attempt = sent(&mut destination, at * 60_000);
+        assert_eq!(attempt.number, 1);
+        let outcome = Outcome::Withdrawn { pause_ms: 60_000 };
+        let verdict = destination.settle(attempt.order, outcome, at * 60_000, 0);
+        assert_eq!(verdict, Verdict::Settled);
+        assert_eq!(destination.step(at * 60_000), Step::Wait((at + 1) * 60_000));
+    }
+    assert_eq!(
+        (destination.standing(), destination.letters().len()),
+        (&Kept::default().standing, 0)
+    );
 }
 
 #[test]
@@ -353,6 +443,57 @@ fn a_replay_is_sent_once_and_is_over_when_all_is_settled() {
     assert_eq!(destination.replays(), (1, false));
     destination.begin_replay(Replay { number: 1, ranges: vec![(GROUP, 5, 7)] });
     assert_eq!(destination.replays(), (1, false), "what was done is not done again");
+}
+
+#[test]
+fn a_shard_with_its_destinations_at_their_worst_fits_into_a_document() {
+    for count in [1, 10, 42, DESTINATIONS_MAX / SHARDS * 4 / 3] {
+        let mut shard = Shard { holder: "0123456789abcdef".to_owned(), ..Shard::default() };
+        for at in 0..count {
+            let begin = (0..10).chain([NOTICES]).map(|source| (source, u64::MAX / 2));
+            let kept = Kept { scanned: begin.collect(), ..Kept::default() };
+            let mut destination = Destination::new(policy(Mode::Parallel), &kept, 0);
+            destination.limit_bytes(SHARD_BYTES / count);
+            let ranges = (0..RANGES_MAX as u64).map(|leaf| (GROUP, leaf << 32, u64::MAX / 2));
+            destination.begin_replay(Replay { number: 1, ranges: ranges.collect() });
+            let (mut now_ms, mut leaf) = (1_790_000_000_000, 1 << 40);
+            for _ in 0..300 {
+                while destination.room() > 0 {
+                    destination.offer(Place { source: 3, leaf }, u32::MAX, now_ms);
+                    leaf += 1;
+                }
+                assert!(destination.pending() > 0 || !destination.letters().is_empty());
+                match destination.step(now_ms) {
+                    Step::Send(attempt) => {
+                        let reason = "\"\u{1}".repeat(60);
+                        destination.settle(attempt.order, failed(&reason), now_ms, leaf);
+                    }
+                    Step::Wait(until_ms) => now_ms = until_ms,
+                    Step::Idle => break,
+                }
+            }
+            let kept = destination.kept(&BTreeMap::new());
+            shard.destinations.insert(format!("webhook/organisation-{at:060}/{at:024}"), kept);
+        }
+        let bytes = serde_json::to_vec(&shard).expect("it is JSON").len();
+        assert!(bytes < 240 * 1024, "{count} destinations take {bytes} bytes");
+    }
+}
+
+#[test]
+fn nothing_is_sent_on_a_lease_that_is_over_or_given_away() {
+    let mut leases = Leases::new("me", 6_000, 0);
+    assert!(!leases.may_send(3, 1_000));
+    leases.renewed(3, 1, 1_000);
+    assert!(leases.may_send(3, 4_999));
+    assert!(
+        !leases.may_send(3, 11_000),
+        "it was stopped for ten seconds and looks for the first time"
+    );
+    assert_eq!(leases.expired(11_000), [3]);
+    leases.renewed(3, 2, 11_000);
+    leases.leave_all();
+    assert!(!leases.may_send(3, 11_001));
 }
 
 /// Some gateways on one directory, with clocks that have nothing in common. Writes take time, and answers are lost.

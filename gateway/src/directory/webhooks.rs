@@ -59,6 +59,31 @@ pub struct WebhookEndpoint {
     pub created_ms: u64,
 }
 
+impl WebhookEndpoint {
+    /// Leaves nothing of a deleted endpoint but that there was one.
+    pub fn bury(&mut self) {
+        *self = Self {
+            organisation: std::mem::take(&mut self.organisation),
+            endpoint_id: std::mem::take(&mut self.endpoint_id),
+            url: String::new(),
+            description: String::new(),
+            events: Vec::new(),
+            outlets: Vec::new(),
+            regions: Vec::new(),
+            mode: Mode::default(),
+            schedule: Schedule::default(),
+            per_second: self.per_second,
+            state: EndpointState::Deleted,
+            state_reason: String::new(),
+            state_ms: self.state_ms,
+            secrets: Vec::new(),
+            begin: BTreeMap::new(),
+            replays: VecDeque::new(),
+            created_ms: self.created_ms,
+        };
+    }
+}
+
 /// Whether an endpoint is served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -187,6 +212,22 @@ impl DeliveryLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deleted_endpoint_is_small_and_tells_nothing() {
+        let mut endpoint: WebhookEndpoint = serde_json::from_value(serde_json::json!({
+            "organisation": "org", "endpoint_id": "e", "url": "https://a.cd/s3cret", "per_second": 9,
+            "description": "s3cret", "outlets": vec!["s3cret"; 200], "begin": {"1": 7},
+            "secrets": [{"id": "1", "sealed": "s3cret", "public_key": "s3cret"}],
+            "replays": [{"number": 1, "ranges": vec![(1, 2, 3); 16]}], "state_ms": 5,
+        }))
+        .expect("an endpoint");
+        endpoint.bury();
+        let text = serde_json::to_string(&endpoint).expect("it is JSON");
+        assert!(text.len() < 400 && !text.contains("s3cret"), "{text}");
+        assert_eq!((endpoint.state, endpoint.state_ms), (EndpointState::Deleted, 5));
+        assert_eq!((&*endpoint.organisation, &*endpoint.endpoint_id), ("org", "e"));
+    }
 
     #[test]
     fn a_log_is_bounded_in_number_and_in_time() {

@@ -73,7 +73,7 @@ impl EventType {
             }
             Self::EndpointDisabled => {
                 return json!({
-                    "endpoint_id": "5b2c7f0a91d34e6688aa1020", "url": "https://erp.example.cd/fiscus",
+                    "endpoint_id": "5b2c7f0a91d34e6688aa1020", "url": "https://erp.example.cd:443",
                     "reason": "failing", "sequence": 7,
                 });
             }

@@ -5,6 +5,7 @@ use fiscus_ledger::record::{Record, RecordKind};
 use fiscus_ledger::reference::leading_text;
 use fiscus_ledger::seal::AuthCode;
 use fiscus_proto::ledger::JournalRecord;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::EventType;
@@ -121,7 +122,7 @@ impl Event {
                 &mut data,
                 json!({
                     "fiscal_number": record.fiscal_number,
-                    "device_id": Value::Null,
+                    "device_id": sealed_by(&record)?,
                     "auth_code": AuthCode::of_signature(&signature).to_string(),
                     "signature": hex(&signature),
                 }),
@@ -129,6 +130,19 @@ impl Event {
         }
         Ok(data)
     }
+}
+
+/// The real device that sealed an invoice; none when the ledger or a terminal did.
+fn sealed_by(record: &Record<'_>) -> Result<Option<String>, Unreadable> {
+    #[derive(Deserialize)]
+    struct Sealed {
+        device_id: String,
+    }
+    if !matches!(record.kind, RecordKind::Def(_)) {
+        return Ok(None);
+    }
+    let sealed = serde_json::from_slice::<Sealed>(record.payload);
+    sealed.map(|sealed| Some(sealed.device_id)).map_err(|error| Unreadable(error.to_string()))
 }
 
 fn take(data: &mut Map<String, Value>, more: Value) {
@@ -178,4 +192,38 @@ fn fields(kind: EventType) -> &'static [&'static str] {
 pub fn lane_of(outlet_id: &str) -> u32 {
     let hash = blake3::hash(outlet_id.as_bytes());
     u32::from_le_bytes(*hash.as_bytes().first_chunk::<4>().expect("a hash is longer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fiscus_ledger::invoice::InvoiceType;
+    use fiscus_ledger::time::UnixMs;
+
+    use super::*;
+
+    #[test]
+    fn the_device_that_sealed_is_told() {
+        let record = |kind, payload| Record {
+            outlet_id: "outlet-gombe",
+            position: 1,
+            leaf_index: 0,
+            kind,
+            authority_id: "KIN-1",
+            fiscal_number: "KIN-GOMBE-1",
+            timestamp: UnixMs::new(1),
+            total: "1.00",
+            currency: "CDF",
+            payload,
+            blind: [0; 32],
+            prev_hash: [0; 32],
+            entry_hash: [0; 32],
+            submission: None,
+        };
+        let payload = br#"{"device_id":"def-1","entry":{},"entry_hash":"","signature":""}"#;
+        let sealed = |kind, payload| sealed_by(&record(kind, payload));
+        let sale = InvoiceType::Sale;
+        assert_eq!(sealed(RecordKind::Def(sale), payload), Ok(Some("def-1".to_owned())));
+        assert_eq!(sealed(RecordKind::Invoice(sale), payload), Ok(None));
+        assert!(sealed(RecordKind::Def(sale), b"{}").is_err());
+    }
 }

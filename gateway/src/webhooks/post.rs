@@ -123,6 +123,7 @@ pub struct Poster {
     resolver: Arc<dyn Resolver>,
     lookups: Semaphore,
     tls: TlsConnector,
+    has_roots: bool,
     idle: Mutex<Idle>,
     /// The connections; they end with the poster.
     connections: Mutex<JoinSet<()>>,
@@ -163,6 +164,7 @@ impl Poster {
     /// When the TLS library has no protocol version.
     #[must_use]
     pub fn new(guard: Guard, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        let has_roots = !roots.is_empty();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -172,6 +174,7 @@ impl Poster {
             resolver,
             lookups: Semaphore::new(LOOKUPS_MAX),
             tls: TlsConnector::from(Arc::new(config.with_no_client_auth())),
+            has_roots,
             idle: Mutex::default(),
             connections: Mutex::default(),
         }
@@ -180,6 +183,11 @@ impl Poster {
     /// The rule that it goes by.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether it can check anybody's certificate.
+    pub fn has_roots(&self) -> bool {
+        self.has_roots
     }
 
     /// Sends a message; whatever is answered is an answer.
@@ -191,20 +199,22 @@ impl Poster {
         limit: Duration,
     ) -> Result<Reply, PostError> {
         let deadline = Instant::now() + limit;
-        let sent = timeout_at(deadline, self.send(target, headers, body)).await;
-        sent.unwrap_or(Err(PostError::Time(limit)))
+        let place = (target.secure, format!("{}:{}", target.host_text(), target.port));
+        let sent = timeout_at(deadline, self.send(&place, target, headers, body)).await;
+        let (sender, response) = sent.unwrap_or(Err(PostError::Time(limit)))?;
+        Ok(self.read(place, sender, response, deadline).await)
     }
 
     async fn send(
         &self,
+        place: &(bool, String),
         target: &Target,
         headers: &[(HeaderName, HeaderValue)],
         body: &Bytes,
-    ) -> Result<Reply, PostError> {
-        let place = (target.secure, format!("{}:{}", target.host_text(), target.port));
-        while let Some(mut sender) = self.idle_sender(&place) {
+    ) -> Result<(Sender, Response<Incoming>), PostError> {
+        while let Some(mut sender) = self.idle_sender(place) {
             match sender.try_send_request(request(target, headers, body)).await {
-                Ok(response) => return self.read(place, sender, response).await,
+                Ok(response) => return Ok((sender, response)),
                 // It was closed meanwhile and nothing was sent: another connection will do.
                 Err(error) if error.message().is_some() => {}
                 Err(error) => return Err(error.into_error().into()),
@@ -212,7 +222,7 @@ impl Poster {
         }
         let mut sender = self.connect(target).await?;
         let response = sender.send_request(request(target, headers, body)).await?;
-        self.read(place, sender, response).await
+        Ok((sender, response))
     }
 
     async fn read(
@@ -220,20 +230,25 @@ impl Poster {
         place: (bool, String),
         sender: Sender,
         response: Response<Incoming>,
-    ) -> Result<Reply, PostError> {
+        deadline: Instant,
+    ) -> Reply {
         let reply = reply_of(&response);
         let mut body = response.into_body();
         let mut read = 0;
-        while let Some(frame) = body.frame().await {
-            // The status says what became of the message; a body that breaks off changes nothing of it.
-            let Ok(frame) = frame else { return Ok(reply) };
-            read += frame.data_ref().map_or(0, Bytes::len);
+        loop {
+            // The status says what became of the message; a body that breaks off, or does not end, changes nothing of
+            // it. Its connection is of no use any more.
+            match timeout_at(deadline, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
+                Ok(Some(Err(_))) | Err(_) => return reply,
+            }
             if read > BODY_BYTES_MAX {
-                return Ok(reply);
+                return reply;
             }
         }
         self.keep(place, sender);
-        Ok(reply)
+        reply
     }
 
     async fn connect(&self, target: &Target) -> Result<Sender, PostError> {

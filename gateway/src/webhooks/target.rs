@@ -94,6 +94,18 @@ impl Target {
         })
     }
 
+    /// Scheme, host and port of a URL: what may be shown where its path, which may hold a secret, may not.
+    #[must_use]
+    pub fn origin_of(url: &str) -> String {
+        let Ok(target) = Self::parse(url, true) else { return String::new() };
+        let scheme = if target.secure { "https" } else { "http" };
+        match target.host {
+            Host::Address(IpAddr::V6(address)) => format!("{scheme}://[{address}]:{}", target.port),
+            Host::Address(address) => format!("{scheme}://{address}:{}", target.port),
+            Host::Name(name) => format!("{scheme}://{name}:{}", target.port),
+        }
+    }
+
     /// The host as certificates name it.
     #[must_use]
     pub fn host_text(&self) -> String {
@@ -176,6 +188,18 @@ mod tests {
         assert_eq!(read("http://127.0.0.1:8080").host, Host::Address("127.0.0.1".parse().unwrap()));
         assert_eq!(read("https://[2001:db8::1]:8443/").port, 8_443);
         assert_eq!(read("https://a.cd?x").path, "/?x");
+    }
+
+    #[test]
+    fn an_origin_has_no_path_in_which_a_secret_may_be() {
+        for (url, origin) in [
+            ("https://Hooks.a.cd/in/s3cret?key=s3cret", "https://hooks.a.cd:443"),
+            ("http://127.0.0.1:8080?s3cret", "http://127.0.0.1:8080"),
+            ("https://[2001:db8::1]:8443/", "https://[2001:db8::1]:8443"),
+            ("https://u:s3cret@a.cd/", ""),
+        ] {
+            assert_eq!(Target::origin_of(url), origin, "{url}");
+        }
     }
 
     #[test]

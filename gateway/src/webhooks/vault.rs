@@ -111,19 +111,24 @@ fn key(bytes: &[u8; KEY_BYTES]) -> Key {
 mod tests {
     use super::*;
 
-    fn vault(seeds: &[u8]) -> Vault {
-        Vault { keys: seeds.iter().map(|seed| key(&[*seed; KEY_BYTES])).collect() }
+    impl Vault {
+        pub(crate) fn of_seeds(seeds: &[u8]) -> Self {
+            Self { keys: seeds.iter().map(|seed| key(&[*seed; KEY_BYTES])).collect() }
+        }
     }
 
     #[test]
     fn a_secret_opens_for_what_it_was_sealed_for_and_with_former_keys() {
-        let sealed = vault(&[1]).seal("org/a", &[9; 64], [3; NONCE_LEN]);
-        assert_eq!(vault(&[2, 1]).open::<64>("org/a", &sealed), Ok([9; 64]));
-        assert_eq!(vault(&[1]).open::<64>("org/b", &sealed), Err(Unopened::Damaged));
-        assert_eq!(vault(&[1]).open::<32>("org/a", &sealed), Err(Unopened::Damaged));
-        assert!(matches!(vault(&[2]).open::<64>("org/a", &sealed), Err(Unopened::Key(_))));
-        assert_eq!(vault(&[1]).open::<64>("org/a", "x"), Err(Unopened::Damaged));
-        let shown = format!("{:?}", vault(&[1]));
+        let sealed = Vault::of_seeds(&[1]).seal("org/a", &[9; 64], [3; NONCE_LEN]);
+        assert_eq!(Vault::of_seeds(&[2, 1]).open::<64>("org/a", &sealed), Ok([9; 64]));
+        assert_eq!(Vault::of_seeds(&[1]).open::<64>("org/b", &sealed), Err(Unopened::Damaged));
+        assert_eq!(Vault::of_seeds(&[1]).open::<32>("org/a", &sealed), Err(Unopened::Damaged));
+        assert!(matches!(
+            Vault::of_seeds(&[2]).open::<64>("org/a", &sealed),
+            Err(Unopened::Key(_))
+        ));
+        assert_eq!(Vault::of_seeds(&[1]).open::<64>("org/a", "x"), Err(Unopened::Damaged));
+        let shown = format!("{:?}", Vault::of_seeds(&[1]));
         assert!(!shown.contains("0101"), "{shown}");
     }
 }

@@ -170,6 +170,32 @@ async fn a_secret_is_changed_while_both_sign_and_a_pause_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_under_another_api_key_is_told_no_secret() {
+    let world = World::start().await;
+    let body = json!({"url": "https://nowhere.invalid/"});
+    let (id, secret) = make(&world, "a", &body).await;
+    let rotation = json!({"overlap_hours": 1});
+    let rotate = format!("/{id}/rotate");
+    let rotated = post(&world, &rotate, "r", &rotation).await.expect(201).json();
+    for (path, key, body, secret) in
+        [("", "a", &body, &json!(secret)), (&*rotate, "r", &rotation, &rotated["secret"])]
+    {
+        let own = post(&world, path, key, body).await.expect(200).json();
+        assert_eq!((&own["endpoint_id"], &own["secret"]), (&json!(id), secret));
+        let call = world.post(&format!("/api/v1/webhooks{path}")).by("growth").idempotent(key);
+        let other = call.json(body).send().await.expect(200).json();
+        assert_eq!((&other["endpoint_id"], other.get("secret")), (&json!(id), None), "{path}");
+    }
+    // One that signs no more is told to nobody.
+    let over = json!({"overlap_hours": 0});
+    for key in ["s", "t"] {
+        post(&world, &rotate, key, &over).await.expect(201);
+    }
+    let own = post(&world, "", "a", &body).await.expect(200).json();
+    assert_eq!(own.get("secret"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
     let world = World::start().await;
     let receiver = Receiver::start().await;
@@ -216,6 +242,11 @@ async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
         .await
         .expect(422);
     assert_eq!(wrong.code(), "FIELD_INVALID");
+    for place in ["1_18446744073709551615", "n_18446744073709551615", "n_0", "1_1000000", "77_0"] {
+        let none = json!({"message_id": format!("msg_{id}_{place}")});
+        let refused = post(&world, &format!("/{id}/replay"), place, &none).await.expect(422);
+        assert_eq!(refused.pointers(), ["/message_id"], "{place}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,6 +263,7 @@ async fn one_that_is_gone_is_disabled_and_the_others_are_told() {
         (&told_of["type"], &told_of["data"]["endpoint_id"]),
         (&json!("endpoint.disabled"), &json!(gone))
     );
+    assert_eq!(told_of["data"]["url"], json!(receiver.url("")), "its path may hold a secret");
     let shown = get(&world, &format!("/{gone}")).await;
     assert_eq!((&shown["state"], &shown["state_reason"]), (&json!("disabled"), &json!("gone")));
     assert_eq!(receiver.came("/status/410").len(), 1);

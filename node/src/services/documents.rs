@@ -22,8 +22,9 @@ use crate::groups::Hosted;
 
 /// Documents read at once.
 pub(super) const PAGE: usize = 64;
-/// Kinds whose documents tell how somebody proves who they are, or what they asked for.
-const CONFIDENTIAL: [&str; 3] = ["api_key", "idempotency", "webhook"];
+/// Kinds whose documents tell how somebody proves who they are, what they asked for, or whom they are told.
+const CONFIDENTIAL: [&str; 6] =
+    ["api_key", "idempotency", "webhook", "webhook_notices", "delivery_log", "delivery_shard"];
 const CONFIDANTS: [Role; 2] = [Role::Gateway, Role::Admin];
 
 /// Checks that whoever asks may read documents of these kinds.
@@ -127,7 +128,15 @@ mod tests {
     #[test]
     fn a_proxy_in_a_shop_reads_no_hash_of_a_secret() {
         assert!(readers(["merchant", "terminal"]).contains(&Role::Proxy));
-        for kinds in [&["api_key"][..], &["idempotency"], &["webhook"], &["merchant", "api_key"]] {
+        for kinds in [
+            &["api_key"][..],
+            &["idempotency"],
+            &["webhook"],
+            &["webhook_notices"],
+            &["delivery_log"],
+            &["delivery_shard"],
+            &["merchant", "api_key"],
+        ] {
             let readers = readers(kinds.iter().copied());
             assert_eq!(readers, [Role::Gateway, Role::Admin], "{kinds:?}");
         }

@@ -100,9 +100,11 @@ pub(super) struct WebhookMade {
     /// The endpoint.
     #[serde(flatten)]
     pub(super) endpoint: Webhook,
-    /// For receivers that check `v1`. The same request under the same Idempotency-Key and API key tells it again.
+    /// For receivers that check `v1`. The same request under the same Idempotency-Key and API key tells it again, as
+    /// long as it signs; under another API key it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=")]
-    pub(super) secret: String,
+    pub(super) secret: Option<String>,
 }
 
 /// What was made, with its secret, which no cache is to keep.
@@ -114,7 +116,9 @@ pub(super) fn made(
 ) -> Result<Response, Problem> {
     let known = caller.webhook(endpoint_id)?;
     let endpoint = Webhook::of(&known, caller.now().get());
-    let body = WebhookMade { endpoint, secret: secret.text() };
+    // A repetition under another API key makes another secret, which is none of the endpoint's.
+    let signs = endpoint.public_keys.contains(&secret.public_text());
+    let body = WebhookMade { endpoint, secret: signs.then(|| secret.text()) };
     Ok((status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 

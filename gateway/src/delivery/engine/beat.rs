@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use fiscus_proto::command::PutDocument;
+
 use super::{Engine, Happened, LINES_MAX, wall_ms};
 use crate::delivery::destination::Position;
 use crate::delivery::figures::Gauge;
 use crate::delivery::kept::Shard;
-use crate::delivery::store::{NewLines, fitting, presence_put, shard_put, write, write_logs};
+use crate::delivery::store::{
+    NewLines, fitting, presence_put, shard_put, shard_put_within, write, write_logs,
+};
 use crate::directory::webhooks::EndpointState;
 
 /// Logs that are written at once, and every how many beats.
@@ -18,14 +22,8 @@ impl Engine {
     pub(super) fn beat(&mut self) {
         self.beats += 1;
         self.look();
+        self.let_go_of_expired();
         let now_ms = self.now_ms();
-        for shard in self.leases.expired(now_ms) {
-            tracing::warn!(
-                shard,
-                "a lease could not be renewed in time; others may serve this part now"
-            );
-            self.drop_shard(shard);
-        }
         // Where there is nothing to deliver, nothing is written.
         if self.specs.is_empty() {
             self.leases.leave_all();
@@ -50,6 +48,16 @@ impl Engine {
         self.show();
     }
 
+    pub(super) fn let_go_of_expired(&mut self) {
+        for shard in self.leases.expired(self.now_ms()) {
+            tracing::warn!(
+                shard,
+                "a lease could not be renewed in time; others may serve this part now"
+            );
+            self.drop_shard(shard);
+        }
+    }
+
     fn claim(&mut self, now_ms: u64) {
         for (shard, seen) in self.leases.claims(now_ms) {
             if !self.claiming.insert(shard) {
@@ -71,7 +79,7 @@ impl Engine {
     }
 
     /// Writes the shards that have changed or whose lease is to be renewed, and that this gateway is there.
-    fn keep(&mut self, now_ms: u64) {
+    pub(super) fn keep(&mut self, now_ms: u64) {
         if self.keeping {
             return;
         }
@@ -97,10 +105,12 @@ impl Engine {
                 .values()
                 .all(|served| served.shard != shard || served.flights.is_empty());
             let given_back = held.leaving && quiet;
-            puts.push(shard_put(shard, held.version, &self.content(shard, given_back)));
+            puts.push(self.shard_as_put(shard, held.version, given_back));
             shards.push((shard, held.version, given_back));
         }
+        let all = puts.len();
         let puts = fitting(puts);
+        self.left_out = puts.len() < all;
         shards.truncate(puts.len() - usize::from(place.is_some()).min(puts.len()));
         for (shard, _, _) in &shards {
             self.dirty.remove(shard);
@@ -113,7 +123,13 @@ impl Engine {
         });
     }
 
-    pub(super) fn content(&self, shard: usize, given_back: bool) -> Shard {
+    pub(super) fn shard_as_put(&self, shard: usize, seen: u64, given_back: bool) -> PutDocument {
+        let there = self.directory.read().delivery_shards.get(&shard.to_string()).cloned();
+        let there = there.as_ref().map(|known| &known.value);
+        shard_put_within(shard, seen, self.content(shard, given_back), there)
+    }
+
+    fn content(&self, shard: usize, given_back: bool) -> Shard {
         let holder = if given_back { String::new() } else { self.leases.me().to_owned() };
         let mut destinations = self.others.get(&shard).cloned().unwrap_or_default();
         let tables = self.directory.read();

@@ -96,9 +96,8 @@ impl Engine {
 
     /// Whether it is still behind.
     fn catch_up_one(&mut self, served: &mut Served) -> bool {
-        self.take_notices(served);
-        let replaying = self.take_replays(served);
-        let mut is_behind = replaying;
+        let mut is_behind = self.take_notices(served);
+        is_behind |= self.take_replays(served);
         let groups: Vec<(u64, u64)> =
             self.dispatched.iter().map(|(group, leaf)| (*group, *leaf)).collect();
         for (group, dispatched) in groups {
@@ -140,6 +139,9 @@ impl Engine {
             if event.place.leaf >= end {
                 return Some((end, seen_ms));
             }
+            if self.is_unclear(&event) {
+                return (event.place.leaf > leaf).then_some((event.place.leaf, seen_ms));
+            }
             if self.is_wanted(served, &event) {
                 if served.machine.room() == 0 {
                     return Some((event.place.leaf, seen_ms));
@@ -151,6 +153,11 @@ impl Engine {
         (next > leaf).then_some((next.min(end), seen_ms))
     }
 
+    /// Whether it may yet turn out whose an event is.
+    fn is_unclear(&self, event: &Event) -> bool {
+        self.directory.read().outlet(&event.outlet_id).is_none() && !self.feed.knows_owners()
+    }
+
     fn is_wanted(&self, served: &Served, event: &Event) -> bool {
         let outlet = self.directory.read().outlet(&event.outlet_id);
         outlet.is_some_and(|outlet| {
@@ -159,20 +166,24 @@ impl Engine {
         })
     }
 
-    fn take_notices(&mut self, served: &mut Served) {
+    /// Offers the organisation's notices; whether there are more than there is room for.
+    fn take_notices(&mut self, served: &mut Served) -> bool {
         let begin = served.spec.begin.get(&NOTICES).copied().unwrap_or(0);
         let from = match served.machine.position(NOTICES) {
             Some(Position::At(number)) => number,
             _ => begin,
         };
         let tables = self.directory.read();
-        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else { return };
-        let mut next = from;
+        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else {
+            return false;
+        };
+        let (mut next, mut is_behind) = (from, false);
         for notice in known.value.last.iter().filter(|notice| notice.number >= from) {
-            if served.machine.room() == 0 {
+            is_behind = served.machine.room() == 0;
+            if is_behind {
                 break;
             }
-            next = notice.number + 1;
+            next = notice.number.saturating_add(1);
             if served.spec.wants_notice(&notice.kind, &notice.endpoint_id) {
                 served.machine.offer(
                     Place { source: NOTICES, leaf: notice.number },
@@ -183,14 +194,12 @@ impl Engine {
             }
         }
         served.machine.move_to(NOTICES, Position::At(next), 0);
+        is_behind
     }
 
     /// Goes on with replays; whether one is under way.
     fn take_replays(&mut self, served: &mut Served) -> bool {
-        served.machine.finish_replay();
-        for replay in served.spec.replays.clone() {
-            served.machine.begin_replay(replay);
-        }
+        served.machine.next_replay(&served.spec.replays);
         for _ in 0..ROUNDS_MAX {
             let Some((source, leaf, end)) = served.machine.replaying() else { break };
             if served.machine.room() == 0 {
@@ -199,15 +208,19 @@ impl Engine {
             self.dirty.insert(served.shard);
             if source == NOTICES {
                 served.machine.offer_again(Place { source, leaf }, 0, wall_ms());
-                served.machine.replay_to(leaf + 1);
+                served.machine.replay_to(leaf.saturating_add(1));
                 continue;
             }
             let Found::Events { events, next } = self.feed.from(source, leaf) else {
                 self.load(source, leaf);
                 break;
             };
-            let mut to = next.max(leaf + 1).min(end);
+            let mut to = next.max(leaf.saturating_add(1)).min(end);
             for event in events.iter().filter(|event| event.place.leaf < end) {
+                if self.is_unclear(event) {
+                    to = event.place.leaf;
+                    break;
+                }
                 if self.is_wanted(served, event) {
                     if served.machine.room() == 0 {
                         to = event.place.leaf;
@@ -217,8 +230,12 @@ impl Engine {
                 }
             }
             served.machine.replay_to(to);
+            if to == leaf {
+                break;
+            }
         }
-        served.machine.finish_replay();
+        // Another one may wait; it has its turn when this destination is looked at again.
+        served.machine.next_replay(&served.spec.replays);
         served.machine.replays().1
     }
 

@@ -157,6 +157,19 @@ async fn everything_ends_by_the_limit() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_body_does_not_end_is_one_and_its_connection_is_not_used_again() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx".to_owned();
+    let (port, taken, _server) = server(answer).await;
+    let (poster, _) = poster(&["127.0.0.0/8"], &[&["127.0.0.1"]]);
+    let target = target(&format!("http://a.example.cd:{port}/"));
+    for connections in 1..3 {
+        let limit = Duration::from_millis(400);
+        let reply = poster.post(&target, &[], &Bytes::new(), limit).await.expect("an answer");
+        assert_eq!((reply.status, taken.load(Ordering::SeqCst)), (200, connections));
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_must_be_vouched_for_and_of_the_name() {
     let pair = rcgen::KeyPair::generate().expect("a key");
     let names = vec!["a.example.cd".to_owned()];
