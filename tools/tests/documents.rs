@@ -127,7 +127,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn the_format_names_every_tag_of_a_hash_and_no_other() {
-    let core = sources(&["ledger", "node", "proto", "raft", "tools", "verify/src"]);
+    let core =
+        sources(&["device-proxy/src", "ledger", "node", "proto", "raft", "tools", "verify/src"]);
     let gateway = sources(&["gateway/src"]);
     let is_tag = |text: &&str| {
         let name = text.strip_prefix("fiscus/").and_then(|rest| rest.strip_suffix("/v1"));
@@ -152,7 +153,7 @@ fn invariants_are_numbered_once_and_their_tests_exist() {
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| INV-")).collect();
     let numbers: Vec<&str> = rows.iter().map(|row| &row[2..8]).collect();
     assert!(numbers.len() > 20 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-    let sources = sources(&["gateway", "ledger", "node", "proto", "raft", "tools"]);
+    let sources = sources(&["device-proxy", "gateway", "ledger", "node", "proto", "raft", "tools"]);
     for row in rows {
         let checked_by = row.split('|').nth_back(1).unwrap();
         assert!(!checked_by.trim().is_empty(), "{row}");
