@@ -203,8 +203,8 @@ async fn a_credential_is_returned_by_its_own_terminal_or_by_an_administrator() {
         let proof = proof.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         end(&world, by, id, &format!("{reason}&proof={proof}")).await
     };
-    let refused = end(&world, "supervisor", id, "returned").await.expect(403);
-    assert_eq!(refused.code(), "SCOPE_MISSING");
+    let refused = end(&world, "supervisor", id, "returned").await.expect(400);
+    assert_eq!(refused.code(), "PARAMETER_INVALID");
     let other = SigningKey::from_bytes(&[43; 32]);
     end_with("supervisor", &other, "returned").await.expect(403);
     end_with("supervisor", &till(), "revoked").await.expect(403);

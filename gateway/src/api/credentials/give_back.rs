@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::view::Credential;
 use crate::access::{Caller, Scope};
+use crate::http::parameters::invalid;
 use crate::http::{Parameters, PathOf, Problem, Problems};
 
 /// Why it ends.
@@ -34,7 +35,7 @@ pub(super) struct Wanted {
     /// Why it ends.
     #[param(inline, example = "returned")]
     reason: Reason,
-    /// The terminal's Ed25519 signature in base64, of the SHA-256 that `docs/FORMAT.md` calls
+    /// The terminal's Ed25519 signature in base64, of the hash that `docs/FORMAT.md` calls
     /// `fiscus/credential-return/v1`: a terminal returns its own credential with it.
     #[serde(default)]
     #[param(required = false)]
@@ -75,10 +76,14 @@ pub(super) async fn give_back(
         Reason::Revoked => proto::CloseReason::Revoked,
     };
     let any = caller.may(Scope::RegistryWrite);
-    if any.is_err() && matches!(wanted.reason, Reason::Returned) && wanted.proof.is_some() {
-        caller.may(Scope::InvoicesSeal)?;
-    } else {
-        any?;
+    match wanted.reason {
+        Reason::Returned if any.is_err() => {
+            caller.may(Scope::InvoicesSeal)?;
+            if wanted.proof.is_none() {
+                return Err(invalid("proof", "is required of a key that has not registry:write"));
+            }
+        }
+        Reason::Returned | Reason::Revoked => any?,
     }
     let outlet = caller.outlet(&wanted.outlet_id)?;
     let known = Credential::read(&outlet, &credential_id, Consistency::Linearizable).await?;
