@@ -36,6 +36,7 @@ lint: ## Formatting, lints (warnings are errors) and the repository rules
 test: setup lint rust-tests python-tests web-tests fuzz-short ## Everything, as CI runs it; installs what it needs
 
 setup: ## Install what the tests need: system packages if missing, Python, the browser's driver
+	tests/room.sh
 	tests/setup.sh
 
 rust-tests: ## All Rust tests
