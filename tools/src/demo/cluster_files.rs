@@ -27,8 +27,8 @@ pub(super) const VERIFY_HOST: &str = "verify.example.cd";
 /// The fiscal device that the device proxy is.
 pub(super) const DEVICE: &str = "def-gombe-1";
 const REMEMBERED: &str = "demo.toml";
-/// Requests a minute of the demonstration's key.
-const KEY_PER_MINUTE: u32 = 100_000;
+/// Requests a minute of the demonstration's key: more than this machine can do, so that it can be measured.
+const KEY_PER_MINUTE: u32 = 10_000_000;
 const DATA_GROUPS: u64 = 1;
 const DAYS: u32 = 365;
 /// Longer than any certificate, so that more of them can be issued.
