@@ -26,4 +26,6 @@ pub mod protocol;
 mod run;
 mod serial;
 
+#[cfg(fuzzing)]
+pub use attach::hear;
 pub use run::{Proxy, RunError};

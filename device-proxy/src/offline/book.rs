@@ -270,6 +270,16 @@ impl Book {
         })
     }
 
+    /// The same of what was lent and has not ended, also of what begins in a moment: a grant has the time of its own entry,
+    /// which lies behind every time that the cluster told before.
+    pub(crate) fn lent_at(&self, terminal_id: &str, time_ms: u64) -> (u64, u64) {
+        let of = |held: &&Held| held.terminal_id == terminal_id && held.left() > 0;
+        let lent = self.held.values().filter(of).filter(|held| time_ms <= held.terms().not_after_ms);
+        lent.fold((0, 0), |(numbers, until), held| {
+            (numbers + held.left(), until.max(held.terms().not_after_ms))
+        })
+    }
+
     /// The entries that say the same without what is of no use any more. `kept_after_ms` is since when settled seals
     /// are kept; `sold` reads the entry of one.
     pub(crate) fn entries<E>(

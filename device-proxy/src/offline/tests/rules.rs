@@ -189,3 +189,20 @@ fn a_new_key_signs_nothing_under_what_was_lent_to_the_old_one() {
     assert_eq!(shop.ledger.invoices.len(), 2);
     assert_eq!(shop.ledger.alerts(), [""; 0]);
 }
+
+/// The ledger's time goes on with every entry: a grant begins after the look that it follows.
+#[test]
+fn numbers_that_begin_a_moment_after_the_look_are_not_asked_for_again() {
+    let mut shop = ready(30);
+    shop.settings.terminals.push("till-2".to_owned());
+    shop.open().expect("it opens");
+    let now = shop.now();
+    let asked = shop.ask(now).expect("a request");
+    let (key, later_ms) = (shop.till().public_key(), shop.wall_ms + 5);
+    shop.ledger.at(later_ms);
+    let credential = shop.ledger.lend(&asked, key);
+    assert_eq!(credential.terms().not_before_ms, later_ms);
+    let authority = shop.ledger.authority();
+    assert!(shop.till().lent(&asked, credential, &authority).expect("it is noted"));
+    assert_eq!(shop.ask(now), None);
+}
