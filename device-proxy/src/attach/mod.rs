@@ -11,9 +11,9 @@
 //! sealed is imported in its order, however long the cluster is away.
 
 mod entry;
+mod health;
 #[cfg(any(test, fuzzing))]
 mod heard;
-mod health;
 mod import;
 mod link;
 mod mediator;

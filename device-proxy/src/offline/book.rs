@@ -274,7 +274,8 @@ impl Book {
     /// which lies behind every time that the cluster told before.
     pub(crate) fn lent_at(&self, terminal_id: &str, time_ms: u64) -> (u64, u64) {
         let of = |held: &&Held| held.terminal_id == terminal_id && held.left() > 0;
-        let lent = self.held.values().filter(of).filter(|held| time_ms <= held.terms().not_after_ms);
+        let lent =
+            self.held.values().filter(of).filter(|held| time_ms <= held.terms().not_after_ms);
         lent.fold((0, 0), |(numbers, until), held| {
             (numbers + held.left(), until.max(held.terms().not_after_ms))
         })

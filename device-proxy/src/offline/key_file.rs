@@ -154,7 +154,9 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(bytes: &'a [u8]) -> Option<Self> {
         let version = bytes.get(8..10)?;
-        if bytes.len() != FILE_BYTES || !bytes.starts_with(MAGIC) || version != VERSION.to_le_bytes()
+        if bytes.len() != FILE_BYTES
+            || !bytes.starts_with(MAGIC)
+            || version != VERSION.to_le_bytes()
         {
             return None;
         }
@@ -188,7 +190,11 @@ fn open(bytes: &[u8], passphrase: &[u8], path: &Path) -> Result<SigningKey, KeyF
     );
     let opened = opened.map_err(|_| KeyFileError::WrongPassphrase(path.to_owned()))?;
     let key = SigningKey::from_bytes(opened.first_chunk().ok_or_else(format)?);
-    if key.verifying_key().as_bytes()[..] == parts.aad[PUBLIC_AT..] { Ok(key) } else { Err(format()) }
+    if key.verifying_key().as_bytes()[..] == parts.aad[PUBLIC_AT..] {
+        Ok(key)
+    } else {
+        Err(format())
+    }
 }
 
 fn cipher(passphrase: &[u8], salt: &[u8; 32], iterations: u32) -> LessSafeKey {

@@ -2,11 +2,10 @@
 //! and that the transcripts have every code and every command.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use fiscus_device_proxy::protocol::Code;
+use fiscus_node::config::NodeConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::cluster::Cluster;
@@ -64,37 +63,36 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     comes_to(host, &prepare, "DEVICE_REVOKED").await;
 }
 
-async fn world(full: &'static AtomicBool, serial: Vec<PathBuf>) -> World {
-    let cluster = Cluster::start_with(1, |config| {
-        if full.load(Ordering::Relaxed) {
-            config.limits.disk_reserve_bytes = 1 << 50;
-        }
-    });
-    let world = World::registered(cluster.await, serial).await;
-    world.activate().await;
-    world
+/// Whether a world's disk is as good as full, over TCP and over a line.
+static FULL: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+fn fill(config: &mut NodeConfig, which: usize) {
+    if FULL[which].load(Ordering::Relaxed) {
+        config.limits.disk_reserve_bytes = 1 << 50;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_of_a_world_gone_wrong_over_tcp() {
-    static FULL: AtomicBool = AtomicBool::new(false);
-    let mut world = world(&FULL, Vec::new()).await;
+    let cluster = Cluster::start_with(1, |config| fill(config, 0)).await;
+    let mut world = World::registered(cluster, Vec::new()).await;
+    world.activate().await;
     let mut host = world.host().await;
-    converse(&mut host, &mut world, &FULL).await;
+    converse(&mut host, &mut world, &FULL[0]).await;
     host.matches("a_world_gone_wrong");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_of_a_world_gone_wrong_over_a_pseudo_terminal() {
-    static FULL: AtomicBool = AtomicBool::new(false);
     let dir = tempfile::tempdir().expect("a directory");
     let (device, line) = (dir.path().join("ttyGS0"), dir.path().join("ttyACM0"));
-    let mut world = world(&FULL, vec![device.clone()]).await;
+    let cluster = Cluster::start_with(1, |config| fill(config, 1)).await;
+    let mut world = World::registered(cluster, vec![device.clone()]).await;
+    world.activate().await;
     let _pair = Pair::new(&device, &line);
     let mut host = open(&line).await;
-    converse(&mut host, &mut world, &FULL).await;
+    converse(&mut host, &mut world, &FULL[1]).await;
     host.matches("a_world_gone_wrong");
-    tokio::time::timeout(Duration::from_secs(30), world.proxy.stop()).await.expect("it stops");
 }
 
 #[test]
@@ -110,8 +108,18 @@ fn every_code_and_every_command_is_in_a_transcript() {
         .collect();
     assert_eq!(missing, BTreeSet::new());
     let commands = [
-        "TXN|PREPARE", "TXN|COMMIT", "QRY|STATUS", "QRY|LOG", "RPT|Z", "RPT|X", "RPT|A",
-        "ADM|DUMPLOG", "ADM|ACK", "ADM|RESET", "CFG|TIME", "CFG|INIT",
+        "TXN|PREPARE",
+        "TXN|COMMIT",
+        "QRY|STATUS",
+        "QRY|LOG",
+        "RPT|Z",
+        "RPT|X",
+        "RPT|A",
+        "ADM|DUMPLOG",
+        "ADM|ACK",
+        "ADM|RESET",
+        "CFG|TIME",
+        "CFG|INIT",
     ];
     for command in commands {
         assert!(said.contains(&format!("> {command}")), "{command}");

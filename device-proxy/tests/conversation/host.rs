@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fiscus_device_proxy::protocol::frame::framed;
 use fiscus_ledger::time::UnixMs;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 /// Whatever is asked is answered within this time, and whatever is waited for is there.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -28,18 +28,18 @@ const VOLATILE: [&str; 11] = [
 
 /// One end of a line.
 pub(crate) struct Host<S> {
-    stream: S,
+    stream: BufReader<S>,
     said: String,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Host<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, said: String::new() }
+        Self { stream: BufReader::new(stream), said: String::new() }
     }
 
     /// The line itself.
     pub(crate) fn into_stream(self) -> S {
-        self.stream
+        self.stream.into_inner()
     }
 
     /// Sends bytes as they are.
@@ -191,7 +191,10 @@ fn masked(text: &str) -> String {
         let mut from = 0;
         while let Some(at) = text[from..].find(opening) {
             let start = from + at + opening.len();
-            let end = start + text[start..].find(['"', ';']).expect("a text ends");
+            // What to do about it comes behind.
+            let ends = ["; try again", "; nothing was done", "; ask again", "\"}"];
+            let ends = ends.iter().filter_map(|end| text[start..].find(end));
+            let end = start + ends.min().expect("a text ends");
             text.replace_range(start..end, "…");
             from = start;
         }

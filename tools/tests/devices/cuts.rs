@@ -151,7 +151,10 @@ async fn check(demo: &Demo, outlet: &str, address: std::net::SocketAddr, sold: &
     numbers.sort_unstable();
     let first = numbers[0];
     assert!(numbers.iter().copied().eq(first..first + numbers.len() as u64), "a gap or a double");
-    assert_eq!(code(&host.ask(&format!("QRY|LOG {}", numbers.last().unwrap() + 1)).await), "NOT_FOUND");
+    assert_eq!(
+        code(&host.ask(&format!("QRY|LOG {}", numbers.last().unwrap() + 1)).await),
+        "NOT_FOUND"
+    );
     counts
 }
 

@@ -289,7 +289,12 @@ async fn what_is_not_genuine(gateway: &Beside, node: &NodeAt, api_key: &str, for
 }
 
 /// What was sold alone is in the ledger, each under its number, as the kind that it is.
-async fn is_reconciled(client: &ClusterClient, gateway: &Beside, key: &str, sales: &BTreeMap<u64, Invoice>) {
+async fn is_reconciled(
+    client: &ClusterClient,
+    gateway: &Beside,
+    key: &str,
+    sales: &BTreeMap<u64, Invoice>,
+) {
     let known = recorded(client, SHOP.1).await;
     for (number, invoice) in sales {
         assert_eq!(known[&invoice.mark], [*number], "{}", invoice.mark);

@@ -30,6 +30,8 @@ const AFTER: usize = 4;
 const CUT_WITHIN_US: u64 = 15_000;
 /// Longer than any answer takes.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// A sale that is not clear after so long is a failure of the whole.
+const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(10);
 /// A register that is told nothing clear so often prepares the same invoice again.
 const DOUBTS_MAX: u32 = 10;
@@ -108,6 +110,8 @@ pub(crate) struct Lane {
     /// The moment that its sale is in.
     pub(crate) moment: Arc<AtomicUsize>,
     tally: Tally,
+    /// What it was answered last.
+    last: String,
     /// Rises when its proxy was killed, which a serial line does not tell.
     killed: watch::Receiver<u64>,
 }
@@ -115,7 +119,7 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(way: Way, seed: u64, tally: Tally, killed: watch::Receiver<u64>) -> Self {
         let moment = Arc::new(AtomicUsize::new(BEFORE));
-        Self { way, host: None, dice: Dice::new(seed), moment, tally, killed }
+        Self { way, host: None, dice: Dice::new(seed), moment, tally, last: String::new(), killed }
     }
 
     fn at(&self, moment: usize) {
@@ -172,9 +176,13 @@ impl Lane {
             () = tokio::time::sleep(SILENCE_MAX), if serial => None,
         };
         // What was disturbed on a line is sent again, over a fresh one.
-        let answer = answer.filter(|answer| code(answer) != "CHECKSUM_INVALID");
-        if answer.is_none() {
-            self.host = None;
+        let disturbed = |answer: &String| {
+            !answer.starts_with("{\"status\":") || code(answer) == "CHECKSUM_INVALID"
+        };
+        let answer = answer.filter(|answer| !disturbed(answer));
+        match &answer {
+            Some(answer) => self.last.clone_from(answer),
+            None => self.host = None,
         }
         answer
     }
@@ -193,7 +201,12 @@ impl Lane {
     }
 
     /// Sells, whatever comes between.
-    pub(crate) async fn sell(&mut self, invoice: &Invoice, mut plan: Plan) -> Fate {
+    pub(crate) async fn sell(&mut self, invoice: &Invoice, plan: Plan) -> Fate {
+        let selling = tokio::time::timeout(PATIENCE, self.sell_for_ever(invoice, plan)).await;
+        selling.unwrap_or_else(|_| panic!("{} is not sold: {}", invoice.mark, self.last))
+    }
+
+    async fn sell_for_ever(&mut self, invoice: &Invoice, mut plan: Plan) -> Fate {
         self.at(BEFORE);
         loop {
             let nonce = match self.prepare(invoice, &mut plan).await {

@@ -84,8 +84,7 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
     let time = Duration::from_secs(wanted("FISCUS_DEVICE_SECONDS", 14));
     let demo = Demo::start(&fresh("device-many"));
     let activation_code = register(&demo.dir, SERVED.0, SERVED.1);
-    let mut served =
-        ProxyProcess::start(&demo.dir, &config(&demo.dir, &demo.nodes, SERVED.0));
+    let mut served = ProxyProcess::start(&demo.dir, &config(&demo.dir, &demo.nodes, SERVED.0));
     served.activate(&activation_code, &[9; 32]).await;
     let faults = ["--faults", "split,garbage,busy,late", "--fault-per-mille", "10", "--seed", "11"];
     let def = DefProcess::start(&demo.dir, REAL.0, &faults);

@@ -22,6 +22,8 @@ use super::support::load::OUTLETS;
 use super::support::{NodeAt, admin, fiscus, history, text};
 
 const SALE: &str = include_str!("../../../docs/samples/sale.json");
+/// When the sample was authored.
+const AUTHORED: &str = "2026-11-20T08:15:00Z";
 /// What stands before a sale's mark in its only line.
 const MARKED: &str = "\"code\":\"M-";
 
@@ -37,7 +39,9 @@ pub(crate) struct Invoice {
 /// A sale of an outlet, authored at a time.
 pub(crate) fn sale(outlet: &str, mark: &str, authored: UnixMs) -> Invoice {
     let known = OUTLETS.iter().find(|(id, _)| *id == outlet);
+    assert!(SALE.contains(AUTHORED));
     let text = SALE
+        .replace(AUTHORED, &authored.to_string())
         .replace("outlet-gombe", outlet)
         .replace("A1234567B", known.map_or("A1234567B", |(_, nif)| *nif))
         .replace("RIZ-25", &format!("M-{mark}"));
