@@ -192,7 +192,7 @@ fn masked(text: &str) -> String {
         while let Some(at) = text[from..].find(opening) {
             let start = from + at + opening.len();
             // What to do about it comes behind.
-            let ends = ["; try again", "; nothing was done", "; ask again", "\"}"];
+            let ends = ["; nothing was done", "; ask again", "\"}"];
             let ends = ends.iter().filter_map(|end| text[start..].find(end));
             let end = start + ends.min().expect("a text ends");
             text.replace_range(start..end, "…");
