@@ -13,6 +13,7 @@ use super::host::code;
 use super::lane::{Dice, Fate, Lane, MOMENTS, Plan, Tally, Way};
 use super::shop::{
     DefProcess, Invoice, ProxyProcess, RealDevice, config, host, noon, recorded, register, sale,
+    until_imported,
 };
 use super::support::{Demo, fresh};
 use super::wanted;
@@ -204,26 +205,14 @@ async fn whatever_is_cut_and_whenever_each_sale_is_there_once_or_not_at_all() {
     stop.store(true, Ordering::Relaxed);
     let (served_sales, real_sales) = (serve.finish().await, attach.finish().await);
     let took = began.elapsed();
-    let entries = real.def.control("entries").parse::<usize>().unwrap();
-    until_imported(&demo, entries).await;
+    let entries = real.def.control("entries").parse().unwrap();
+    until_imported(&demo.client().await, REAL.1, REAL.0, entries).await;
     let serve = check(&demo, SERVED.1, served.address, &served_sales).await;
     let attach = check(&demo, REAL.1, real.proxy.address, &real_sales).await;
     print(&tally, took, [("serving", serve), ("attached", attach)]);
     assert!(serve[0] > 10 && attach[0] > 10, "they hardly sold anything");
     drop((served, real));
     demo.stop();
-}
-
-/// Waits until the ledger has everything that the real device sealed.
-async fn until_imported(demo: &Demo, entries: usize) {
-    let client = demo.client().await;
-    let importing = async {
-        // One number each: whatever is there twice would never come to an end here.
-        while recorded(&client, REAL.1).await.values().map(Vec::len).sum::<usize>() < entries {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(120), importing).await.expect("it is imported");
 }
 
 fn print(tally: &Tally, took: Duration, sold: [(&str, [u64; 3]); 2]) {

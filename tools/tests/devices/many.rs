@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::lane::{Fate, Lane, Plan, Tally, Way};
 use super::shop::{
     DefProcess, Invoice, ProxyProcess, RealDevice, config, noon, recorded, register, sale,
+    until_imported,
 };
 use super::support::{Demo, fresh};
 use super::wanted;
@@ -46,26 +47,19 @@ fn terminals(
     selling.collect()
 }
 
-/// Every sale is there once under the number that was told, and each terminal had its share.
-async fn check(demo: &Demo, mode: &str, outlet: &str, selling: Vec<JoinHandle<Sold>>) {
-    let mut shares = Vec::new();
+async fn finish(selling: Vec<JoinHandle<Sold>>) -> Vec<Sold> {
     let mut sold = Vec::new();
     for selling in selling {
-        let one = selling.await.expect("no terminal has failed");
-        shares.push(one.len());
-        sold.extend(one);
+        sold.push(selling.await.expect("no terminal has failed"));
     }
-    let client = demo.client().await;
-    let complete = async {
-        loop {
-            let known = recorded(&client, outlet).await;
-            if known.len() >= sold.len() {
-                return known;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let known = tokio::time::timeout(Duration::from_secs(120), complete).await.expect("imported");
+    sold
+}
+
+/// Every sale is there once under the number that was told, and each terminal had its share.
+async fn check(demo: &Demo, mode: &str, outlet: &str, sold: Vec<Sold>) {
+    let shares: Vec<usize> = sold.iter().map(Vec::len).collect();
+    let sold: Sold = sold.into_iter().flatten().collect();
+    let known = recorded(&demo.client().await, outlet).await;
     for (invoice, fate) in &sold {
         let Fate::Sealed(number) = fate else { panic!("{fate:?}") };
         assert_eq!(known[&invoice.mark], [*number], "{}", invoice.mark);
@@ -116,7 +110,10 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
         turn += 1;
     }
     stop.store(true, Ordering::Relaxed);
+    let (serving, attached) = (finish(serving).await, finish(attached).await);
     check(&demo, "serving", SERVED.1, serving).await;
+    let entries = real.def.control("entries").parse().unwrap();
+    until_imported(&demo.client().await, REAL.1, REAL.0, entries).await;
     check(&demo, "attached", REAL.1, attached).await;
     drop((served, real));
     demo.stop();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fiscus_device_proxy::config::{AttachSection, ProxyConfig};
 use fiscus_ledger::base64::encode_standard;
@@ -13,11 +14,14 @@ use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::json::Value;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::record::Record;
+use fiscus_ledger::state::outlet::Outlet;
+use fiscus_ledger::state::table::Row;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::ClusterClient;
+use fiscus_proto::ledger::{Consistency, ReadOutletRequest};
 use tokio::net::TcpStream;
 
-use super::host::{Host, code, until};
+use super::host::{Host, LIMIT, code, until};
 use super::support::load::OUTLETS;
 use super::support::{NodeAt, admin, fiscus, history, text};
 
@@ -73,6 +77,26 @@ pub(crate) async fn recorded(client: &ClusterClient, outlet: &str) -> BTreeMap<S
         }
     }
     found
+}
+
+/// Waits until the ledger has as many entries of a real device, for as long as there come more.
+pub(crate) async fn until_imported(client: &ClusterClient, outlet: &str, id: &str, entries: u64) {
+    let (mut imported, mut since) = (0, Instant::now());
+    while imported < entries {
+        let request = ReadOutletRequest {
+            group: 1,
+            outlet_id: outlet.to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        let read = client.read_outlet(request, LIMIT).await.unwrap();
+        let series = Outlet::from_stored(&read.row).unwrap().device_series;
+        let last = series.get(id).map_or(0, |series| series.last);
+        if last > imported {
+            (imported, since) = (last, Instant::now());
+        }
+        assert!(since.elapsed() < LIMIT, "the import stands still at {imported} of {entries}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// A free address; whoever asks first binds it soon.
@@ -197,11 +221,11 @@ pub(crate) async fn host(address: SocketAddr) -> Host<TcpStream> {
         loop {
             match TcpStream::connect(address).await {
                 Ok(stream) => return Host::new(stream),
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     };
-    tokio::time::timeout(super::host::LIMIT, connecting).await.expect("somebody listens")
+    tokio::time::timeout(LIMIT, connecting).await.expect("somebody listens")
 }
 
 /// A simulated real device as a process of its own.
