@@ -26,6 +26,6 @@ pub mod protocol;
 mod run;
 mod serial;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub use attach::hear;
 pub use run::{Proxy, RunError};

@@ -1,5 +1,7 @@
 //! A host: it sends frames, reads answers, and writes down what was said.
 
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
