@@ -83,6 +83,9 @@ pub(crate) enum Way {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// A host, and the pair of pseudo-terminals that it holds an end of.
+type Connected = (Host<Box<dyn Stream>>, Option<Pair>);
+
 /// What became of a sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -105,7 +108,7 @@ pub(crate) struct Plan {
 
 pub(crate) struct Lane {
     way: Way,
-    host: Option<(Host<Box<dyn Stream>>, Option<Pair>)>,
+    host: Option<Connected>,
     pub(crate) dice: Dice,
     /// The moment that its sale is in.
     pub(crate) moment: Arc<AtomicUsize>,
