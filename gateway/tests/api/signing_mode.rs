@@ -174,7 +174,7 @@ async fn who_may_not_change_who_seals_does_not() {
     let read = world.get(&path).by("owner").send().await.expect(200);
     let stale = format!("{path}/signing-mode");
     let call = world.post(&stale).by("owner").idempotent("x").header("if-match", "\"99-99\"");
-    let conflict = call.json(&json!({"mode": "def"})).send().await.expect(412);
+    let conflict = call.json(&json!({"mode": "def"})).send().await.expect(409);
     assert_eq!(conflict.code(), "VERSION_CONFLICT");
     assert_eq!(read.json()["signing_mode"], "cluster");
     assert_eq!(status(&world).await["signing_mode"], "cluster", "nothing has changed");
