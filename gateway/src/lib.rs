@@ -24,6 +24,7 @@ mod metrics;
 pub mod network;
 pub mod render;
 mod run;
+pub mod standing;
 pub mod webhooks;
 
 pub use access::App;

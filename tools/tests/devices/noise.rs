@@ -100,7 +100,8 @@ async fn noise_leaves_working_devices_and_flat_memory() {
     let activation_code = register(&demo.dir, REAL.0, REAL.1);
     let at = free();
     let mut real = config(&demo.dir, &demo.nodes, REAL.0);
-    real.devices[0].attach = Some(AttachSection { serial: None, tcp: Some(at) });
+    real.devices[0].attach =
+        Some(AttachSection { serial: None, tcp: Some(at), invoices_dir: None });
     let listener = TcpListener::bind(at).await.unwrap();
     let real = ProxyProcess::start(&demo.dir, &real);
     mad_device(listener, bytes / 10).await;

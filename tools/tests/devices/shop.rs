@@ -316,7 +316,8 @@ impl RealDevice {
         let (done, said) = admin(dir, &format!("outlets signing-mode {outlet} def --yes"));
         assert!(done, "{said}");
         let activation_code = register(dir, id, outlet);
-        config.devices[0].attach = Some(AttachSection { serial: Some(def.line()), tcp: None });
+        config.devices[0].attach =
+            Some(AttachSection { serial: Some(def.line()), tcp: None, invoices_dir: None });
         let proxy = ProxyProcess::start(dir, &config);
         proxy.activate(&activation_code, &def.public_key).await;
         Self { proxy, def }
