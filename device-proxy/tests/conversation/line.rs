@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,22 +16,30 @@ use super::host::{Host, LIMIT};
 pub(crate) type Line = Join<Receiver, Sender>;
 
 /// A pair of pseudo-terminals, as `socat` makes it.
-pub(crate) struct Pair(Child);
+pub(crate) struct Pair {
+    child: Child,
+    links: [PathBuf; 2],
+}
 
 impl Pair {
     pub(crate) fn new(device: &Path, host: &Path) -> Self {
         let end = |path: &Path| format!("pty,raw,echo=0,link={}", path.display());
         let mut command = Command::new("socat");
         command.args([end(device), end(host)]).stdin(Stdio::null());
-        Self(command.spawn().expect("socat starts; `make setup` installs it"))
+        let child = command.spawn().expect("socat starts; `make setup` installs it");
+        Self { child, links: [device.to_owned(), host.to_owned()] }
     }
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
+        // A link that stays leads to whatever pair has the same number next.
+        for link in &self.links {
+            let _ = std::fs::remove_file(link);
+        }
         // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
