@@ -26,6 +26,7 @@ pub mod network;
 mod place_id;
 pub mod render;
 mod run;
+pub mod standing;
 pub mod webhooks;
 
 pub use access::App;
