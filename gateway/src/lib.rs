@@ -14,6 +14,7 @@
 pub mod access;
 mod activity;
 mod admin;
+mod alerts;
 pub mod api;
 pub mod config;
 pub mod delivery;
@@ -22,6 +23,7 @@ pub mod http;
 mod listener;
 mod metrics;
 pub mod network;
+mod place_id;
 pub mod render;
 mod run;
 pub mod standing;

@@ -50,11 +50,13 @@ pub mod kind {
     pub const DELIVERY_SHARD: &str = "delivery_shard";
     /// That a gateway is there to deliver.
     pub const DELIVERY_GATEWAY: &str = "delivery_gateway";
+    /// What of an organisation must be looked at and was told.
+    pub const DELIVERY_ALERTS: &str = "delivery_alerts";
     /// What became of a destination's last attempts, and what was given up.
     pub const DELIVERY_LOG: &str = "delivery_log";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 17] = [
+    pub const FOLLOWED: [&str; 18] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -72,6 +74,7 @@ pub mod kind {
         WEBHOOK_NOTICES,
         DELIVERY_SHARD,
         DELIVERY_GATEWAY,
+        DELIVERY_ALERTS,
     ];
 }
 

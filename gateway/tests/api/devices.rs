@@ -20,7 +20,7 @@ async fn state(world: &World, device_id: &str) -> String {
 }
 
 /// What a device does with its code.
-async fn activate(client: &ClusterClient, code: &str) -> Told {
+pub(crate) async fn activate(client: &ClusterClient, code: &str) -> Told {
     let activate = ActivateDevice {
         activation_hash: activation_hash(code).to_vec().into(),
         public_key: vec![9; 32].into(),
