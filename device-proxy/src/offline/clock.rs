@@ -8,6 +8,8 @@
 //! A wall clock that is set forward while the power is off cannot be told from a night that has passed: such seals
 //! carry a later time, stay within the credential's window, and are delivered when the cluster's time has passed them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use fiscus_ledger::time::UnixMs;
 
 /// Clocks of two machines, and of one before and after a correction, differ by so much without anybody's doing.
@@ -25,15 +27,14 @@ pub(crate) struct Moment {
 impl Moment {
     /// Now.
     pub(crate) fn now() -> Self {
-        let of = |clock| {
-            let told = rustix::time::clock_gettime(clock);
-            let seconds = u64::try_from(told.tv_sec).unwrap_or(0);
-            let milliseconds = u64::try_from(told.tv_nsec / 1_000_000).unwrap_or(0);
-            seconds.saturating_mul(1_000).saturating_add(milliseconds)
-        };
+        // A machine whose clock lies before 1970 has one that is wrong like any other.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up_s = u64::try_from(up.tv_sec).unwrap_or(0);
+        let up_ms = u64::try_from(up.tv_nsec / 1_000_000).unwrap_or(0);
         Self {
-            wall_ms: of(rustix::time::ClockId::Realtime),
-            up_ms: of(rustix::time::ClockId::Boottime),
+            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            up_ms: up_s.saturating_mul(1_000).saturating_add(up_ms),
         }
     }
 }
