@@ -18,6 +18,7 @@ mod attach;
 pub mod config;
 pub mod def_sim;
 mod devices;
+mod health;
 mod host;
 mod metrics;
 pub mod offline;
@@ -26,4 +27,6 @@ pub mod protocol;
 mod run;
 mod serial;
 
+#[cfg(any(test, fuzzing))]
+pub use attach::hear;
 pub use run::{Proxy, RunError};

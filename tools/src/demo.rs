@@ -66,6 +66,10 @@ pub(crate) struct Arguments {
     /// holds a cluster keeps its own.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     regions: Vec<String>,
+    /// Let the device sell while the cluster is away: it is lent 100 numbers at a time, which no other sale uses. A
+    /// directory that was made so once stays so.
+    #[arg(long)]
+    offline: bool,
     /// Print one line of JSON when it is ready.
     #[arg(long)]
     json: bool,
@@ -118,6 +122,9 @@ async fn play(arguments: &Arguments) -> Result<()> {
     let place = place(arguments.dir.as_deref())?;
     let layout =
         Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base, &arguments.regions)?;
+    if arguments.offline {
+        layout.sell_offline()?;
+    }
     let mut children = Children::start(&layout)?;
     let ended = tokio::select! {
         shown = show(&layout, &mut children, arguments.json) => shown,

@@ -155,6 +155,12 @@ impl<L: Line> Mediator<L> {
         self.next.or_else(|| self.status.as_ref().map(|status| status.next_invoice_seq))
     }
 
+    /// How many entries are remembered.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How it last said that it is.
     pub(crate) fn status(&self) -> Option<&Status> {
         self.status.as_ref()

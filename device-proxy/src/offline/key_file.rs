@@ -20,6 +20,8 @@ use ring::pbkdf2;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::disk::is_private;
+
 const MAGIC: &[u8; 8] = b"FISCTILL";
 const VERSION: u16 = 1;
 /// What a guess of the passphrase costs.
@@ -91,11 +93,19 @@ pub(crate) fn passphrase(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError
 /// Opens the key in a directory, or makes one: it is on the disk when this returns.
 pub(crate) fn open_or_make(dir: &Path, passphrase: &[u8]) -> Result<SigningKey, KeyFileError> {
     let path = dir.join("key");
-    match std::fs::read(&path) {
-        Ok(bytes) => open(&bytes, passphrase, &path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, &path, passphrase),
-        Err(error) => Err(at(&path, "read")(error)),
-    }
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return make(dir, &path, passphrase);
+        }
+        Err(error) => return Err(at(&path, "read")(error)),
+    };
+    is_private(&file, "the till's key").map_err(at(&path, "used"))?;
+    // One byte more than a key has shows that it is none.
+    let mut bytes = Vec::with_capacity(FILE_BYTES + 1);
+    let most = u64::try_from(FILE_BYTES + 1).expect("a key file is small");
+    Read::by_ref(&mut file).take(most).read_to_end(&mut bytes).map_err(at(&path, "read"))?;
+    open(&bytes, passphrase, &path)
 }
 
 fn make(dir: &Path, path: &Path, passphrase: &[u8]) -> Result<SigningKey, KeyFileError> {
@@ -141,30 +151,60 @@ fn seal(key: &SigningKey, passphrase: &[u8], salt: [u8; 32], nonce: [u8; 12]) ->
     bytes
 }
 
+/// A key file that was taken apart and not opened yet.
+struct Parts<'a> {
+    iterations: u32,
+    salt: &'a [u8; 32],
+    nonce: [u8; 12],
+    /// Everything before the cipher's text.
+    aad: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let version = bytes.get(8..10)?;
+        if bytes.len() != FILE_BYTES
+            || !bytes.starts_with(MAGIC)
+            || version != VERSION.to_le_bytes()
+        {
+            return None;
+        }
+        let iterations = u32::from_le_bytes(*bytes[10..].first_chunk()?);
+        let (aad, body) = bytes.split_at(BODY_AT);
+        let cost_is_bearable = (ITERATIONS..=ITERATIONS_MAX).contains(&iterations);
+        cost_is_bearable.then_some(Self {
+            iterations,
+            salt: bytes[SALT_AT..].first_chunk()?,
+            nonce: *bytes[NONCE_AT..].first_chunk()?,
+            aad,
+            body,
+        })
+    }
+}
+
+/// Whether these bytes have the form of a key file; what it costs to open one is bounded by that.
+#[must_use]
+pub fn is_key_file(bytes: &[u8]) -> bool {
+    Parts::of(bytes).is_some()
+}
+
 fn open(bytes: &[u8], passphrase: &[u8], path: &Path) -> Result<SigningKey, KeyFileError> {
     let format = || KeyFileError::Format(path.to_owned());
-    if bytes.len() != FILE_BYTES
-        || !bytes.starts_with(MAGIC)
-        || bytes[8..10] != VERSION.to_le_bytes()
-    {
-        return Err(format());
-    }
-    let iterations = u32::from_le_bytes(*bytes[10..].first_chunk().ok_or_else(format)?);
-    if !(ITERATIONS..=ITERATIONS_MAX).contains(&iterations) {
-        return Err(format());
-    }
-    let salt = bytes[SALT_AT..].first_chunk().ok_or_else(format)?;
-    let nonce = *bytes[NONCE_AT..].first_chunk().ok_or_else(format)?;
-    let (aad, body) = bytes.split_at(BODY_AT);
-    let mut body = Zeroizing::new(body.to_vec());
-    let opened = cipher(passphrase, salt, iterations).open_in_place(
-        Nonce::assume_unique_for_key(nonce),
-        Aad::from(aad),
+    let parts = Parts::of(bytes).ok_or_else(format)?;
+    let mut body = Zeroizing::new(parts.body.to_vec());
+    let opened = cipher(passphrase, parts.salt, parts.iterations).open_in_place(
+        Nonce::assume_unique_for_key(parts.nonce),
+        Aad::from(parts.aad),
         body.as_mut_slice(),
     );
     let opened = opened.map_err(|_| KeyFileError::WrongPassphrase(path.to_owned()))?;
     let key = SigningKey::from_bytes(opened.first_chunk().ok_or_else(format)?);
-    if key.verifying_key().as_bytes()[..] == aad[PUBLIC_AT..] { Ok(key) } else { Err(format()) }
+    if key.verifying_key().as_bytes()[..] == parts.aad[PUBLIC_AT..] {
+        Ok(key)
+    } else {
+        Err(format())
+    }
 }
 
 fn cipher(passphrase: &[u8], salt: &[u8; 32], iterations: u32) -> LessSafeKey {
@@ -188,6 +228,10 @@ mod tests {
         assert_eq!(made.as_bytes(), read.as_bytes());
         let path = dir.path().join("key");
         assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("a mode");
+        let read = open_or_make(dir.path(), b"correct horse battery");
+        assert!(matches!(read, Err(KeyFileError::File { what: "used", .. })));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
         let other = open_or_make(dir.path(), b"another passphrase");
         assert!(matches!(other, Err(KeyFileError::WrongPassphrase(_))));
         let whole = std::fs::read(&path).expect("bytes");
@@ -199,6 +243,7 @@ mod tests {
             assert!(open(&bytes, b"correct horse battery", &path).is_err(), "{at}");
         }
         assert!(open(&whole[..FILE_BYTES - 1], b"correct horse battery", &path).is_err());
+        assert!(is_key_file(&whole) && !is_key_file(&[whole.as_slice(), b"\n"].concat()));
     }
 
     #[test]

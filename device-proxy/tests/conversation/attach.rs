@@ -1,7 +1,6 @@
 //! Real devices behind the proxy, as far as a simulated one shows them: over a pseudo-terminal and over TCP, with its
 //! power, its cable and its answers cut, and with the ledger beside it.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use fiscus_proto::command::{self as proto, command};
 use fiscus_proto::ledger::{Consistency, ReadOutletRequest};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, LIMIT, NIF, OUTLET};
@@ -49,11 +47,14 @@ fn device_config(folder: &TempDir, place: Place, faults: Faults) -> DefSimConfig
     }
 }
 
-fn proxy_config(cluster: &Cluster, device: &DefSim) -> ProxyConfig {
+fn proxy_config(cluster: &Cluster, device: &DefSim, device_folder: &TempDir) -> ProxyConfig {
     let mut config = config(cluster);
     config.devices[0].device_id = REAL.to_owned();
-    config.devices[0].attach =
-        Some(AttachSection { serial: device.path().cloned(), tcp: device.address() });
+    config.devices[0].attach = Some(AttachSection {
+        serial: device.path().cloned(),
+        tcp: device.address(),
+        invoices_dir: Some(device_folder.path().to_owned()),
+    });
     config
 }
 
@@ -65,7 +66,8 @@ impl Shop {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(folder.path().join("line"));
         let device = DefSim::start(device_config(&folder, place, faults)).await.expect("it runs");
-        let proxy = Proxy::start(proxy_config(&cluster, &device)).await.expect("the proxy starts");
+        let proxy =
+            Proxy::start(proxy_config(&cluster, &device, &folder)).await.expect("the proxy starts");
         let shop = Self { cluster, device, proxy: Some(proxy), folder };
         let key = encode_standard(shop.device.public_key());
         let init =
@@ -106,7 +108,7 @@ impl Shop {
     /// The proxy is gone without a word, and another one takes its place.
     async fn kill_proxy(&mut self) {
         drop(self.proxy.take());
-        let fresh = Proxy::start(proxy_config(&self.cluster, &self.device)).await;
+        let fresh = Proxy::start(proxy_config(&self.cluster, &self.device, &self.folder)).await;
         self.proxy = Some(fresh.expect("the proxy starts"));
     }
 
@@ -277,53 +279,39 @@ async fn what_was_sealed_meanwhile_is_imported_later() {
     assert_eq!(device.expect("it runs").entries(), 6);
 }
 
-/// Ten terminals at one device, with everything that can go wrong with its line: nobody waits for ever, nothing is
-/// lost, and nothing is there twice. `FISCUS_DEVICE_SECONDS=600` makes it ten minutes.
+/// A device that speaks nothing but the protocol does not tell invoices. Those that the proxy has seen come in, also after
+/// it was killed; one that it has not is asked for, and everything goes on once it is there.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_terminals_share_one_device_whatever_goes_wrong() {
-    let seconds = std::env::var("FISCUS_DEVICE_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(30));
-    let mut faults = Faults::parse("split,garbage,busy,late", 20, 11).expect("they are known");
-    faults.late = Duration::from_millis(300);
-    let mut shop = Shop::open(|link| Place::Pty(Some(link)), faults).await;
-    let end = Instant::now() + time;
-    let mut selling = JoinSet::new();
-    for at in 0..10 {
-        let mut host = shop.host().await;
-        selling.spawn(async move {
-            let mut numbers = Vec::new();
-            let mut price = 10_000 * (at + 1);
-            while Instant::now() < end {
-                price += 1;
-                numbers.push(sequence(&sell(&mut host, &sale(price)).await));
-            }
-            numbers
-        });
-    }
-    let mut turn = 0;
-    while Instant::now() + Duration::from_secs(8) < end {
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let fault = ["power-cut 200", "cut-commit after 200", "unplug", "busy 300"][turn % 4];
-        shop.device.control(fault).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        shop.device.control("plug").await;
-        turn += 1;
-    }
-    let mut numbers = BTreeSet::new();
-    let mut shares = Vec::new();
-    while let Some(sold) = selling.join_next().await {
-        let sold = sold.expect("no panic");
-        shares.push(sold.len());
-        for number in sold {
-            assert!(numbers.insert(number), "number {number} was given to two sales");
-        }
-    }
-    let last = u64::try_from(numbers.len()).expect("few");
-    assert!(numbers.into_iter().eq(1..=last), "no gap");
-    let (least, most) = (shares.iter().min().expect("ten"), shares.iter().max().expect("ten"));
-    assert!(*most <= 2 * *least, "a fair share for each: {shares:?}");
-    let outlet = shop.imported(last).await;
-    assert_eq!(outlet.perpetual.invoices(), last);
-    assert_eq!(shop.device.control("entries").await, last.to_string());
+async fn a_terse_device_stops_no_import_for_ever() {
+    let faults = Faults::none().terse(true);
+    let mut shop =
+        Shop::open(|_| Place::Tcp("127.0.0.1:0".parse().expect("a place")), faults).await;
+    let mut host = shop.host().await;
+    let log = sell(&mut host, &sale(1_000)).await;
+    assert_eq!(sequence(&log), 1);
+    assert!(!host.ask("QRY|LOG 1").await.contains("\"invoice\""));
+    shop.imported(1).await;
+    // The proxy is killed with an invoice that is not in the ledger.
+    shop.cluster.stop_node(1).await;
+    let mut host = shop.host().await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_001)).await), 2);
+    shop.kill_proxy().await;
+    shop.cluster.start_node(1).await;
+    shop.imported(2).await;
+    // Nobody here has seen this one: it is sealed at the device itself.
+    let address = shop.device.address().expect("it is on TCP");
     shop.stop_proxy().await;
+    let mut alone = Host::new(TcpStream::connect(address).await.expect("it is plugged in"));
+    let invoice = sale(1_002);
+    assert_eq!(sequence(&sell(&mut alone, &invoice).await), 3);
+    drop(alone);
+    shop.kill_proxy().await;
+    let mut host = shop.host().await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_003)).await), 4);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(shop.imported(2).await.device_series[REAL].last, 2, "it waits for a person");
+    let hash = fiscus_ledger::hash::payload_hash(invoice.as_bytes());
+    let name = format!("{}.json", fiscus_ledger::hash::hex(&hash));
+    std::fs::write(shop.folder.path().join(name), invoice).expect("written");
+    assert_eq!(shop.imported(4).await.device_series[REAL].last, 4);
 }

@@ -15,6 +15,7 @@ use super::documents::{
     OutletProfile, Region, TerminalProfile, kind,
 };
 use super::webhooks::{DeliveryLog, Notices, WebhookEndpoint};
+use crate::alerts::Alerts;
 use crate::delivery::kept::{Presence, Shard};
 
 /// A document with the version that a change must name.
@@ -64,6 +65,8 @@ pub struct Tables {
     pub delivery_shards: Table<Shard>,
     /// Gateways that deliver, by their places.
     pub delivery_gateways: Table<Presence>,
+    /// What must be looked at, by organisation.
+    pub(crate) delivery_alerts: Table<Alerts>,
     /// Manifests by the time from which they are in force.
     pub manifests: BTreeMap<(u64, String), Arc<Manifest>>,
     /// Outlets by `{prefix}-{code}`: unique for ever.
@@ -129,6 +132,7 @@ impl Tables {
             kind::WEBHOOK_NOTICES => put_json(&mut self.webhook_notices, document),
             kind::DELIVERY_SHARD => put_json(&mut self.delivery_shards, document),
             kind::DELIVERY_GATEWAY => put_json(&mut self.delivery_gateways, document),
+            kind::DELIVERY_ALERTS => put_json(&mut self.delivery_alerts, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
                     let series = format!("{}-{}", fact.prefix, fact.code);
@@ -174,6 +178,7 @@ impl Tables {
             kind::WEBHOOK_NOTICES => of(&self.webhook_notices, id),
             kind::DELIVERY_SHARD => of(&self.delivery_shards, id),
             kind::DELIVERY_GATEWAY => of(&self.delivery_gateways, id),
+            kind::DELIVERY_ALERTS => of(&self.delivery_alerts, id),
             _ => 0,
         }
     }
