@@ -192,7 +192,7 @@ impl<D: Disk> Spool<D> {
         while let Some((at, length)) = parts.next() {
             let mut bytes = vec![0; length];
             self.disk.read(SPOOL, at, &mut bytes).map_err(broken("copied"))?;
-            name = Tagged::new("fiscus/spool-damaged/v2").h32(&name).raw(&bytes).finish();
+            name = Tagged::new("fiscus/spool-damaged/v1").h32(&name).raw(&bytes).finish();
         }
         let name = format!("{DAMAGED}{}", hex(&name[..8]));
         if self.disk.has(&name).map_err(broken("copied"))? {
