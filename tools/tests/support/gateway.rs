@@ -107,6 +107,11 @@ impl Beside {
         }
     }
 
+    /// Its process, while there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     pub async fn ready(&self) {
         ready(self.admin).await;
     }

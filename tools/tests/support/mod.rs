@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 pub mod operator;
 pub mod processes;
+pub mod webhooks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
