@@ -24,6 +24,7 @@ mod metrics;
 pub mod network;
 pub mod render;
 mod run;
+pub mod uploads;
 pub mod webhooks;
 
 pub use access::App;

@@ -36,6 +36,7 @@ use crate::context::NodeContext;
 use crate::cuts::Cuts;
 use crate::records::{self, RecordError, SignedRecord};
 use crate::scrub;
+use crate::services::uploads::Uploads;
 
 /// Between two looks at what a leader has to do of itself.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
@@ -546,7 +547,11 @@ async fn already_recorded(
     }
     match found {
         Ok(SignedRecord { leaf, record, signature }) => {
+            // What was sold long ago may have been uploaded meanwhile.
+            let reading = handle.replica().read();
+            let upload = reading.and_then(|reading| Uploads::new(&reading).of(&record));
             Answer::AlreadyRecorded(wire::JournalRecord {
+                upload: upload.unwrap_or_default(),
                 group: handle.group(),
                 leaf,
                 record: record.into(),
@@ -583,6 +588,7 @@ async fn answer(
                 leaf: recorded.leaf_index,
                 record: applied.records.slice(from..to),
                 signature: Bytes::copy_from_slice(signature),
+                upload: None,
             })
         }
         Outcome::AlreadyRecorded { position } => {

@@ -21,6 +21,7 @@ use fiscus_ledger::state::rows::PaymentStatus;
 use crate::answer::{Answer, Step};
 use crate::invoice::Plan;
 use crate::system::System;
+use crate::uploads::Uploaded;
 
 /// A record.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ pub(crate) struct Shop {
     pub(crate) numbers: Vec<Use>,
     /// The entries that were imported of each device.
     pub(crate) devices: Vec<(Id, Vec<Hash32>)>,
+    pub(crate) uploads: Uploaded,
 }
 
 impl Shop {
@@ -163,6 +165,7 @@ impl Model {
             GroupCommand::System(command) => Ok(self.system.step(command, step.genuine)),
             GroupCommand::Seal(command) => self.seal(command, step.plan.as_ref().unwrap()),
             GroupCommand::RecordPayment(command) => self.pay(command),
+            GroupCommand::RecordUpload(command) => self.upload(command),
             GroupCommand::OpenShift(command) => self.open_shift(command),
             GroupCommand::CloseShift(command) => self.close_shift(command),
             GroupCommand::CloseDay(command) => self.close_day(command),
@@ -653,7 +656,16 @@ impl Model {
         let shop = known.unwrap_or_else(|| {
             let (journal, numbers, devices) = (Vec::new(), Vec::new(), Vec::new());
             let fact = fact.clone();
-            self.shops.push(Shop { fact, version, held: false, journal, numbers, devices });
+            let uploads = Uploaded::default();
+            self.shops.push(Shop {
+                fact,
+                version,
+                held: false,
+                journal,
+                numbers,
+                devices,
+                uploads,
+            });
             self.shops.len() - 1
         });
         self.shops[shop].fact = fact.clone();

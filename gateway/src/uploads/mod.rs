@@ -1,0 +1,3 @@
+//! Uploads to the tax authority.
+
+pub(crate) mod status;
