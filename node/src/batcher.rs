@@ -36,7 +36,6 @@ use crate::context::NodeContext;
 use crate::cuts::Cuts;
 use crate::records::{self, RecordError, SignedRecord};
 use crate::scrub;
-use crate::services::uploads::Uploads;
 
 /// Between two looks at what a leader has to do of itself.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
@@ -547,11 +546,9 @@ async fn already_recorded(
     }
     match found {
         Ok(SignedRecord { leaf, record, signature }) => {
-            // What was sold long ago may have been uploaded meanwhile.
-            let reading = handle.replica().read();
-            let upload = reading.and_then(|reading| Uploads::new(&reading).of(&record));
             Answer::AlreadyRecorded(wire::JournalRecord {
-                upload: upload.unwrap_or_default(),
+                // A repetition is answered with the bytes of the first time.
+                upload: None,
                 group: handle.group(),
                 leaf,
                 record: record.into(),

@@ -69,8 +69,9 @@ impl Outlet {
     #[must_use]
     pub fn dgi_status(&self, sealed: &JournalRecord, record: &Record<'_>) -> &'static str {
         let environment = self.entry.fact.value.environment;
-        let status = dgi_status(environment, sealed.upload.as_ref());
-        if status != "queued" {
+        let status = dgi_status(environment, sealed.upload.as_deref());
+        // The answer to a seal says what held then, and is the same whenever it is repeated.
+        if status != "queued" || sealed.upload.is_none() {
             return status;
         }
         let tables = self.app.directory().read();

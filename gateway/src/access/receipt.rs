@@ -35,7 +35,7 @@ pub struct SealedReceipt {
     /// Where it was sold.
     pub place: SoldAt,
     /// How far the tax authority has it.
-    pub upload: Option<UploadStatus>,
+    pub upload: Option<Box<UploadStatus>>,
 }
 
 /// What identifies a seal.

@@ -81,6 +81,8 @@ pub(crate) struct Engine {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    /// Which parts are served here, for whoever shares the leases.
+    serving: watch::Sender<BTreeSet<usize>>,
     leases: Leases,
     began: Instant,
     random: SystemRandom,
@@ -115,6 +117,7 @@ impl Engine {
         cluster: ClusterClient,
         figures: Arc<Figures>,
         settings: Settings,
+        serving: watch::Sender<BTreeSet<usize>>,
     ) -> Self {
         let random = SystemRandom::new();
         let mut me = [0; 8];
@@ -126,6 +129,7 @@ impl Engine {
             cluster,
             figures,
             settings,
+            serving,
             leases: Leases::new(&hex(&me), settings.lease_ms, 0),
             began: Instant::now(),
             random,
@@ -184,6 +188,7 @@ impl Engine {
             }
             self.turn();
         }
+        self.serving.send_replace(BTreeSet::new());
         self.leave().await;
     }
 
@@ -197,6 +202,21 @@ impl Engine {
         self.dispatch();
         self.catch_up();
         self.send();
+        self.tell_what_is_served();
+    }
+
+    fn tell_what_is_served(&self) {
+        let now_ms = self.now_ms();
+        let held = self.leases.held().keys().copied();
+        let serving: BTreeSet<usize> =
+            held.filter(|shard| self.leases.may_send(*shard, now_ms)).collect();
+        self.serving.send_if_modified(|known| {
+            let changed = *known != serving;
+            if changed {
+                *known = serving;
+            }
+            changed
+        });
     }
 
     fn ended(&mut self, ended: Option<Result<(tokio::task::Id, Happened), JoinError>>) {

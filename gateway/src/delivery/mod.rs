@@ -22,12 +22,12 @@ mod figures;
 pub mod kept;
 pub mod leases;
 pub mod policy;
-mod store;
+pub(crate) mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ use crate::webhooks::post::{Poster, RootsError, SystemResolver, roots};
 use crate::webhooks::vault::{Vault, VaultError};
 pub(crate) use adapter::Adapter;
 use engine::{Engine, Settings};
-use feed::Feed;
+pub(crate) use feed::{Feed, Found};
 use figures::Figures;
 
 /// Where Linux distributions keep the certificates that they trust.
@@ -72,6 +72,7 @@ pub(crate) struct Deliveries {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    serving: watch::Sender<BTreeSet<usize>>,
 }
 
 impl Deliveries {
@@ -109,7 +110,8 @@ impl Deliveries {
             log_kept_ms: section.log_kept_hours * 3_600_000,
         };
         let (adapter, figures) = (Arc::new(adapter), Arc::default());
-        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings })
+        let serving = watch::Sender::new(BTreeSet::new());
+        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings, serving })
     }
 
     /// What messages are made with.
@@ -122,6 +124,16 @@ impl Deliveries {
         self.feed.tails()
     }
 
+    /// The parts of all destinations that this gateway serves now; uploads share the leases.
+    pub(crate) fn serving(&self) -> watch::Receiver<BTreeSet<usize>> {
+        self.serving.subscribe()
+    }
+
+    /// The newest events of all groups.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// The figures as Prometheus reads them.
     pub(crate) fn exposition(&self, out: &mut String) {
         self.figures.exposition(out);
@@ -131,7 +143,8 @@ impl Deliveries {
     pub(crate) async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         let adapter = Arc::clone(&self.adapter);
         let figures = Arc::clone(&self.figures);
-        let engine = Engine::new(adapter, self.cluster.clone(), figures, self.settings);
+        let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
+        let engine = Engine::new(adapter, cluster, figures, self.settings, serving);
         tokio::select! {
             () = engine.run(stop) => {}
             () = self.follow_groups() => {}

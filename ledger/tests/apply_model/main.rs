@@ -13,6 +13,7 @@ mod imports;
 mod invariants;
 mod invoice;
 mod model;
+mod payments;
 mod random;
 mod store;
 mod system;

@@ -31,7 +31,10 @@ impl<'r> Uploads<'r> {
     }
 
     /// The state of the invoice that a record is; none when it is none, or is never uploaded.
-    pub(crate) fn of(&mut self, record: &[u8]) -> Result<Option<wire::UploadStatus>, StoreError> {
+    pub(crate) fn of(
+        &mut self,
+        record: &[u8],
+    ) -> Result<Option<Box<wire::UploadStatus>>, StoreError> {
         let Ok(record) = Record::decode(record) else { return Ok(None) };
         if record.kind.invoice_type().is_none() {
             return Ok(None);
@@ -39,11 +42,11 @@ impl<'r> Uploads<'r> {
         let Some((through, has_rows)) = self.outlet(record.outlet_id)? else { return Ok(None) };
         let key = (Id::from(record.outlet_id), Id::from(record.fiscal_number));
         let row = if has_rows { self.reading.row::<Upload>(&key)? } else { None };
-        Ok(Some(match row {
+        Ok(Some(Box::new(match row {
             Some(row) => status(&row),
             None if record.position <= through => plain(wire::UploadState::Acknowledged),
             None => plain(wire::UploadState::Queued),
-        }))
+        })))
     }
 
     fn outlet(&mut self, outlet_id: &str) -> Result<Option<(u64, bool)>, StoreError> {

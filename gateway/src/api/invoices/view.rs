@@ -236,7 +236,7 @@ impl SealedInvoice {
             tax_manifest_version: canonical.tax_manifest_version,
             environment: environment.as_str().to_owned(),
             dgi_status: outlet.dgi_status(sealed, &record).to_owned(),
-            dgi_refusal: DgiRefusal::of(sealed.upload.as_ref()),
+            dgi_refusal: DgiRefusal::of(sealed.upload.as_deref()),
             offline,
             device,
         })

@@ -95,7 +95,7 @@ async fn verified(
         environment: receipt.place.environment,
         ledger: LedgerState::Recorded,
         sealed_offline: receipt.offline().is_some(),
-        upload: receipt.upload.as_ref(),
+        upload: receipt.upload.as_deref(),
     };
     Ok(Verification::Verified(Box::new(VerifiedReceipt::new(&facts, credited, as_of))))
 }
