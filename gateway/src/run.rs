@@ -95,7 +95,10 @@ impl Gateway {
         let directory = Arc::new(Directory::default());
         let deliveries = config.webhooks.as_ref();
         let deliveries = deliveries
-            .map(|section| Deliveries::open(section, &cluster, &directory).map(Arc::new))
+            .map(|section| {
+                let leases_shared = config.uploads.is_some();
+                Deliveries::open(section, &cluster, &directory, leases_shared).map(Arc::new)
+            })
             .transpose()?;
         let uploads = match (&config.uploads, &deliveries) {
             (Some(section), Some(deliveries)) => {

@@ -256,3 +256,55 @@ async fn a_refused_invoice_says_why_and_is_sent_again_when_somebody_asks() {
     let held = world.held().await;
     assert_eq!(held[outlet].iter().filter(|(number, _, _)| *number == refused).count(), 1);
 }
+
+/// `FISCUS_UPLOAD_QUEUE=100000 cargo test -p fiscus-tools --test uploads a_long_queue -- --nocapture` measures a larger one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_is_sent_within_the_limit_when_the_outage_is_over() {
+    let world = World::start("uploads-queue");
+    let wanted = number_from("FISCUS_UPLOAD_QUEUE", 600);
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let began = Instant::now();
+    let mut sealed = 0;
+    while sealed < wanted {
+        let count = (wanted - sealed).min(500);
+        let invoices: Vec<Value> = (0..count)
+            .map(|at| {
+                let outlet = OUTLETS[usize::try_from(at).expect("small") % OUTLETS.len()];
+                let sale = SALE.replace("outlet-gombe", outlet);
+                let invoice: Value = serde_json::from_str(&sale).expect("a sale");
+                json!({"invoice": invoice})
+            })
+            .collect();
+        let answer = world
+            .demo
+            .ask("POST", "/api/v1/invoices/batch")
+            .idempotent(&format!("queue-{sealed}"))
+            .body("application/json", json!({"invoices": invoices}).to_string())
+            .send()
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        sealed += count;
+    }
+    let (took, before) =
+        (began.elapsed(), world.held().await.values().map(Vec::len).sum::<usize>());
+    world.fail(json!({})).await;
+    let began = Instant::now();
+    let limit = Duration::from_secs(120 + wanted / 50);
+    loop {
+        let (first, second) = (world.queue(OUTLETS[0]).await, world.queue(OUTLETS[1]).await);
+        if first == 0 && second == 0 {
+            break;
+        }
+        assert!(began.elapsed() < limit, "{first} and {second} wait still");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let drained = began.elapsed();
+    let held: usize = world.held().await.values().map(Vec::len).sum();
+    assert!(
+        held as u64 >= wanted && held - before >= usize::try_from(wanted).expect("it fits") / 2
+    );
+    // 200 a second and what a second allows at once, whatever waits.
+    let least = (held - before).saturating_sub(300) as u64 * 1_000 / 200;
+    assert!(drained.as_millis() as u64 >= least, "{} in {drained:?}", held - before);
+    println!("{wanted} sealed in {took:?}, {} uploaded in {drained:?}", held - before);
+}

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) lease_ms: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) log_kept_ms: u64,
+    /// Somebody else shares the leases: they are held although there is no destination.
+    pub(crate) leases_shared: bool,
 }
 
 /// A destination that is served here.

@@ -81,6 +81,7 @@ impl Deliveries {
         section: &WebhooksSection,
         cluster: &ClusterClient,
         directory: &Arc<Directory>,
+        leases_shared: bool,
     ) -> Result<Self, DeliveryError> {
         let files = std::iter::once(&section.key_file).chain(&section.former_key_files);
         let vault = Vault::load(files.map(|path| &**path))?;
@@ -108,6 +109,7 @@ impl Deliveries {
             lease_ms: section.lease_ms,
             in_flight_max: section.in_flight_max,
             log_kept_ms: section.log_kept_hours * 3_600_000,
+            leases_shared,
         };
         let (adapter, figures) = (Arc::new(adapter), Arc::default());
         let serving = watch::Sender::new(BTreeSet::new());

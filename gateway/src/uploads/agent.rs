@@ -72,6 +72,8 @@ struct Known {
     /// Turns in a row in which something could not be taken.
     attempts: u32,
     on_its_way: bool,
+    /// More was sealed while something was on its way.
+    heard: bool,
 }
 
 /// What a task has come to.
@@ -254,6 +256,10 @@ impl Agent {
             self.known.remove(&outlet_id);
         }
         self.written.retain(|shard, _| self.serving.contains(shard));
+        let served = &self.serving;
+        let mut sending = self.sending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sending.retain(|outlet_id, _| served.contains(&upload_shard(outlet_id)));
+        drop(sending);
         self.share_the_rate();
         if gained {
             self.look_at = Instant::now();
@@ -311,7 +317,9 @@ impl Agent {
         if known.oldest_ms == 0 {
             known.oldest_ms = oldest_ms;
         }
-        if !known.on_its_way {
+        if known.on_its_way {
+            known.heard = true;
+        } else {
             self.pace.enqueue(outlet_id, known.oldest_ms, due_ms);
         }
     }
@@ -337,7 +345,7 @@ impl Agent {
                 continue;
             };
             let known = self.known.entry(outlet_id.clone()).or_default();
-            known.on_its_way = true;
+            (known.on_its_way, known.heard) = (true, false);
             let turn = Turn {
                 outlet_id: outlet_id.clone(),
                 merchant_nif: entry.merchant.value.nif.clone(),
@@ -388,6 +396,10 @@ impl Agent {
                 clear(&self.sending);
                 self.pace.unspend(batch_max);
                 self.pace.idle();
+                // What was sealed after the journal was read is read in another turn.
+                if known.heard {
+                    self.again(outlet_id, Known::default(), now_ms);
+                }
             }
             Took::Settled { settled, oldest_ms } => {
                 clear(&self.sending);
@@ -413,8 +425,8 @@ impl Agent {
                     known.attempts += 1;
                     now_ms + self.pace.pause_ms(known.attempts, random)
                 };
-                // The next turn finds out whether there is more, and since when that waits.
-                known.oldest_ms = if settled.later.is_empty() { 0 } else { oldest_ms };
+                // The next turn finds out whether there is more; until then nothing older is known.
+                known.oldest_ms = oldest_ms;
                 known.later = settled.later;
                 self.again(outlet_id, known, due_ms);
             }

@@ -334,7 +334,8 @@ fn judge(
         let as_item = |code: &str, reason: &str| UploadItem {
             fiscal_number: item.fiscal_number.clone(),
             code: code.to_owned(),
-            reason: reason.to_owned(),
+            // A refusal always says something.
+            reason: if reason.is_empty() { code } else { reason }.to_owned(),
         };
         match said {
             Said::Acknowledged => judged.acknowledged.push(as_item("", "")),

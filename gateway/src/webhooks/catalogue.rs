@@ -41,6 +41,10 @@ macro_rules! events {
 events! {
     /// An invoice was sealed: it has its number and its signature.
     InvoiceSealed = "invoice.sealed",
+    /// The tax authority has acknowledged invoices of an outlet, up to 100 at once.
+    InvoiceSyncSuccess = "invoice.sync.success",
+    /// The tax authority has refused invoices of an outlet, or could not take them again and again; each with its reason.
+    InvoiceSyncFailed = "invoice.sync.failed",
     /// A day was closed: its Z report can be read.
     ReportGenerated = "report.generated",
     /// A provider has confirmed a payment.
@@ -92,6 +96,18 @@ impl EventType {
                     "rounding_adjustment": "0.00",
                 },
                 "tax_manifest_version": "2026-02-01", "auth_code": "7Q4X-1M8K-ZC0D-3J5W", "signature": "9f1c…",
+            }),
+            Self::InvoiceSyncSuccess => json!({
+                "state": "acknowledged", "destination": "dgi", "batch_id": "bat_1f0c…", "receipt": null, "count": 1,
+                "invoices": [{"fiscal_number": "KIN-GOMBE-42", "position": 57}], "record_kind": "upload_event",
+            }),
+            Self::InvoiceSyncFailed => json!({
+                "state": "rejected", "destination": "dgi", "batch_id": "bat_1f0c…", "receipt": null, "count": 1,
+                "invoices": [{
+                    "fiscal_number": "KIN-GOMBE-42", "position": 57, "code": "NIF_UNKNOWN",
+                    "reason": "the buyer is not registered",
+                }],
+                "record_kind": "upload_event",
             }),
             Self::ReportGenerated => json!({
                 "report": "z", "z_number": 12, "generated_at": "2026-11-28T20:00:00.000Z", "operator": "cashier-7",

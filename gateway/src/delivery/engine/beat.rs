@@ -25,12 +25,13 @@ impl Engine {
         self.let_go_of_expired();
         let now_ms = self.now_ms();
         // Where there is nothing to deliver, nothing is written.
-        if self.specs.is_empty() {
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if !has_work {
             self.leases.leave_all();
         }
-        if self.directory.is_loaded() && !(self.specs.is_empty() && self.leases.held().is_empty()) {
+        if self.directory.is_loaded() && (has_work || !self.leases.held().is_empty()) {
             self.leases.share(now_ms);
-            if !self.specs.is_empty() {
+            if has_work {
                 self.claim(now_ms);
             }
             self.keep(now_ms);
