@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests python-tests web-tests fuzz-short fuzz demo bench fmt
+.PHONY: help setup lint check test rust-tests python-tests web-tests fuzz-short fuzz demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -36,6 +36,7 @@ lint: ## Formatting, lints (warnings are errors) and the repository rules
 test: setup lint rust-tests python-tests web-tests fuzz-short ## Everything, as CI runs it; installs what it needs
 
 setup: ## Install what the tests need: system packages if missing, Python, the browser's driver
+	tests/room.sh
 	tests/setup.sh
 
 rust-tests: ## All Rust tests
@@ -59,7 +60,10 @@ demo: ## Build the release binary and run the demonstration
 	cargo build --locked --release --package fiscus-tools
 	"$$CARGO_TARGET_DIR/release/fiscus" demo
 
-bench: ## Run the benchmarks
+bench: ## Compare with etcd and PostgreSQL on this machine: half an hour
+	benches/peers.sh
+
+bench-core: ## The benchmarks of the parts, by criterion
 	cargo bench --locked --package fiscus-benches
 
 fmt: ## Format the source

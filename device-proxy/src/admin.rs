@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use fiscus_ledger::payload::Object;
 use tokio::sync::watch;
@@ -34,6 +34,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/offline", get(offline))
+        .route("/offline/refused", get(refused))
         .with_state(admin)
 }
 
@@ -95,6 +96,32 @@ async fn offline(State(admin): State<Admin>) -> impl IntoResponse {
         out.push('\n');
     }
     ([("content-type", "application/x-ndjson")], out)
+}
+
+/// Seals that the ledger has refused, one JSON object a line, some of each device; `?after=` a sequence tells those
+/// behind it.
+async fn refused(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let after =
+        query.as_deref().map_or(Some(0), |query| query.strip_prefix("after=")?.parse().ok());
+    let Some(after) = after else {
+        return (StatusCode::BAD_REQUEST, "the query is ?after=SEQUENCE\n").into_response();
+    };
+    let mut out = String::new();
+    for (device_id, till) in &admin.tills {
+        let told = till.with(move |till| till.refused(after)).await;
+        let told = match told {
+            Ok(told) => told,
+            Err(fault) => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return (status, format!("{}\n", fault.detail)).into_response();
+            }
+        };
+        for line in told.iter().filter_map(|refused| refused.to_json(device_id)) {
+            out.push_str(&line);
+            out.push('\n');
+        }
+    }
+    ([("content-type", "application/x-ndjson")], out).into_response()
 }
 
 /// What a metric tells of how a device stands.

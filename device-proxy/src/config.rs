@@ -106,6 +106,10 @@ pub struct AttachSection {
     /// Where its line is tunnelled to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<SocketAddr>,
+    /// A directory for invoices that the device was given to seal and the ledger does not have: needed for a device that
+    /// does not tell invoices in `QRY|LOG`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoices_dir: Option<PathBuf>,
 }
 
 /// Bounds.

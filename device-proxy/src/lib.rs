@@ -18,6 +18,7 @@ mod attach;
 pub mod config;
 pub mod def_sim;
 mod devices;
+mod health;
 mod host;
 mod metrics;
 pub mod offline;

@@ -21,9 +21,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::{self, Admin};
-use crate::attach::{Attached, Owner, Place, attach, import};
+use crate::attach::{Attached, KeptInvoices, Owner, Place, attach, import};
 use crate::config::{AttachSection, ConfigError, LimitsSection, ProxyConfig};
 use crate::devices::Devices;
+use crate::health as device_health;
 use crate::host::Device;
 use crate::metrics::Metrics;
 use crate::offline::{Agent, OfflineError, SharedTill};
@@ -133,6 +134,7 @@ impl Proxy {
             stopping: stopping.clone(),
         };
         for port in &ports {
+            behind.spawn(tell(Arc::clone(port), ending.clone()));
             if let Some(till) = port.till() {
                 behind.spawn(keep_in_touch(
                     Agent::new(Arc::clone(port), till.clone()),
@@ -223,7 +225,9 @@ async fn ports(config: &ProxyConfig, shared: &Arc<Shared>) -> Result<Ports, RunE
         };
         let terminals = config.limits.hosts_max + section.serial.len();
         let place = section.attach.as_ref().and_then(place);
-        let real = place.map(|place| attach(&device_id, place, terminals));
+        let dir = section.attach.as_ref().and_then(|attach| attach.invoices_dir.clone());
+        let kept = KeptInvoices::new(dir);
+        let real = place.map(|place| attach(&device_id, place, terminals, kept));
         let (attached, owner) = real.map(|(attached, owner)| (Arc::new(attached), owner)).unzip();
         let port = Port::new(Arc::clone(shared), &device_id, till, attached.clone());
         let port = Arc::new(port);
@@ -242,6 +246,14 @@ fn tills(ports: &[Arc<Port>]) -> Vec<(String, SharedTill)> {
 async fn keep_in_touch(agent: Agent, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = agent.run() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Tells how a device is until the proxy ends.
+async fn tell(port: Arc<Port>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = device_health::tell(port) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }

@@ -183,6 +183,9 @@ pub struct WebhooksSection {
     /// Attempts are remembered for so long, as far as they fit.
     #[serde(default = "log_kept_hours")]
     pub log_kept_hours: u64,
+    /// What is wrong with a device or an outlet is told when it has lasted for so long.
+    #[serde(default = "alert_after_ms")]
+    pub alert_after_ms: u64,
     /// The pauses of the short schedule, when they are to be others than documented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delays_ms: Option<Vec<u64>>,
@@ -208,6 +211,10 @@ fn log_kept_hours() -> u64 {
     30 * 24
 }
 
+fn alert_after_ms() -> u64 {
+    75_000
+}
+
 impl WebhooksSection {
     /// Every default, with this key.
     #[must_use]
@@ -223,6 +230,7 @@ impl WebhooksSection {
             feed_bytes_max: feed_bytes_max(),
             timeout_ms: timeout_ms(),
             log_kept_hours: log_kept_hours(),
+            alert_after_ms: alert_after_ms(),
             retry_delays_ms: None,
         }
     }
@@ -252,6 +260,11 @@ impl WebhooksSection {
             (1..=8_760).contains(&self.log_kept_hours),
             "webhooks.log_kept_hours",
             "must be 1 to 8,760",
+        )?;
+        rule(
+            self.alert_after_ms <= 86_400_000,
+            "webhooks.alert_after_ms",
+            "must be at most 86,400,000",
         )?;
         let delays = self.retry_delays_ms.as_deref().unwrap_or_default();
         rule(

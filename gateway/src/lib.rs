@@ -14,6 +14,7 @@
 pub mod access;
 mod activity;
 mod admin;
+mod alerts;
 pub mod api;
 pub mod config;
 pub mod delivery;
@@ -22,8 +23,10 @@ pub mod http;
 mod listener;
 mod metrics;
 pub mod network;
+mod place_id;
 pub mod render;
 mod run;
+pub mod standing;
 pub mod uploads;
 pub mod webhooks;
 

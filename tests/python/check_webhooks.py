@@ -1,8 +1,8 @@
 """Receives webhooks of a running `fiscus demo` and has the official libraries check them, as they came and changed.
 
-PyPI's and npm's standardwebhooks and svix for v1, PyPI's pynacl for v1a. They must accept every delivery, during a
-rotation with either secret, and refuse a changed byte, an old timestamp and a wrong secret. `fiscus webhook listen`
-must agree. FISCUS is the binary.
+PyPI's and npm's standardwebhooks and svix for v1, PyPI's pynacl for v1a. They must accept every delivery, and a message
+of each event of the catalogue, during a rotation with either secret, and refuse a changed byte, an old timestamp and a
+wrong secret. `fiscus webhook listen` must agree. FISCUS is the binary.
 """
 
 import base64
@@ -59,12 +59,14 @@ class Gateway:
 
     def post(self, path, body):
         self.requests += 1
-        headers = {
-            "Authorization": f"Bearer {self.key}",
-            "Content-Type": "application/json",
-            "Idempotency-Key": f"webhooks-{self.requests}",
-        }
-        data = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"webhooks-{self.requests}"}
+        return self.ask(path, headers, json.dumps(body).encode())
+
+    def get(self, path):
+        return self.ask(path, {}, None)
+
+    def ask(self, path, headers, data):
+        headers = headers | {"Authorization": f"Bearer {self.key}"}
         request = urllib.request.Request(self.base + "/api/v1" + path, data=data, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
@@ -135,9 +137,18 @@ def check(demo, url):
     sealed += [seal() for _ in range(SALES)]
     wait_for("every sale is told after a rotation", lambda: len(Receiver.came) >= 2 * SALES)
     came = list(Receiver.came)
+    kinds = [event["name"] for event in gateway.get("/webhooks/events")["data"]]
+    for kind in kinds:
+        tested = gateway.post(f"/webhooks/{made['endpoint_id']}/test?event={kind}", {})
+        ensure(tested["outcome"] == "delivered", f"a message of {kind}: {tested}")
+    tests = Receiver.came[len(came) :]
+    ensure([json.loads(one["body"])["type"] for one in tests] == kinds, "each event of the catalogue has come")
+    listed = gateway.get(f"/webhooks/{made['endpoint_id']}/attempts?event=endpoint.test")["data"]
+    ensure(len(listed) == 1, "a test message is in the log of attempts")
     numbers = {json.loads(one["body"])["data"]["fiscal_number"] for one in came}
     ensure(numbers == {one["fiscal_number"] for one in sealed}, "what was sealed is what was told")
 
+    came += tests
     good = [one | {"secret": made["secret"]} for one in came]
     good += [one | {"secret": rotated["secret"]} for one in came[SALES:]]
     bad = [one | {"secret": rotated["secret"]} for one in came[:SALES]]

@@ -64,6 +64,9 @@ pub(crate) struct Arguments {
     /// Faults that come by themselves: split, garbage, lose, busy, late, or all; with commas.
     #[arg(long, default_value = "")]
     faults: String,
+    /// Tell no more than the protocol asks for: QRY|LOG without the invoice.
+    #[arg(long)]
+    terse: bool,
     /// How many of a thousand answers have one.
     #[arg(long, default_value_t = 20)]
     fault_per_mille: u64,
@@ -116,7 +119,8 @@ fn configured(arguments: &Arguments) -> Result<DefSimConfig, anyhow::Error> {
             Some(address) => Place::Tcp(address),
             None => Place::Pty(arguments.link.clone()),
         },
-        faults: Faults::parse(&arguments.faults, arguments.fault_per_mille, arguments.seed)?,
+        faults: Faults::parse(&arguments.faults, arguments.fault_per_mille, arguments.seed)?
+            .terse(arguments.terse),
     })
 }
 

@@ -70,6 +70,10 @@ pub(crate) struct Arguments {
     /// Start no stand-in for the tax authority, and upload nothing; a directory that holds a cluster keeps its own.
     #[arg(long)]
     no_uploads: bool,
+    /// Let the device sell while the cluster is away: it is lent 100 numbers at a time, which no other sale uses. A
+    /// directory that was made so once stays so.
+    #[arg(long)]
+    offline: bool,
     /// Print one line of JSON when it is ready.
     #[arg(long)]
     json: bool,
@@ -127,6 +131,9 @@ async fn play(arguments: &Arguments) -> Result<()> {
         &arguments.regions,
         !arguments.no_uploads,
     )?;
+    if arguments.offline {
+        layout.sell_offline()?;
+    }
     let mut children = Children::start(&layout)?;
     let ended = tokio::select! {
         shown = show(&layout, &mut children, arguments.json) => shown,

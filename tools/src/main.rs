@@ -1,6 +1,7 @@
 //! The `fiscus` command line.
 
 mod admin;
+mod bench;
 mod def_sim;
 mod demo;
 mod device_proxy;
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Admin(admin::Arguments),
+    Bench(bench::Arguments),
     Demo(demo::Arguments),
     DeviceProxy(device_proxy::Arguments),
     DefSim(def_sim::Arguments),
@@ -72,6 +74,7 @@ enum Webhook {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Admin(command) => admin::run(&command),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::DefSim(arguments) => def_sim::run(&arguments),

@@ -95,15 +95,16 @@ impl LogEntry {
             .finish()
     }
 
-    /// What the ledger takes in; none when the device does not tell the invoice.
-    pub(crate) fn seal(&self, device_id: &str) -> Option<DeviceSeal> {
+    /// What the ledger takes in; none when the device does not tell the invoice and nobody has kept it.
+    pub(crate) fn seal(&self, device_id: &str, kept: Option<Vec<u8>>) -> Option<DeviceSeal> {
+        let told = self.invoice.as_ref().map(|invoice| invoice.as_bytes().to_vec());
         Some(DeviceSeal {
             device_id: Id::from(device_id),
             sequence: self.sequence,
             timestamp: self.timestamp,
             prev_hash: self.prev_hash,
             signature: self.signature,
-            invoice: self.invoice.as_ref()?.as_bytes().to_vec(),
+            invoice: told.or(kept)?,
         })
     }
 }

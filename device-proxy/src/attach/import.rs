@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fiscus_ledger::facts::SigningMode;
+use fiscus_ledger::hash::hex;
 use fiscus_proto::client::{Answer, SubmitError};
 use fiscus_proto::command::{self as proto, Command, command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Attached;
-use super::health::Health;
 use crate::port::{Port, Until};
 use crate::protocol::Fault;
 
@@ -48,7 +48,6 @@ pub(crate) async fn import(port: Arc<Port>, attached: Arc<Attached>, stop: watch
 }
 
 async fn go_on(port: &Port, attached: &Attached) {
-    let mut health = Health::new();
     loop {
         let until = Until::after(CLUSTER_LIMIT);
         let stands = stands_at(port, attached, until).await;
@@ -61,7 +60,6 @@ async fn go_on(port: &Port, attached: &Attached) {
             }
         };
         attached.figures.imported.store(imported, Ordering::Relaxed);
-        health.tell(port, attached).await;
         match import_from(port, attached, imported + 1, (&outlet_id, group)).await {
             // There is more: who seals is heard first.
             Ok(true) => {}
@@ -84,7 +82,6 @@ async fn go_on(port: &Port, attached: &Attached) {
                         "the import has stopped: the ledger refuses an entry"
                     );
                 }
-                health.tell(port, attached).await;
                 sleep(STOPPED_PAUSE).await;
             }
         }
@@ -121,8 +118,17 @@ async fn import_from(
         }
         let entry = attached.entry(sequence).await.map_err(|fault| Held::Away(fault.detail))?;
         let Some(entry) = entry else { return Ok(false) };
-        let Some(seal) = entry.seal(attached.device_id()) else {
-            let detail = format!("the device does not tell the invoice of its entry {sequence}");
+        // A device that tells no invoices has sealed one that was kept here, or that nobody here has seen.
+        let kept = match entry.invoice {
+            Some(_) => None,
+            None => attached.kept.find(&entry.payload_hash).await,
+        };
+        let Some(seal) = entry.seal(attached.device_id(), kept) else {
+            let detail = format!(
+                "the device does not tell the invoice of its entry {sequence}; put it into the directory that \
+                 attach.invoices_dir names, as {}.json",
+                hex(&entry.payload_hash)
+            );
             return Err(Held::Refused("INVOICE_NOT_TOLD".to_owned(), detail));
         };
         let import = proto::ImportDeviceSeal {
@@ -139,6 +145,7 @@ async fn import_from(
         let command = Command { command: Some(command::Command::ImportDeviceSeal(import)) };
         match port.shared().cluster.submit(group, command, CLUSTER_LIMIT).await {
             Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_)) => {
+                attached.kept.forget(&entry.payload_hash).await;
                 attached.figures.imported.store(sequence, Ordering::Relaxed);
                 attached.figures.stopped.store(false, Ordering::Relaxed);
             }

@@ -11,8 +11,8 @@
 //! sealed is imported in its order, however long the cluster is away.
 
 mod entry;
-mod health;
 mod import;
+mod kept;
 mod link;
 mod mediator;
 mod queue;
@@ -25,11 +25,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fiscus_ledger::base64::encode_standard;
+use fiscus_ledger::hash::payload_hash;
 use fiscus_ledger::payload::Object;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use import::import;
+pub(crate) use kept::KeptInvoices;
 pub(crate) use link::Place;
 
 use link::Link;
@@ -113,6 +115,8 @@ pub(crate) struct Attached {
     /// Rises when the device has sealed.
     pub(crate) sealed: Arc<Notify>,
     pub(crate) status: watch::Receiver<Option<Status>>,
+    /// What it was given to seal and the ledger does not have.
+    pub(crate) kept: KeptInvoices,
 }
 
 /// The loop that owns the device.
@@ -127,7 +131,12 @@ pub(crate) struct Owner {
 }
 
 /// A device and its owner, who has to be run.
-pub(crate) fn attach(device_id: &str, place: Place, terminals: usize) -> (Attached, Owner) {
+pub(crate) fn attach(
+    device_id: &str,
+    place: Place,
+    terminals: usize,
+    kept: KeptInvoices,
+) -> (Attached, Owner) {
     let (to_owner, jobs) = mpsc::channel(terminals + 8);
     let (status, told) = watch::channel(None);
     let figures = Arc::new(Figures::default());
@@ -138,6 +147,7 @@ pub(crate) fn attach(device_id: &str, place: Place, terminals: usize) -> (Attach
         figures: Arc::clone(&figures),
         sealed: Arc::clone(&sealed),
         status: told,
+        kept,
     };
     let mediator = Mediator::new(Link::new(place), device_id);
     let queue = FairQueue::new(terminals + 8);
@@ -328,7 +338,9 @@ impl Attached {
                 let key = key_of(&prepared.payload);
                 Work::Prepare(prepared.payload, key)
             }
-            Call::Seal(prepared, key) => Work::Seal(prepared.payload, key),
+            Call::Seal(prepared, key) => {
+                return self.seal(terminal, prepared.payload, key, until).await;
+            }
             Call::FindSeal(key) => Work::Find(key),
             Call::Status { nonce_pool } => return self.status(terminal, nonce_pool, until).await,
             Call::Log { sequence } => Work::Tell(format!("QRY|LOG {sequence}"), LONG_LIMIT),
@@ -363,6 +375,29 @@ impl Attached {
         };
         match self.ask(terminal, work, until).await {
             Done::Outcome(outcome) => self.reply(outcome),
+            Done::Status(_) | Done::Entry(_) => {
+                Reply::InDoubt("the device's owner answered something else".to_owned())
+            }
+        }
+    }
+
+    /// Lets the device seal. The invoice is kept before, for the ledger, until that has it; when it cannot be, nothing is
+    /// sealed.
+    async fn seal(&self, terminal: u64, payload: Vec<u8>, key: [u8; 16], until: Instant) -> Reply {
+        let hash = payload_hash(&payload);
+        if let Err(error) = self.kept.keep(&payload).await {
+            let detail =
+                format!("the invoice cannot be kept for the ledger: {error}; nothing was done");
+            return Reply::NotNow(Fault::new(Code::StorageFull, detail));
+        }
+        let done = self.ask(terminal, Work::Seal(payload, key), until).await;
+        match done {
+            Done::Outcome(outcome) => {
+                if matches!(outcome, Outcome::NotSealed | Outcome::Refused(_)) {
+                    self.kept.forget(&hash).await;
+                }
+                self.reply(outcome)
+            }
             Done::Status(_) | Done::Entry(_) => {
                 Reply::InDoubt("the device's owner answered something else".to_owned())
             }
@@ -430,5 +465,5 @@ impl Attached {
 }
 
 fn key_of(payload: &[u8]) -> [u8; 16] {
-    crate::protocol::nonce::seal_key(&fiscus_ledger::hash::payload_hash(payload))
+    crate::protocol::nonce::seal_key(&payload_hash(payload))
 }

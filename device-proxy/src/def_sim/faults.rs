@@ -43,6 +43,8 @@ pub struct Faults {
     pub per_mille: u64,
     /// How late a late answer is.
     pub late: Duration,
+    /// It tells no more than the protocol asks for: its journal without the invoices.
+    pub terse: bool,
     state: u64,
 }
 
@@ -62,7 +64,19 @@ impl Faults {
     /// No faults.
     #[must_use]
     pub fn none() -> Self {
-        Self { kinds: Vec::new(), per_mille: 0, late: Duration::from_millis(1_500), state: 1 }
+        Self {
+            kinds: Vec::new(),
+            per_mille: 0,
+            late: Duration::from_millis(1_500),
+            terse: false,
+            state: 1,
+        }
+    }
+
+    /// The same on a device that tells no more than the protocol asks for.
+    #[must_use]
+    pub fn terse(self, terse: bool) -> Self {
+        Self { terse, ..self }
     }
 
     /// The faults that a list with commas names, so many of a thousand answers.

@@ -250,6 +250,14 @@ struct Core {
     faults: Faults,
 }
 
+/// An entry of the journal without its last member, the invoice.
+fn without_invoice(answer: String) -> String {
+    match answer.split_once(",\"invoice\":{") {
+        Some((entry, _)) if answer.contains("\"log_entry\":") => format!("{entry}}}}}"),
+        _ => answer,
+    }
+}
+
 impl Core {
     fn power_on(config: &DefSimConfig) -> Result<Self, DefSimError> {
         let key = DeviceKey::open(&config.folder.join("key.pk8"))?;
@@ -344,7 +352,8 @@ impl Core {
         let lost = self.lose > 0;
         self.lose = self.lose.saturating_sub(1);
         let fault = if lost { Some(Fault::Lose) } else { fault };
-        (Some(Answered { body: handled.answer, fault }), None)
+        let body = if self.faults.terse { without_invoice(handled.answer) } else { handled.answer };
+        (Some(Answered { body, fault }), None)
     }
 
     fn control(&mut self, control: Control) -> (String, Option<Duration>) {

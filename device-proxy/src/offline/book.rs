@@ -6,7 +6,11 @@ use fiscus_ledger::credential::{Credential, CredentialTerms};
 use fiscus_ledger::hash::Hash32;
 
 use super::entry::{Asked, Entry, Facts, Outcome, SealKey};
-use super::spool::Place;
+use super::scan::Place;
+use super::spool::Kept;
+
+/// Refused seals that are told at once.
+const REFUSED_AT_ONCE: usize = 500;
 
 /// Numbers that were lent.
 #[derive(Debug, Clone)]
@@ -249,6 +253,21 @@ impl Book {
         self.slips.get(self.by_sequence.get(&sequence)?)
     }
 
+    /// Seals that the ledger has refused, by their numbers, from behind one on.
+    pub(crate) fn refused_after(&self, sequence: u64) -> Vec<(u64, Slip)> {
+        let later = self.by_sequence.range(sequence.saturating_add(1)..);
+        let slips = later.filter_map(|(sequence, order)| Some((*sequence, self.slips.get(order)?)));
+        let refused = slips
+            .filter(|(_, slip)| matches!(slip.settled, Some((Outcome::Refused { .. }, _))))
+            .take(REFUSED_AT_ONCE);
+        refused.map(|(sequence, slip)| (sequence, slip.clone())).collect()
+    }
+
+    /// The last number that was sealed under.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.by_sequence.last_key_value().map_or(0, |(sequence, _)| *sequence)
+    }
+
     /// Whether a number was lent to this box.
     pub(crate) fn lends(&self, sequence: u64) -> bool {
         let lends = |held: &Held| (held.terms().first..=held.terms().last).contains(&sequence);
@@ -271,12 +290,8 @@ impl Book {
     }
 
     /// The entries that say the same without what is of no use any more. `kept_after_ms` is since when settled seals
-    /// are kept; `sold` reads the entry of one.
-    pub(crate) fn entries<E>(
-        &self,
-        kept_after_ms: u64,
-        mut sold: impl FnMut(Place) -> Result<Entry, E>,
-    ) -> Result<Vec<Entry>, E> {
+    /// are kept. Seals, which are long, are told by their places.
+    pub(crate) fn entries(&self, kept_after_ms: u64) -> Vec<Kept> {
         let damages = self.damages.iter().cloned();
         let mut out: Vec<Entry> =
             damages.map(|(at_ms, detail)| Entry::Damaged { at_ms, detail }).collect();
@@ -304,33 +319,37 @@ impl Book {
             let credential = Box::new(held.credential.clone());
             out.push(Entry::Granted { credential, terminal_id: held.terminal_id.clone() });
         }
+        let mut slips = Vec::with_capacity(self.slips.len());
         for slip in self.slips.values() {
             // A credential that is still sealed under needs its last slip, for the place and the link.
             let open = self.held.get(&slip.credential_id).is_some_and(|held| !held.closed);
             if gone(&slip) && !open {
                 let fiscal_number = slip.fiscal_number.clone();
-                out.push(Entry::Pruned { key: slip.key, fiscal_number });
+                slips.push(Kept::Entry(Entry::Pruned { key: slip.key, fiscal_number }));
                 continue;
             }
-            out.push(sold(slip.at)?);
+            slips.push(Kept::At(slip.at));
             if let Some((outcome, settled_ms)) = slip.settled.clone() {
                 let (credential_id, place) = (slip.credential_id.clone(), slip.place);
-                out.push(Entry::Settled { credential_id, place, settled_ms, outcome });
+                let settled = Entry::Settled { credential_id, place, settled_ms, outcome };
+                slips.push(Kept::Entry(settled));
             }
         }
+        let mut rest = Vec::new();
         for (credential_id, held) in held {
             if held.ended {
-                out.push(Entry::Ended { credential_id: credential_id.clone() });
+                rest.push(Entry::Ended { credential_id: credential_id.clone() });
             }
             if held.closed {
-                out.push(Entry::Closed { credential_id: credential_id.clone() });
+                rest.push(Entry::Closed { credential_id: credential_id.clone() });
             }
         }
-        out.extend(self.asked.values().cloned().map(Entry::Asked));
+        rest.extend(self.asked.values().cloned().map(Entry::Asked));
         let tried = self.by_authored.iter();
-        out.extend(
+        rest.extend(
             tried.map(|(authored_ms, key)| Entry::Tried { key: *key, authored_ms: *authored_ms }),
         );
-        Ok(out)
+        let (before, after) = (out.into_iter().map(Kept::Entry), rest.into_iter().map(Kept::Entry));
+        before.chain(slips).chain(after).collect()
     }
 }

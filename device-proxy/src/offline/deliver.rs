@@ -209,15 +209,13 @@ impl<D: Disk> Till<D> {
             return Ok(());
         }
         self.tidy_from_up_ms = now.up_ms.saturating_add(TIDY_PAUSE_MS);
-        let entries = self.book.entries(kept_after_ms, |place| spool.read(place))?;
-        let placed = match spool.rewrite(&entries, self.settings.free_bytes_min) {
+        let entries = self.book.entries(kept_after_ms);
+        let mut book = super::book::Book::default();
+        let spare = self.settings.free_bytes_min;
+        match spool.rewrite(&entries, spare, &mut |place, entry| book.note(place, entry)) {
             // The old file serves; the room that is left is for sales.
             Err(SpoolError::Full) => return Ok(()),
             written => written?,
-        };
-        let mut book = super::book::Book::default();
-        for (place, entry) in &placed {
-            book.note(*place, entry);
         }
         self.book = book;
         self.tidied = self.spool.bytes();

@@ -20,6 +20,8 @@ use ring::pbkdf2;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::disk::is_private;
+
 const MAGIC: &[u8; 8] = b"FISCTILL";
 const VERSION: u16 = 1;
 /// What a guess of the passphrase costs.
@@ -91,11 +93,19 @@ pub(crate) fn passphrase(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError
 /// Opens the key in a directory, or makes one: it is on the disk when this returns.
 pub(crate) fn open_or_make(dir: &Path, passphrase: &[u8]) -> Result<SigningKey, KeyFileError> {
     let path = dir.join("key");
-    match std::fs::read(&path) {
-        Ok(bytes) => open(&bytes, passphrase, &path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, &path, passphrase),
-        Err(error) => Err(at(&path, "read")(error)),
-    }
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return make(dir, &path, passphrase);
+        }
+        Err(error) => return Err(at(&path, "read")(error)),
+    };
+    is_private(&file, "the till's key").map_err(at(&path, "used"))?;
+    // One byte more than a key has shows that it is none.
+    let mut bytes = Vec::with_capacity(FILE_BYTES + 1);
+    let most = u64::try_from(FILE_BYTES + 1).expect("a key file is small");
+    Read::by_ref(&mut file).take(most).read_to_end(&mut bytes).map_err(at(&path, "read"))?;
+    open(&bytes, passphrase, &path)
 }
 
 fn make(dir: &Path, path: &Path, passphrase: &[u8]) -> Result<SigningKey, KeyFileError> {
@@ -188,6 +198,10 @@ mod tests {
         assert_eq!(made.as_bytes(), read.as_bytes());
         let path = dir.path().join("key");
         assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("a mode");
+        let read = open_or_make(dir.path(), b"correct horse battery");
+        assert!(matches!(read, Err(KeyFileError::File { what: "used", .. })));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
         let other = open_or_make(dir.path(), b"another passphrase");
         assert!(matches!(other, Err(KeyFileError::WrongPassphrase(_))));
         let whole = std::fs::read(&path).expect("bytes");

@@ -22,9 +22,11 @@ mod deliver;
 mod disk;
 mod entry;
 mod key_file;
+mod scan;
 mod settings;
 mod spool;
 mod status;
+mod tell;
 mod till;
 
 #[cfg(test)]
@@ -35,10 +37,12 @@ pub(crate) use agent::{Agent, SharedTill};
 pub(crate) use clock::Moment;
 pub use key_file::KeyFileError;
 pub use settings::OfflineSection;
+pub(crate) use status::TillReport;
 pub(crate) use status::{Colour, Standing};
 pub(crate) use till::{Begun, SealedHere, Slipped};
 
-pub use spool::{ENTRIES_AT, Scanned, SpoolError, scan};
+pub use scan::{Scanned, scan};
+pub use spool::{ENTRIES_AT, SpoolError};
 
 /// Reads an entry and writes it again: one that reads has one spelling.
 #[must_use]

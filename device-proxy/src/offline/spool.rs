@@ -19,26 +19,27 @@ use fiscus_ledger::hash::{Tagged, hex};
 
 use super::disk::Disk;
 use super::entry::Entry;
+use super::scan::{Place, Scanned, Window, scan_in};
 use crate::protocol::crc32::crc32;
 
 /// The file.
 pub(crate) const SPOOL: &str = "spool";
 /// The next file, until it has everything.
 const NEXT: &str = "spool.new";
-const MAGIC: &[u8; 8] = b"FISCSPOL";
-const VERSION: u16 = 1;
+pub(super) const MAGIC: &[u8; 8] = b"FISCSPOL";
+pub(super) const VERSION: u16 = 1;
 /// Where entries begin.
 pub const ENTRIES_AT: u64 = 4_096;
 /// Each in a sector of its own, so that a torn write spoils one.
-const HEADS_AT: [u64; 2] = [512, 1_024];
-const HEAD_BYTES: usize = 20;
-const FRAME_BYTES: u64 = 8;
+pub(super) const HEADS_AT: [u64; 2] = [512, 1_024];
+pub(super) const HEAD_BYTES: usize = 20;
+pub(super) const FRAME_BYTES: u64 = 8;
 /// An invoice has 1 MiB at most, and an answer some thousand bytes.
-const ENTRY_BYTES_MAX: u32 = 2 << 20;
+pub(super) const ENTRY_BYTES_MAX: u32 = 2 << 20;
 /// What names the copy of a damaged file: the same bytes have one copy, however often they are opened.
 const DAMAGED: &str = "spool.damaged-";
-/// A file is read so many bytes at once.
-const READ_BYTES: u64 = 1 << 20;
+/// A file is copied so many bytes at once.
+const PART_BYTES: usize = 1 << 20;
 
 /// Why an entry is not in the spool.
 #[derive(Debug, thiserror::Error)]
@@ -64,134 +65,6 @@ pub enum SpoolError {
 
 fn broken(what: &'static str) -> impl FnOnce(io::Error) -> SpoolError {
     move |source| SpoolError::Broken { what, source }
-}
-
-/// Where an entry lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    at: u64,
-    length: u32,
-}
-
-/// What a spool's bytes hold.
-#[derive(Debug, Default)]
-pub struct Scanned {
-    /// The entries that read, with where they are.
-    pub(crate) entries: Vec<(Place, Entry)>,
-    /// Behind the last byte that is kept.
-    pub(crate) end: u64,
-    counter: u64,
-    /// The end that the last head names.
-    answered: u64,
-    /// What was answered for and does not read any more.
-    pub(crate) damage: Option<String>,
-    version: u16,
-}
-
-impl Scanned {
-    /// Whether something that was answered for is gone.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.damage.is_some()
-    }
-
-    /// Behind the last byte that is kept.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// How many entries read.
-    #[must_use]
-    pub fn entries(&self) -> usize {
-        self.entries.len()
-    }
-}
-
-/// Reads a spool's bytes, whatever they are.
-#[must_use]
-pub fn scan(bytes: &[u8]) -> Scanned {
-    let mut scanned = Scanned { end: ENTRIES_AT, version: VERSION, ..Scanned::default() };
-    let page = usize::try_from(ENTRIES_AT).expect("a page is small");
-    let Some((page, _)) = bytes.split_at_checked(page) else {
-        scanned.damage = Some("it is shorter than its first page".to_owned());
-        return scanned;
-    };
-    if !page.starts_with(MAGIC) {
-        scanned.damage = Some("it does not begin as a spool does".to_owned());
-    } else {
-        scanned.version = u16::from_le_bytes([page[8], page[9]]);
-    }
-    let head = HEADS_AT.iter().filter_map(|at| read_head(page, *at)).max();
-    let answered = head.map_or(u64::MAX, |(counter, end)| {
-        (scanned.counter, scanned.answered) = (counter, end);
-        end
-    });
-    if head.is_none() {
-        scanned.damage = Some("neither of its heads reads".to_owned());
-    }
-    walk(bytes, answered, &mut scanned);
-    scanned
-}
-
-/// Reads entry after entry; after one that does not read, looks for the next that does.
-fn walk(bytes: &[u8], answered: u64, scanned: &mut Scanned) {
-    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let mut at = ENTRIES_AT;
-    let mut wrong = None;
-    while at < length {
-        match read_entry(bytes, at) {
-            Some((place, entry)) => {
-                if let Some(first) = wrong.take() {
-                    note(scanned, first);
-                }
-                scanned.entries.push((place, entry));
-                at += FRAME_BYTES + u64::from(place.length);
-                scanned.end = at;
-            }
-            // Nobody was ever answered for what lies there: several writes before one sync may come in any order.
-            None if wrong.is_none() && at >= answered => break,
-            None => {
-                wrong.get_or_insert(at);
-                at += 1;
-            }
-        }
-    }
-    if scanned.end < answered && scanned.damage.is_none() {
-        let from = scanned.end;
-        scanned.damage = Some(format!("what was written from byte {from} on is gone"));
-    }
-}
-
-fn note(scanned: &mut Scanned, first: u64) {
-    let damage = || format!("it does not read at byte {first}");
-    scanned.damage.get_or_insert_with(damage);
-}
-
-fn read_entry(bytes: &[u8], at: u64) -> Option<(Place, Entry)> {
-    let from = usize::try_from(at).ok()?;
-    let frame = bytes.get(from..from.checked_add(8)?)?;
-    let length = u32::from_le_bytes(*frame.first_chunk()?);
-    let sum = u32::from_le_bytes(*frame.last_chunk()?);
-    if !(1..=ENTRY_BYTES_MAX).contains(&length) {
-        return None;
-    }
-    let body = bytes.get(from + 8..(from + 8).checked_add(usize::try_from(length).ok()?)?)?;
-    // Looking for the next entry in what is none is quicker so.
-    if !Entry::KINDS.contains(body.first()?) || crc32(body) != sum {
-        return None;
-    }
-    Some((Place { at, length }, Entry::decode(body).ok()?))
-}
-
-fn read_head(page: &[u8], at: u64) -> Option<(u64, u64)> {
-    let at = usize::try_from(at).ok()?;
-    let head = page.get(at..at + HEAD_BYTES)?;
-    let (fields, sum) = head.split_at(16);
-    let holds = u32::from_le_bytes(*sum.first_chunk()?) == crc32(fields);
-    let counter = u64::from_le_bytes(*fields.first_chunk()?);
-    let end = u64::from_le_bytes(*fields.last_chunk()?);
-    (holds && counter > 0 && end >= ENTRIES_AT).then_some((counter, end))
 }
 
 fn head(counter: u64, end: u64) -> Vec<u8> {
@@ -220,23 +93,35 @@ pub(crate) struct Spool<D> {
     broken: bool,
 }
 
-/// A spool with what it remembers, or a new one.
+/// A spool, or a new one.
 #[derive(Debug)]
 pub(crate) struct Opened<D> {
     pub(crate) spool: Spool<D>,
-    pub(crate) entries: Vec<(Place, Entry)>,
     /// What was answered for and is gone. The file as it was found is kept under another name.
     pub(crate) damage: Option<String>,
     /// There was none.
     pub(crate) new: bool,
 }
 
+/// What is to be in a new file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kept {
+    /// This.
+    Entry(Entry),
+    /// An entry of the old file, which is not held in memory.
+    At(Place),
+}
+
+/// What is told of each entry.
+pub(crate) type Each<'e> = &'e mut dyn FnMut(Place, &Entry);
+
 impl<D: Disk> Spool<D> {
     /// Opens the spool of a directory, or makes one. `at_damage` is what is noted behind the entries that still read
-    /// when it is damaged.
+    /// when it is damaged, by the latest time that one of them tells; `each` is told every entry.
     pub(crate) fn open(
         mut disk: D,
-        at_damage: impl FnOnce(&[Entry], &str) -> Entry,
+        at_damage: impl FnOnce(u64, &str) -> Entry,
+        each: Each<'_>,
     ) -> Result<Opened<D>, SpoolError> {
         // What an earlier process did not finish takes room away for nothing.
         if disk.len(NEXT).map_err(broken("opened"))?.is_some_and(|length| length > 0) {
@@ -244,74 +129,118 @@ impl<D: Disk> Spool<D> {
         }
         let Some(length) = disk.len(SPOOL).map_err(broken("opened"))? else {
             let mut spool = Self { disk, end: ENTRIES_AT, counter: 0, broken: false };
-            let entries = spool.rewrite(&[], 0)?;
-            return Ok(Opened { spool, entries, damage: None, new: true });
+            spool.rewrite(&[], 0, each)?;
+            return Ok(Opened { spool, damage: None, new: true });
         };
-        let bytes = read_all(&mut disk, length).map_err(broken("read"))?;
-        let scanned = scan(&bytes);
+        // First it is looked at whole: what is told of a damaged one is told of what was made of it.
+        let mut window = Window::new(&mut disk, SPOOL, length);
+        let scanned = scan_in(&mut window, &mut |_, _| Ok(())).map_err(broken("read"))?;
         if scanned.version != VERSION {
             return Err(SpoolError::Version(scanned.version));
         }
-        let mut spool = Self { disk, end: scanned.end, counter: scanned.counter, broken: false };
-        let Some(damage) = scanned.damage else {
-            if length > scanned.end {
-                spool.disk.truncate(SPOOL, scanned.end).map_err(broken("cut"))?;
-            }
-            spool.write_again(&bytes, scanned.answered)?;
-            spool.write_head()?;
-            return Ok(Opened { spool, entries: scanned.entries, damage: None, new: false });
-        };
-        let mut kept: Vec<Entry> = scanned.entries.into_iter().map(|(_, entry)| entry).collect();
-        kept.push(at_damage(&kept, &damage));
-        spool.keep_evidence(&bytes)?;
-        let entries = spool.rewrite(&kept, 0)?;
-        Ok(Opened { spool, entries, damage: Some(damage), new: false })
+        let Scanned { end, counter, answered, time_ms, damage, .. } = scanned;
+        let mut spool = Self { disk, end, counter, broken: false };
+        if let Some(damage) = damage {
+            spool.keep_evidence(length)?;
+            spool.mend(length, &at_damage(time_ms, &damage))?;
+            spool.tell(each)?;
+            return Ok(Opened { spool, damage: Some(damage), new: false });
+        }
+        if length > end {
+            spool.disk.truncate(SPOOL, end).map_err(broken("cut"))?;
+        }
+        spool.write_again(answered)?;
+        spool.write_head()?;
+        spool.tell(each)?;
+        Ok(Opened { spool, damage: None, new: false })
+    }
+
+    /// Tells every entry.
+    fn tell(&mut self, each: Each<'_>) -> Result<(), SpoolError> {
+        let mut window = Window::new(&mut self.disk, SPOOL, self.end);
+        let told = scan_in(&mut window, &mut |place, entry| {
+            each(place, &entry);
+            Ok(())
+        });
+        told.map(|_| ()).map_err(broken("read"))
     }
 
     /// Brings to the disk what was read and may be in memory only: before it is built upon, it is there. A sync that
     /// has failed leaves pages behind that the system takes for written, so another sync alone would prove nothing. A
     /// head is written only when everything before its end is synced, so it is the last head and what lies behind its end.
-    fn write_again(&mut self, bytes: &[u8], answered: u64) -> Result<(), SpoolError> {
-        let at = |at: u64| usize::try_from(at).expect("it was read into memory");
+    fn write_again(&mut self, answered: u64) -> Result<(), SpoolError> {
         let head = HEADS_AT[usize::from(self.counter.is_multiple_of(2))];
-        let disk = &mut self.disk;
-        disk.write(SPOOL, head, &bytes[at(head)..at(head) + HEAD_BYTES])
-            .map_err(broken("written"))?;
-        let tail = &bytes[at(answered)..at(self.end)];
-        if !tail.is_empty() {
-            disk.write(SPOOL, answered, tail).map_err(|error| full_or(error, "written"))?;
+        let head_end = head + u64::try_from(HEAD_BYTES).expect("a head is small");
+        for (from, to) in [(head, head_end), (answered, self.end)] {
+            let mut parts = Parts::new(from, to);
+            while let Some((at, length)) = parts.next() {
+                let mut bytes = vec![0; length];
+                self.disk.read(SPOOL, at, &mut bytes).map_err(broken("read"))?;
+                let written = self.disk.write(SPOOL, at, &bytes);
+                written.map_err(|error| full_or(error, "written"))?;
+            }
         }
-        disk.sync(SPOOL).map_err(broken("synced"))?;
+        self.disk.sync(SPOOL).map_err(broken("synced"))?;
         // And the name, which an earlier process may have given without coming to its end.
-        disk.sync_names().map_err(broken("synced"))
+        self.disk.sync_names().map_err(broken("synced"))
     }
 
     /// Copies a damaged file beside, under a name that its bytes have, unless an earlier process did.
-    fn keep_evidence(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        let hash = Tagged::new("fiscus/spool-damaged/v1").raw(bytes).finish();
-        let name = format!("{DAMAGED}{}", hex(&hash[..8]));
+    fn keep_evidence(&mut self, length: u64) -> Result<(), SpoolError> {
+        let mut name = [0; 32];
+        let mut parts = Parts::new(0, length);
+        while let Some((at, length)) = parts.next() {
+            let mut bytes = vec![0; length];
+            self.disk.read(SPOOL, at, &mut bytes).map_err(broken("copied"))?;
+            name = Tagged::new("fiscus/spool-damaged/v2").h32(&name).raw(&bytes).finish();
+        }
+        let name = format!("{DAMAGED}{}", hex(&name[..8]));
         if self.disk.has(&name).map_err(broken("copied"))? {
             return self.disk.sync_names().map_err(broken("copied"));
         }
-        self.write_next(bytes, "copied")?;
+        self.write_next("copied", |disk| {
+            let mut parts = Parts::new(0, length);
+            while let Some((at, length)) = parts.next() {
+                let mut bytes = vec![0; length];
+                disk.read(SPOOL, at, &mut bytes)?;
+                disk.write(NEXT, at, &bytes)?;
+            }
+            Ok(length)
+        })?;
         self.disk.rename(NEXT, &name).map_err(broken("copied"))?;
         self.disk.sync_names().map_err(broken("copied"))
     }
 
-    /// Brings the next file to the disk; what was written of it is cut again when that fails, so that a file that is of
-    /// no use does not keep the disk full.
-    fn write_next(&mut self, bytes: &[u8], what: &'static str) -> Result<(), SpoolError> {
-        let length = u64::try_from(bytes.len()).expect("a spool has a bound");
+    /// Puts what still reads of a damaged file, and an entry behind it, in its place.
+    fn mend(&mut self, length: u64, damage: &Entry) -> Result<(), SpoolError> {
+        // Where they are is all that is held of them.
+        let mut kept = Vec::new();
+        let mut window = Window::new(&mut self.disk, SPOOL, length);
+        let told = scan_in(&mut window, &mut |place, _| {
+            kept.push(Kept::At(place));
+            Ok(())
+        });
+        told.map_err(broken("read"))?;
+        kept.push(Kept::Entry(damage.clone()));
+        self.rewrite(&kept, 0, &mut |_, _| {})
+    }
+
+    /// Brings the next file to the disk, by what writes its bytes and says how many; what was written of it is cut again
+    /// when that fails, so that a file that is of no use does not keep the disk full.
+    fn write_next(
+        &mut self,
+        what: &'static str,
+        write: impl FnOnce(&mut D) -> io::Result<u64>,
+    ) -> Result<(), SpoolError> {
         let disk = &mut self.disk;
-        let written = disk.write(NEXT, 0, bytes).map_err(|error| full_or(error, what));
-        let written = written.and_then(|()| {
-            let synced = disk.truncate(NEXT, length).and_then(|()| disk.sync(NEXT));
-            synced.map_err(|error| full_or(error, what))
+        let written = write(disk).and_then(|length| {
+            disk.truncate(NEXT, length)?;
+            disk.sync(NEXT)
         });
         if written.is_err() {
             let _ = disk.truncate(NEXT, 0).and_then(|()| disk.sync(NEXT));
         }
-        written
+        written.map_err(|error| full_or(error, what))
     }
 
     /// Appends an entry: it survives a power cut when this returns.
@@ -358,40 +287,31 @@ impl<D: Disk> Spool<D> {
         Ok(())
     }
 
-    /// Writes these entries into a new file, which takes the place of the old one; nothing is written when the disk
-    /// would have less than `spare` bytes left meanwhile.
+    /// Writes these entries into a new file, which takes the place of the old one, and tells where they are; nothing is
+    /// written when the disk would have less than `spare` bytes left meanwhile.
     pub(crate) fn rewrite(
         &mut self,
-        entries: &[Entry],
+        entries: &[Kept],
         spare: u64,
-    ) -> Result<Vec<(Place, Entry)>, SpoolError> {
+        each: Each<'_>,
+    ) -> Result<(), SpoolError> {
         if self.broken {
             return Err(SpoolError::WasBroken);
         }
-        let mut page = vec![0; usize::try_from(ENTRIES_AT).expect("a page is small")];
-        page[..8].copy_from_slice(MAGIC);
-        page[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        let mut bytes = page;
-        let mut placed = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let at = u64::try_from(bytes.len()).expect("a spool has a bound");
-            let framed = frame(entry);
-            let length = u32::try_from(framed.len() - 8).expect("an entry has at most 2 MiB");
-            bytes.extend_from_slice(&framed);
-            placed.push((Place { at, length }, entry.clone()));
-        }
-        let end = u64::try_from(bytes.len()).expect("a spool has a bound");
-        let counter = self.counter + 1;
-        for at in HEADS_AT {
-            let at = usize::try_from(at).expect("a page is small");
-            bytes[at..at + HEAD_BYTES].copy_from_slice(&head(counter, end));
-        }
+        let bytes_of = |kept: &Kept| match kept {
+            Kept::Entry(entry) => u64::try_from(frame(entry).len()).expect("an entry is small"),
+            Kept::At(place) => FRAME_BYTES + u64::from(place.length),
+        };
+        let end = entries.iter().fold(ENTRIES_AT, |end, kept| end.saturating_add(bytes_of(kept)));
         if spare > 0 && self.free_bytes().map_err(broken("looked at"))? < end.saturating_add(spare)
         {
             return Err(SpoolError::Full);
         }
+        let counter = self.counter + 1;
         // The old file is whole until the new one has its name.
-        self.write_next(&bytes, "written anew")?;
+        self.write_next("written anew", |disk| {
+            write_entries(disk, entries, first_page(counter, end), each)
+        })?;
         let disk = &mut self.disk;
         let switched = disk.rename(NEXT, SPOOL).and_then(|()| disk.sync_names());
         if let Err(error) = switched {
@@ -399,7 +319,7 @@ impl<D: Disk> Spool<D> {
             return Err(broken("put in its place")(error));
         }
         (self.end, self.counter) = (end, counter);
-        Ok(placed)
+        Ok(())
     }
 
     /// Reads an entry again.
@@ -433,13 +353,66 @@ fn full_or(error: io::Error, what: &'static str) -> SpoolError {
     }
 }
 
-fn read_all<D: Disk>(disk: &mut D, length: u64) -> io::Result<Vec<u8>> {
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "the spool is too long");
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| too_long())?];
-    let mut at = 0;
-    for part in bytes.chunks_mut(usize::try_from(READ_BYTES).expect("a mebibyte")) {
-        disk.read(SPOOL, at, part)?;
-        at += READ_BYTES;
+fn first_page(counter: u64, end: u64) -> Vec<u8> {
+    let mut page = vec![0; usize::try_from(ENTRIES_AT).expect("a page is small")];
+    page[..8].copy_from_slice(MAGIC);
+    page[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    for at in HEADS_AT {
+        let at = usize::try_from(at).expect("a page is small");
+        page[at..at + HEAD_BYTES].copy_from_slice(&head(counter, end));
     }
-    Ok(bytes)
+    page
+}
+
+/// Writes a first page and entries into the next file, some of them at once; its length.
+fn write_entries<D: Disk>(
+    disk: &mut D,
+    entries: &[Kept],
+    page: Vec<u8>,
+    each: Each<'_>,
+) -> io::Result<u64> {
+    let (mut part, mut at) = (page, 0);
+    let small = |bytes: usize| u64::try_from(bytes).expect("a part is small");
+    for kept in entries {
+        let (framed, entry) = match kept {
+            Kept::Entry(entry) => (frame(entry), entry.clone()),
+            Kept::At(place) => {
+                let mut framed = vec![0; usize::try_from(place.end() - place.at).expect("small")];
+                disk.read(SPOOL, place.at, &mut framed)?;
+                let changed = || io::Error::new(io::ErrorKind::InvalidData, "an entry has changed");
+                let entry = Entry::decode(&framed[8..]).map_err(|_| changed())?;
+                (framed, entry)
+            }
+        };
+        let length = u32::try_from(framed.len() - 8).expect("an entry has at most 2 MiB");
+        each(Place { at: at + small(part.len()), length }, &entry);
+        part.extend_from_slice(&framed);
+        if part.len() >= PART_BYTES {
+            disk.write(NEXT, at, &part)?;
+            at += small(part.len());
+            part.clear();
+        }
+    }
+    disk.write(NEXT, at, &part)?;
+    Ok(at + small(part.len()))
+}
+
+/// The parts of some bytes.
+struct Parts {
+    at: u64,
+    end: u64,
+}
+
+impl Parts {
+    fn new(at: u64, end: u64) -> Self {
+        Self { at, end }
+    }
+
+    fn next(&mut self) -> Option<(u64, usize)> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let length = left.min(PART_BYTES);
+        let at = self.at;
+        self.at += u64::try_from(length).expect("a part is small");
+        (length > 0).then_some((at, length))
+    }
 }

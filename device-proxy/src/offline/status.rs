@@ -59,3 +59,16 @@ pub(crate) struct Standing {
     pub(crate) damages: u64,
     pub(crate) spool_bytes: u64,
 }
+
+/// How a till is, for the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TillReport {
+    pub(crate) standing: Standing,
+    /// The last number that was sealed under here.
+    pub(crate) last_sequence: u64,
+    /// What stands before the sequence in its numbers.
+    pub(crate) number_prefix: Option<String>,
+    /// The tax manifest that it would seal under now.
+    pub(crate) manifest_version: Option<String>,
+    pub(crate) free_bytes: u64,
+}

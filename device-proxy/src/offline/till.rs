@@ -27,9 +27,9 @@ use super::book::{Book, Held, Sealed};
 use super::clock::{Clock, Moment, SetBack};
 use super::disk::Disk;
 use super::entry::{Entry, Facts, Outcome, SealKey, Sold};
+use super::scan::Place;
 use super::settings::OfflineSection;
-use super::spool::{Opened, Place, Spool, SpoolError};
-use super::status::{Colour, Standing};
+use super::spool::{Opened, Spool, SpoolError};
 use crate::protocol::answer::ok;
 use crate::protocol::nonce::Prepared;
 use crate::protocol::{Code, Fault};
@@ -53,7 +53,7 @@ pub(crate) struct Till<D> {
     pub(super) book: Book,
     pub(super) clock: Clock,
     /// Whether the cluster seals, as far as is known.
-    linked: bool,
+    pub(super) linked: bool,
     /// Sales that are being submitted for the first time, and whether by one host only.
     first_flights: BTreeMap<SealKey, bool>,
     /// Terminals that were lent no numbers: until when they are not asked for, and how long that was.
@@ -84,18 +84,6 @@ pub(crate) enum SealedHere {
     Sealed(String),
     /// It may be on the disk or not; the next start tells.
     InDoubt(String),
-}
-
-/// How the till is, for a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TillStatus {
-    /// The next number.
-    pub(crate) next: u64,
-    /// Numbers that are left.
-    pub(crate) left: u64,
-    /// When the cluster was heard last.
-    pub(crate) heard: UnixMs,
-    pub(crate) free_bytes: u64,
 }
 
 /// What the till knows of a number.
@@ -174,15 +162,11 @@ impl<D: Disk> Till<D> {
         now: Moment,
     ) -> Result<Self, SpoolError> {
         // What became of earlier documents is known to nobody here; the floor is made when the cluster is heard.
-        let at_damage = |kept: &[Entry], detail: &str| Entry::Damaged {
-            at_ms: kept.iter().map(Entry::time_ms).max().unwrap_or(0),
-            detail: detail.to_owned(),
-        };
-        let Opened { spool, entries, damage, new } = Spool::open(disk, at_damage)?;
+        let at_damage =
+            |at_ms: u64, detail: &str| Entry::Damaged { at_ms, detail: detail.to_owned() };
         let mut book = Book::default();
-        for (place, entry) in &entries {
-            book.note(*place, entry);
-        }
+        let opened = Spool::open(disk, at_damage, &mut |place, entry| book.note(place, entry))?;
+        let Opened { spool, damage, new } = opened;
         if let Some(damage) = damage {
             tracing::error!(
                 device = device_id,
@@ -320,7 +304,7 @@ impl<D: Disk> Till<D> {
         }
     }
 
-    fn sold_at(&mut self, at: Place) -> Result<Sold, Fault> {
+    pub(super) fn sold_at(&mut self, at: Place) -> Result<Sold, Fault> {
         match self.spool.read(at) {
             Ok(Entry::Sold(sold)) => Ok(*sold),
             Err(error) => Err(spool_fault(&error)),
@@ -349,22 +333,6 @@ impl<D: Disk> Till<D> {
             (fields.kind.clone(), fields.total.clone(), fields.currency.clone());
         let told = Told { sold, kind, total, currency, qr_payload: answered.qr_payload };
         Ok(Slipped::Here { sold: Box::new(told), delivered })
-    }
-
-    /// How the till is, for a host; why it seals nothing, when it does not.
-    pub(crate) fn status(&mut self, now: Moment) -> Result<TillStatus, Fault> {
-        let time = self.time(now)?;
-        self.facts()?;
-        let open = self.book.held.values().filter(|held| held.is_open_at(time.get()));
-        let next = open.map(|held| held.terms().first + held.next - 1).min();
-        let next =
-            next.ok_or_else(|| not_ready("the cluster does not answer, and no numbers are left"))?;
-        let (left, _) = self.book.left_at(None, time.get());
-        let free = self.spool.free_bytes();
-        let free_bytes =
-            free.map_err(|source| spool_fault(&SpoolError::Broken { what: "looked at", source }))?;
-        let heard = UnixMs::new(self.book.heard.map_or(0, |(group_ms, _)| group_ms));
-        Ok(TillStatus { next, left, heard, free_bytes })
     }
 
     /// Why a sale is not prepared again.
@@ -519,7 +487,7 @@ impl<D: Disk> Till<D> {
         })
     }
 
-    fn facts(&self) -> Result<Facts, Fault> {
+    pub(super) fn facts(&self) -> Result<Facts, Fault> {
         if !self.book.floor_known {
             return Err(not_ready(
                 "the cluster has not answered since the spool began or was damaged, and nobody here remembers which \
@@ -534,7 +502,7 @@ impl<D: Disk> Till<D> {
         })
     }
 
-    fn room(&mut self) -> Result<(), Fault> {
+    pub(super) fn room(&mut self) -> Result<(), Fault> {
         if self.spool.is_broken() {
             return Err(spool_fault(&SpoolError::WasBroken));
         }
@@ -607,54 +575,11 @@ impl<D: Disk> Till<D> {
             ),
         })
     }
-
-    /// How the device stands.
-    pub(crate) fn standing(&mut self, now: Moment) -> Standing {
-        let time = self.time(now);
-        let (numbers_left, until) = match &time {
-            Ok(time) => self.book.left_at(None, time.get()),
-            Err(_) => (0, 0),
-        };
-        let waiting = u64::try_from(self.book.unsettled.len()).unwrap_or(u64::MAX);
-        let why = match (self.room(), time.and_then(|_| self.facts())) {
-            (Err(fault), _) => Some(fault),
-            // The cluster's own time is the time while it answers.
-            (Ok(()), Err(fault)) if !self.linked => Some(fault),
-            (Ok(()), Ok(_)) if !self.linked && numbers_left == 0 => {
-                Some(not_ready("the cluster does not answer, and no numbers are left"))
-            }
-            _ => None,
-        };
-        let colour = match (&why, self.linked, waiting) {
-            (Some(_), ..) => Colour::Blocked,
-            (None, false, _) => Colour::Offline,
-            (None, true, 0) => Colour::Online,
-            (None, true, _) => Colour::Syncing,
-        };
-        let first = self.book.unsettled.first().and_then(|order| self.book.slips.get(order));
-        Standing {
-            colour,
-            why: why.map(|fault| {
-                format!(
-                    "{}: {}",
-                    fault.reason.as_deref().unwrap_or(fault.code.as_str()),
-                    fault.detail
-                )
-            }),
-            numbers_left,
-            until: (until > 0).then(|| UnixMs::new(until)),
-            waiting,
-            waiting_since: first.map(|slip| UnixMs::new(slip.time_ms)),
-            refused: self.book.refused,
-            damages: u64::try_from(self.book.damages.len()).unwrap_or(u64::MAX),
-            spool_bytes: self.spool.bytes(),
-        }
-    }
 }
 
 impl Facts {
     /// The manifest in force at a time.
-    fn manifest_at(&self, time: UnixMs) -> Result<&Manifest, Fault> {
+    pub(super) fn manifest_at(&self, time: UnixMs) -> Result<&Manifest, Fault> {
         let in_force = self.manifests.iter().filter(|manifest| manifest.effective_from() <= time);
         in_force
             .max_by_key(|manifest| manifest.effective_from())
@@ -673,7 +598,7 @@ fn read<'d>(payload: &'d [u8], manifest: &Manifest) -> Result<CanonicalInvoice<'
     })
 }
 
-fn not_ready(detail: &str) -> Fault {
+pub(super) fn not_ready(detail: &str) -> Fault {
     fault(Code::Unavailable, "OFFLINE_NOT_READY", format!("{detail}; nothing was sealed"))
 }
 

@@ -88,6 +88,11 @@ impl Port {
         }
     }
 
+    /// The real device, if it is one.
+    pub(crate) fn attached(&self) -> Option<&Arc<Attached>> {
+        self.attached.as_ref()
+    }
+
     /// The device's till.
     pub(crate) fn till(&self) -> Option<&SharedTill> {
         self.till.as_ref()
@@ -191,6 +196,6 @@ impl Port {
 }
 
 /// What stands before the sequence in the outlet's numbers.
-fn number_prefix(outlet: &OutletFact) -> String {
+pub(crate) fn number_prefix(outlet: &OutletFact) -> String {
     format!("{}-{}", outlet.prefix, outlet.code)
 }

@@ -49,11 +49,14 @@ fn device_config(folder: &TempDir, place: Place, faults: Faults) -> DefSimConfig
     }
 }
 
-fn proxy_config(cluster: &Cluster, device: &DefSim) -> ProxyConfig {
+fn proxy_config(cluster: &Cluster, device: &DefSim, device_folder: &TempDir) -> ProxyConfig {
     let mut config = config(cluster);
     config.devices[0].device_id = REAL.to_owned();
-    config.devices[0].attach =
-        Some(AttachSection { serial: device.path().cloned(), tcp: device.address() });
+    config.devices[0].attach = Some(AttachSection {
+        serial: device.path().cloned(),
+        tcp: device.address(),
+        invoices_dir: Some(device_folder.path().to_owned()),
+    });
     config
 }
 
@@ -65,7 +68,8 @@ impl Shop {
         let folder = tempfile::tempdir().expect("a folder");
         let place = place(folder.path().join("line"));
         let device = DefSim::start(device_config(&folder, place, faults)).await.expect("it runs");
-        let proxy = Proxy::start(proxy_config(&cluster, &device)).await.expect("the proxy starts");
+        let proxy =
+            Proxy::start(proxy_config(&cluster, &device, &folder)).await.expect("the proxy starts");
         let shop = Self { cluster, device, proxy: Some(proxy), folder };
         let key = encode_standard(shop.device.public_key());
         let init =
@@ -106,7 +110,7 @@ impl Shop {
     /// The proxy is gone without a word, and another one takes its place.
     async fn kill_proxy(&mut self) {
         drop(self.proxy.take());
-        let fresh = Proxy::start(proxy_config(&self.cluster, &self.device)).await;
+        let fresh = Proxy::start(proxy_config(&self.cluster, &self.device, &self.folder)).await;
         self.proxy = Some(fresh.expect("the proxy starts"));
     }
 
@@ -326,4 +330,41 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
     assert_eq!(outlet.perpetual.invoices(), last);
     assert_eq!(shop.device.control("entries").await, last.to_string());
     shop.stop_proxy().await;
+}
+
+/// A device that speaks nothing but the protocol does not tell invoices. Those that the proxy has seen come in, also after
+/// it was killed; one that it has not is asked for, and everything goes on once it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terse_device_stops_no_import_for_ever() {
+    let faults = Faults::none().terse(true);
+    let mut shop =
+        Shop::open(|_| Place::Tcp("127.0.0.1:0".parse().expect("a place")), faults).await;
+    let mut host = shop.host().await;
+    let log = sell(&mut host, &sale(1_000)).await;
+    assert_eq!(sequence(&log), 1);
+    assert!(!host.ask("QRY|LOG 1").await.contains("\"invoice\""));
+    shop.imported(1).await;
+    // The proxy is killed with an invoice that is not in the ledger.
+    shop.cluster.stop_node(1).await;
+    let mut host = shop.host().await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_001)).await), 2);
+    shop.kill_proxy().await;
+    shop.cluster.start_node(1).await;
+    shop.imported(2).await;
+    // Nobody here has seen this one: it is sealed at the device itself.
+    let address = shop.device.address().expect("it is on TCP");
+    shop.stop_proxy().await;
+    let mut alone = Host::new(TcpStream::connect(address).await.expect("it is plugged in"));
+    let invoice = sale(1_002);
+    assert_eq!(sequence(&sell(&mut alone, &invoice).await), 3);
+    drop(alone);
+    shop.kill_proxy().await;
+    let mut host = shop.host().await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_003)).await), 4);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(shop.imported(2).await.device_series[REAL].last, 2, "it waits for a person");
+    let hash = fiscus_ledger::hash::payload_hash(invoice.as_bytes());
+    let name = format!("{}.json", fiscus_ledger::hash::hex(&hash));
+    std::fs::write(shop.folder.path().join(name), invoice).expect("written");
+    assert_eq!(shop.imported(4).await.device_series[REAL].last, 4);
 }

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use fiscus_device_proxy::Proxy;
 use fiscus_device_proxy::config::DeviceSection;
+use fiscus_ledger::activation::activation_hash;
+use fiscus_proto::command::{ReplaceDevice, command};
+use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 use tokio::net::TcpStream;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, LIMIT, OUTLET};
 use super::host::{Host, code, until};
 use super::world::{CODE, DEVICE, World, config, init, register, revoke, sale};
 
@@ -64,4 +67,71 @@ async fn one_proxy_is_many_devices() {
     }
     assert_eq!(sold, [1, 2], "two devices of one outlet, one series");
     proxy.stop().await;
+}
+
+/// Two proxies are the same device, each at another node: it goes, and both say so within a second to whoever asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_device_says_so_within_a_second_at_every_proxy() {
+    let cluster = Cluster::start(3).await;
+    register(&cluster, DEVICE, CODE).await;
+    let mut proxies = Vec::new();
+    for address in cluster.addresses().into_iter().take(2) {
+        let mut config = config(&cluster);
+        config.cluster.nodes = vec![address];
+        proxies.push(Proxy::start(config).await.expect("the proxy starts"));
+    }
+    let mut hosts = Vec::new();
+    for proxy in &proxies {
+        let address = proxy.address(DEVICE).expect("it listens");
+        let mut host = Host::new(TcpStream::connect(address).await.expect("it is accepted"));
+        until(&mut host, "QRY|STATUS", |answer| code(answer) == "OK").await;
+        hosts.push(host);
+    }
+    assert_eq!(code(&hosts[0].ask(&init(CODE)).await), "OK");
+    for (host, price) in hosts.iter_mut().zip(1_000..) {
+        let prepare = format!("TXN|PREPARE {}", sale(price));
+        until(host, &prepare, |answer| code(answer) == "OK").await;
+    }
+    let replace = ReplaceDevice {
+        device_id: DEVICE.to_owned(),
+        replacement_id: "def-gombe-2".to_owned(),
+        activation_hash: activation_hash("def-gombe-2/AAAA").to_vec().into(),
+    };
+    cluster.execute(0, command::Command::ReplaceDevice(replace)).await;
+    let began = Instant::now();
+    for host in &mut hosts {
+        until(host, "QRY|STATUS", |answer| code(answer) == "DEVICE_REVOKED").await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for (host, price) in hosts.iter_mut().zip(1_010..) {
+        let told = host.ask(&format!("TXN|PREPARE {}", sale(price))).await;
+        assert_eq!(code(&told), "DEVICE_REVOKED");
+    }
+}
+
+/// A proxy tells the cluster how its device is, as soon as that seals, and what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_device_is_stands_in_the_directory() {
+    let mut world = World::start().await;
+    let client = world.cluster.client().await;
+    let telling = async {
+        loop {
+            let request = ReadDocumentRequest {
+                kind: "device_health".to_owned(),
+                id: DEVICE.to_owned(),
+                consistency: Consistency::Linearizable.into(),
+            };
+            let read = client.read_document(request, LIMIT).await.expect("an answer");
+            if let Some(document) = read.document {
+                return document.bytes;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let told = tokio::time::timeout(LIMIT, telling).await.expect("it is told in time");
+    let told: serde_json::Value = serde_json::from_slice(&told).expect("JSON");
+    assert_eq!((&told["role"], &told["state"]), (&"serve".into(), &"up".into()), "{told}");
+    assert_eq!((&told["outlet_id"], &told["number_prefix"]), (&OUTLET.into(), &"KIN-GOMBE".into()));
+    assert_eq!(told["protocol_version"], 1);
+    assert!(told["free_memory_bytes"].as_u64().is_some_and(|free| free > 0), "{told}");
 }

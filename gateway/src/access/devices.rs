@@ -2,21 +2,34 @@
 //! else is known of a device is a document beside it, written first and with the audit log's line: whoever makes
 //! that document owns the id, and whoever repeats a registration that was cut in two makes its other half.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use fiscus_ledger::activation::{RANDOM_BYTES, activation_code, activation_hash};
 use fiscus_ledger::facts::{DeviceFact, DeviceState};
+use fiscus_ledger::state::outlet::Outlet as Counters;
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{RegisterDevice, ReplaceDevice, RevokeDevice, command};
+use fiscus_proto::ledger::Consistency;
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 
 use super::caller::Caller;
+use super::outlet::Outlet;
 use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use super::tenants::exists;
 use crate::directory::Versioned;
 use crate::directory::documents::{DeviceHealth, DeviceProfile, kind};
 use crate::http::Problem;
+use crate::standing::{self, Configured, Standing};
+
+/// So many groups are asked at a time for the counters of devices' outlets, and each for so long: a device is told
+/// without them rather than late.
+const COUNTERS_AT_ONCE: usize = 8;
+const COUNTERS_WAIT: Duration = Duration::from_secs(1);
 
 /// An outlet has at most so many devices, those that have gone included.
 const DEVICES_MAX: usize = 1_000;
@@ -28,7 +41,7 @@ pub struct Device {
     pub fact: Arc<Versioned<DeviceFact>>,
     /// The rest, when there is any.
     pub profile: Option<Arc<Versioned<DeviceProfile>>>,
-    /// How it is, when it is a real one and its proxy has told.
+    /// How it is, when its proxy has told.
     pub health: Option<Arc<Versioned<DeviceHealth>>>,
 }
 
@@ -86,6 +99,40 @@ impl Caller {
             (id.clone(), Device { fact: Arc::clone(fact), profile, health })
         };
         reached.map(device).collect()
+    }
+
+    /// How a device stands, with its outlet's counters where they are known.
+    #[must_use]
+    pub fn standing(&self, device: &Device, counters: Option<&Counters>) -> Option<Standing> {
+        let now = self.now();
+        let tables = self.app().directory().read();
+        let fact = &device.fact.value;
+        let outlet = tables.outlets.get(&*fact.outlet_id);
+        let manifest = tables.manifest_at(now);
+        let configured = Configured {
+            fact,
+            outlet: outlet.map(|outlet| &outlet.value),
+            counters,
+            manifest_version: manifest.as_deref().map(|manifest| manifest.version()),
+            now,
+        };
+        standing::of(&configured, device.health.as_ref().map(|health| &health.value))
+    }
+
+    /// The counters of the devices' outlets, by outlet, as any replica has them. Those whose group does not answer at
+    /// once are left out.
+    pub async fn counters_of(&self, devices: &[Device]) -> BTreeMap<String, Counters> {
+        let outlets: BTreeSet<&str> =
+            devices.iter().map(|device| &*device.fact.value.outlet_id).collect();
+        let outlets = outlets.into_iter().filter_map(|id| self.reach_outlet(id).ok());
+        let outlets: Vec<Outlet> = outlets.collect();
+        let read = stream::iter(outlets).map(|outlet| async move {
+            let read = timeout(COUNTERS_WAIT, outlet.counters(Consistency::Local)).await;
+            let (_, counters) = read.ok()?.ok()?;
+            Some((outlet.id().to_owned(), counters?))
+        });
+        let read: Vec<_> = read.buffer_unordered(COUNTERS_AT_ONCE).collect().await;
+        read.into_iter().flatten().collect()
     }
 
     /// Registers a device of an outlet of the caller's; what was made, and the code that activates it.

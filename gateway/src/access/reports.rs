@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fiscus_ledger::hash::Tagged;
 use fiscus_ledger::record::RecordKind;
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{CloseDay, Submitted, command};
 use fiscus_proto::ledger::{
@@ -12,15 +13,24 @@ use fiscus_proto::ledger::{
 };
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::caller::Caller;
 use super::outlet::Outlet;
 use super::registry::{Made, Once};
-use super::ring::{ATTEMPTS_MAX, slot_id, version_before};
+use super::ring::{slot_id, version_before};
+use crate::delivery::notices::{is_heard, notice, with_new};
 use crate::directory::Stored;
 use crate::directory::documents::kind;
+use crate::directory::webhooks::{Notice, Notices};
 use crate::http::{IdempotencyKey, Problem};
+use crate::place_id::PlaceId;
+use crate::webhooks::catalogue::EventType;
+use crate::webhooks::event::metadata_of;
 
+/// Reports of an organisation that are made at once are told one after the other; each is tried again so often.
+const REPORT_ATTEMPTS_MAX: u64 = 32;
 /// The lines of an A report come within this time, or it is broken off.
 const ARTICLES_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -109,7 +119,10 @@ impl Caller {
             KeptContent::X { .. } => "report.x",
             KeptContent::A { .. } => "report.a",
         };
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 0..REPORT_ATTEMPTS_MAX {
+            // Whoever tries again and again does so apart from the others.
+            let [random] = self.app().random::<1>();
+            sleep(Duration::from_millis(attempt * u64::from(random) / 16)).await;
             let number = self.ring_count(kind::REPORT, outlet).await?;
             let (slot, before) = (slot_id(outlet.id(), number), version_before(number));
             let mut change = self
@@ -121,12 +134,37 @@ impl Caller {
             // Every slot has a text of the same version, so that the numbers of both stay the same.
             let json = new.text.clone().unwrap_or_default();
             change = change.put(&slot, before, &KeptText { json });
+            for (id, seen, notices) in self.told_of(outlet, &new.report, number) {
+                change = change.put(&id, seen, &notices);
+            }
             match change.commit().await {
                 Err(problem) if problem.code == "VERSION_CONFLICT" => {}
                 done => return done,
             }
         }
         Err(crowded())
+    }
+
+    /// The documents that tell endpoints of a report.
+    fn told_of(
+        &self,
+        outlet: &Outlet,
+        report: &KeptReport,
+        number: u64,
+    ) -> Vec<(String, u64, Notices)> {
+        let tables = self.app().directory().read();
+        if !is_heard(&tables, self.organisation()) {
+            return Vec::new();
+        }
+        let told = Notice {
+            outlet_id: outlet.id().to_owned(),
+            ..notice(
+                EventType::ReportGenerated,
+                report.made_ms,
+                report_data(outlet, report, number),
+            )
+        };
+        with_new(&tables, self.organisation(), [told])
     }
 
     /// What an earlier copy of a request for a report made.
@@ -161,6 +199,40 @@ impl Caller {
     ) -> Result<Vec<(u64, KeptReport)>, Problem> {
         self.ring_list(kind::REPORT, outlet, consistency).await
     }
+}
+
+/// What is told of an X or A report, with the fields of a Z.
+fn report_data(outlet: &Outlet, report: &KeptReport, number: u64) -> Value {
+    let generated_at = UnixMs::new(report.made_ms).to_string();
+    let mut data = json!({
+        "group": outlet.entry().group(), "tree_index": null, "position": null, "record_kind": null,
+        "fiscal_authority_id": null, "record_hash": null, "previous_hash": null, "z_number": null,
+        "empty": null, "invoices": null, "operator": report.made_by, "digest": null, "scope": null,
+        "pos_terminal_id": null, "from_position": null, "to_position": null,
+        "generated_at": generated_at,
+    });
+    match &report.content {
+        KeptContent::X { scope, pos_terminal_id, generated_at, authority_id, digest, .. } => {
+            data["report"] = json!("x");
+            data["report_id"] = json!(PlaceId::new('x', outlet.id(), number).to_string());
+            data["generated_at"] = json!(generated_at);
+            data["fiscal_authority_id"] = json!(authority_id);
+            data["digest"] = json!(digest);
+            data["scope"] = json!(scope);
+            let terminal = Some(pos_terminal_id).filter(|terminal| !terminal.is_empty());
+            data["pos_terminal_id"] = json!(terminal);
+        }
+        KeptContent::A { from_position, to_position } => {
+            data["report"] = json!("a");
+            data["report_id"] = json!(PlaceId::new('a', outlet.id(), number).to_string());
+            data["from_position"] = json!(from_position);
+            data["to_position"] = json!(to_position);
+        }
+    }
+    for (name, value) in metadata_of(outlet.entry()) {
+        data[name] = value;
+    }
+    data
 }
 
 /// Others were quicker, again and again.

@@ -17,12 +17,14 @@ use crate::delivery::Deliveries;
 use crate::delivery::destination::Outcome;
 use crate::delivery::kept::{DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay};
 use crate::delivery::leases::shard_of;
+use crate::delivery::notices;
 use crate::directory::Versioned;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::{
     AttemptLine, DeliveryLog, EndpointState, WebhookEndpoint, WebhookSecret,
 };
 use crate::http::{Fields, Precondition, Problem};
+use crate::webhooks::catalogue::EventType;
 use crate::webhooks::signature::{SECRET_BYTES, Secret};
 use crate::webhooks::target::Target;
 
@@ -307,12 +309,16 @@ impl Caller {
     pub async fn test_webhook(
         &self,
         endpoint_id: &str,
+        event: EventType,
         once: &Once,
     ) -> Result<(Outcome, AttemptLine), Problem> {
         let known = self.webhook(endpoint_id)?;
         let id = format!("msg_{endpoint_id}_t_{}", once.made_id(endpoint_id));
-        let adapter = self.deliveries()?.adapter();
-        Ok(adapter.test(&known.value, &id, self.now().get()).await)
+        let deliveries = self.deliveries()?;
+        let tested = deliveries.adapter().test(&known.value, &id, event, self.now().get()).await;
+        let log_id = format!("webhook/{}", document_id(&known.value));
+        deliveries.note(&log_id, tested.1.clone()).await;
+        Ok(tested)
     }
 
     /// What became of the last attempts, and what was given up.
@@ -426,6 +432,10 @@ impl Caller {
                 ranges.push((group, first.leaf, last.leaf.saturating_add(1)));
             }
         }
+        let tables = self.app().directory().read();
+        let notices = notices::Kept::from(&tables, self.organisation(), 0);
+        let then = notices.iter().filter(|notice| (from_ms..until_ms).contains(&notice.time_ms));
+        ranges.extend(runs(then.map(|notice| (NOTICES, notice.number)).collect()));
         Ok(ranges)
     }
 }

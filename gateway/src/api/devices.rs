@@ -6,6 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::facts::DeviceState;
+use fiscus_ledger::state::outlet::Outlet as Counters;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +17,7 @@ use crate::access::{self, App, Caller, Once, Scope};
 use crate::directory::documents::DeviceHealth;
 use crate::http::list::{Page, PageQuery};
 use crate::http::{Body, Fields, IdempotencyKey, Parameters, PathOf, Problem, Problems, Tagged};
+use crate::standing::Standing;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -65,13 +67,16 @@ pub struct Device {
     /// Since when it is known.
     #[schema(example = "2026-11-28T10:15:30.123Z")]
     pub created_at: Option<String>,
-    /// How it is, when it is a real device and its proxy has told.
+    /// How it is, when its proxy has told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<DeviceHealth>,
+    /// How it stands, in four colours, with drift and warnings; not there once it was replaced or revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
 }
 
 impl Device {
-    pub(super) fn of(known: &access::Device) -> Self {
+    pub(super) fn of(caller: &Caller, known: &access::Device, counters: Option<&Counters>) -> Self {
         let fact = &known.fact.value;
         let profile = known.profile.as_ref().map(|profile| &profile.value);
         let (state, replaced_by) = match &fact.state {
@@ -89,11 +94,16 @@ impl Device {
             public_key: (!fact.public_key.is_empty()).then(|| encode_standard(&fact.public_key)),
             created_at: when(profile.map_or(0, |profile| profile.created_ms)),
             health: known.health.as_ref().map(|health| health.value.clone()),
+            standing: caller.standing(known, counters),
         }
     }
 
-    fn tagged(known: &access::Device) -> Tagged<Self> {
-        Tagged { version: known.version(), value: Self::of(known) }
+    /// Reads it, with its outlet's counters.
+    async fn tagged(caller: &Caller, device_id: &str) -> Result<Tagged<Self>, Problem> {
+        let known = caller.device(device_id)?;
+        let counters = caller.counters_of(std::slice::from_ref(&known)).await;
+        let counters = counters.get(&*known.fact.value.outlet_id);
+        Ok(Tagged { version: known.version(), value: Self::of(caller, &known, counters) })
     }
 }
 
@@ -151,7 +161,7 @@ struct Wanted {
     cursor: Option<String>,
 }
 
-/// List devices of the outlets that the key reaches.
+/// List devices of the outlets that the key reaches, and how each stands: online, syncing, offline or blocked.
 #[utoipa::path(
     get,
     path = "/api/v1/devices",
@@ -172,7 +182,13 @@ async fn list(
         all.retain(|(_, known)| *known.fact.value.outlet_id == **outlet_id);
     }
     let query = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    query.page(all, caller.directory_as_of(), |known| Device::of(&known))
+    let Page { data, next_cursor, as_of } =
+        query.page(all, caller.directory_as_of(), |known| known)?;
+    let counters = caller.counters_of(&data).await;
+    let of = |known: &access::Device| {
+        Device::of(&caller, known, counters.get(&*known.fact.value.outlet_id))
+    };
+    Ok(Page { data: data.iter().map(of).collect(), next_cursor, as_of })
 }
 
 /// Register a device, and get the code that activates it.
@@ -217,7 +233,7 @@ async fn create(
 )]
 async fn get(caller: Caller, PathOf(device_id): PathOf<String>) -> Result<Tagged<Device>, Problem> {
     caller.may(Scope::RegistryRead)?;
-    caller.device(&device_id).map(|known| Device::tagged(&known))
+    Device::tagged(&caller, &device_id).await
 }
 
 /// Take a device out of service, for ever, and register another one for the same outlet.
@@ -271,7 +287,7 @@ async fn revoke(
 ) -> Result<Tagged<Device>, Problem> {
     let once = Once::new("device-revoke", &key, &device_id);
     caller.revoke_device(&device_id, &once).await?;
-    caller.device(&device_id).map(|known| Device::tagged(&known))
+    Device::tagged(&caller, &device_id).await
 }
 
 fn check(device_id: &str, name: &str) -> Result<(), Problem> {
@@ -288,6 +304,6 @@ fn registered(
     (made, activation_code): (access::Made, String),
 ) -> Result<Response, Problem> {
     let known = caller.device(device_id)?;
-    let body = RegisteredDevice { device: Device::of(&known), activation_code };
+    let body = RegisteredDevice { device: Device::of(caller, &known, None), activation_code };
     Ok((made.status(), [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

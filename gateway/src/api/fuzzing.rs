@@ -13,7 +13,6 @@ use fiscus_ledger::qr::QrPayload;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::place_id::PlaceId;
 use super::tongue::Tongue;
 use crate::access::keys::KeyText;
 use crate::access::visitor;
@@ -23,6 +22,7 @@ use crate::http::negotiate::{Form, forms};
 use crate::http::redact::redact;
 use crate::http::{Decimal, IdempotencyKey, Precondition, body};
 use crate::network::Network;
+use crate::place_id::PlaceId;
 use crate::render::{escape, visible};
 
 const LINE_BYTES_MAX: usize = 64;

@@ -23,7 +23,6 @@ mod of_outlet;
 pub mod organizations;
 pub mod outlets;
 mod payments;
-mod place_id;
 mod proved;
 mod receipts;
 pub mod regions;

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::destination::{Attempt, Outcome};
 use super::feed::Feed;
 use super::kept::{NOTICES, Place, Replay};
+use super::notices::Kept;
 use super::policy::Policy;
-use crate::directory::webhooks::{AttemptLine, EndpointState, WebhookEndpoint};
+use crate::directory::webhooks::{AttemptLine, EndpointState, Notice, WebhookEndpoint};
 use crate::directory::{Directory, OutletEntry, Versioned};
 use crate::webhooks::catalogue::EventType;
 use crate::webhooks::event::Event;
@@ -80,14 +81,20 @@ impl Spec {
         }
     }
 
-    /// Whether it wants a notice, which is about an endpoint.
-    pub(crate) fn wants_notice(&self, kind: &str, about: &str) -> bool {
+    /// Whether it wants a notice. One that is about an endpoint is not told to that one; what is about no outlet is
+    /// told whatever outlets are wanted.
+    pub(crate) fn wants_notice(&self, notice: &Notice, outlet: Option<&OutletEntry>) -> bool {
+        let listed =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
         match &self.kind {
             Kind::Webhook(endpoint) => {
                 let endpoint = &endpoint.value;
-                let wanted =
-                    endpoint.events.is_empty() || endpoint.events.iter().any(|one| one == kind);
-                wanted && endpoint.endpoint_id != about
+                let about_outlet = notice.outlet_id.is_empty()
+                    || (listed(&endpoint.outlets, &notice.outlet_id)
+                        && listed(&endpoint.regions, outlet.map_or("", OutletEntry::region)));
+                listed(&endpoint.events, &notice.kind)
+                    && about_outlet
+                    && endpoint.endpoint_id != notice.endpoint_id
             }
         }
     }
@@ -200,9 +207,8 @@ impl Adapter {
         number: u64,
     ) -> Result<(EventType, u64, Value), Outcome> {
         let tables = self.directory.read();
-        let notices = tables.webhook_notices.get(&endpoint.organisation);
-        let notice = notices
-            .and_then(|known| known.value.last.iter().find(|notice| notice.number == number));
+        let kept = Kept::from(&tables, &endpoint.organisation, number);
+        let notice = kept.iter().find(|notice| notice.number == number);
         let kind =
             notice.and_then(|notice| EventType::parse(&notice.kind).map(|kind| (kind, notice)));
         let (kind, notice) = kind.ok_or_else(|| Outcome::Undeliverable {
@@ -211,17 +217,22 @@ impl Adapter {
         Ok((kind, notice.time_ms, notice.data.clone()))
     }
 
-    /// Sends a message that is about nothing in the ledger, once.
+    /// Sends a message that is about nothing in the ledger, once: the example of an event, which says that it is none.
     pub(crate) async fn test(
         &self,
         endpoint: &WebhookEndpoint,
         id: &str,
+        kind: EventType,
         now_ms: u64,
     ) -> (Outcome, AttemptLine) {
-        let data = json!({"endpoint_id": endpoint.endpoint_id});
-        let Value::Object(data) = data else { unreachable!("an object was made") };
-        let body = message::body(EventType::EndpointTest, now_ms, data, None).expect("it is small");
-        self.send(endpoint, id, EventType::EndpointTest, body, now_ms).await
+        let data = match kind {
+            EventType::EndpointTest => json!({"endpoint_id": endpoint.endpoint_id}),
+            other => other.example(),
+        };
+        let Value::Object(mut data) = data else { unreachable!("examples are objects") };
+        data.insert("test".to_owned(), json!(true));
+        let body = message::body(kind, now_ms, data, None).expect("it is small");
+        self.send(endpoint, id, kind, body, now_ms).await
     }
 
     async fn send(
@@ -262,7 +273,8 @@ impl Adapter {
             return (Outcome::Withdrawn { pause_ms: UNABLE_PAUSE_MS }, line);
         }
         let headers = message::headers(id, now_ms / 1_000, &body, &secrets);
-        let sent = self.poster.post(&target, &headers, &body, self.limit).await;
+        let sent =
+            self.poster.post(&endpoint.organisation, &target, &headers, &body, self.limit).await;
         line.took_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
         let outcome = match sent {
             Ok(reply) => {

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use fiscus_proto::client::ClusterClient;
 use serde_json::json;
 
+use super::notices::{notice, with_new};
 use super::store::{Written, put, write};
 use crate::directory::documents::{Action, kind};
-use crate::directory::webhooks::{EndpointState, Notices, WebhookEndpoint};
+use crate::directory::webhooks::{EndpointState, Notice, WebhookEndpoint};
 use crate::directory::{Directory, Versioned};
 use crate::webhooks::catalogue::EventType;
 use crate::webhooks::target::Target;
@@ -44,12 +45,13 @@ pub(crate) async fn disable(
     changed.state = EndpointState::Disabled;
     changed.state_reason = reason.as_str().to_owned();
     changed.state_ms = now_ms;
-    let known = directory.read().webhook_notices.get(&organisation).cloned();
-    let (seen, mut notices) =
-        known.map_or_else(|| (0, Notices::default()), |known| (known.version, known.value.clone()));
     let origin = Target::origin_of(&changed.url);
     let data = json!({"endpoint_id": endpoint_id, "url": origin, "reason": reason.as_str()});
-    notices.push(EventType::EndpointDisabled.as_str(), now_ms, &endpoint_id, data);
+    let told = Notice {
+        endpoint_id: endpoint_id.clone(),
+        ..notice(EventType::EndpointDisabled, now_ms, data)
+    };
+    let told = with_new(&directory.read(), &organisation, [told]);
     let action = Action {
         time_ms: now_ms,
         key_id: String::new(),
@@ -61,11 +63,11 @@ pub(crate) async fn disable(
         request_id: String::new(),
         details: BTreeMap::from([("reason".to_owned(), reason.as_str().to_owned())]),
     };
-    let puts = vec![
+    let mut puts = vec![
         put(kind::WEBHOOK, &format!("{organisation}/{endpoint_id}"), endpoint.version, &changed),
-        put(kind::WEBHOOK_NOTICES, &organisation, seen, &notices),
         put(kind::ACTION, &format!("{organisation}/{now_ms:013}-{random}"), 0, &action),
     ];
+    puts.extend(told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it)));
     match write(cluster, puts).await {
         Written::Taken => {
             tracing::warn!(

@@ -10,6 +10,7 @@ mod beat;
 mod hand_out;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,8 +27,9 @@ use super::disable::{Reason, disable};
 use super::feed::Feed;
 use super::figures::Figures;
 use super::kept::{Kept, SHARD_BYTES, Shard};
-use super::leases::{Held, Leases, shard_of};
-use super::store::{Written, fitting, write};
+use super::leases::{Leases, shard_of};
+use super::store::{Written, presence_put, write};
+use crate::alerts::Watch;
 use crate::directory::Directory;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::AttemptLine;
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) log_kept_ms: u64,
     /// Somebody else shares the leases: they are held although there is no destination.
     pub(crate) leases_shared: bool,
+    pub(crate) alert_after_ms: u64,
 }
 
 /// A destination that is served here.
@@ -67,11 +70,27 @@ struct Served {
 #[derive(Debug)]
 enum Happened {
     Attempted(Attempted),
-    Loaded { page: (u64, u64) },
-    Claimed { shard: usize, seen: u64, content: Shard, sent_ms: u64, written: Written },
-    Kept { shards: Vec<(usize, u64, bool)>, sent_ms: u64, written: Written },
+    Loaded {
+        page: (u64, u64),
+    },
+    Claimed {
+        place: (usize, u64),
+        shards: Vec<(usize, u64, Shard)>,
+        sent_ms: u64,
+        written: Written,
+    },
+    Kept {
+        place: (usize, u64),
+        shards: Vec<(usize, u64, bool)>,
+        sent_ms: u64,
+        written: Written,
+    },
     Logged(Option<BTreeMap<String, usize>>),
-    Disabled { destination: String, done: bool },
+    Alerted(Written),
+    Disabled {
+        destination: String,
+        done: bool,
+    },
 }
 
 /// See the module.
@@ -102,13 +121,20 @@ pub(crate) struct Engine {
     dirty: BTreeSet<usize>,
     unlogged: BTreeSet<String>,
     loading: BTreeSet<(u64, u64)>,
-    claiming: BTreeSet<usize>,
+    /// A write of shards, or one that takes some, is under way.
     keeping: bool,
     /// Not all shards fitted into the last write.
     left_out: bool,
+    /// The shard that comes first in the next one.
+    written_next: usize,
     logging: bool,
+    watch: Watch,
+    alerting: bool,
     beats: u64,
     in_flight: usize,
+    /// The destination that something was sent to last, and the one that was let go on in old pages last.
+    sent_last: String,
+    caught_up_last: String,
     tasks: JoinSet<Happened>,
     flights: HashMap<tokio::task::Id, (String, u64)>,
 }
@@ -147,12 +173,16 @@ impl Engine {
             dirty: BTreeSet::new(),
             unlogged: BTreeSet::new(),
             loading: BTreeSet::new(),
-            claiming: BTreeSet::new(),
             keeping: false,
             left_out: false,
+            written_next: 0,
             logging: false,
+            watch: Watch::default(),
+            alerting: false,
             beats: 0,
             in_flight: 0,
+            sent_last: String::new(),
+            caught_up_last: String::new(),
             tasks: JoinSet::new(),
             flights: HashMap::new(),
         }
@@ -234,9 +264,8 @@ impl Engine {
             Some(Err(error)) => {
                 let Some((destination, order)) = self.flights.remove(&error.id()) else {
                     tracing::error!(%error, "a part of the deliveries broke");
-                    (self.keeping, self.logging) = (false, false);
+                    (self.keeping, self.logging, self.alerting) = (false, false, false);
                     self.loading.clear();
-                    self.claiming.clear();
                     return;
                 };
                 self.in_flight -= 1;
@@ -257,17 +286,12 @@ impl Engine {
             Happened::Loaded { page } => {
                 self.loading.remove(&page);
             }
-            Happened::Claimed { shard, seen, content, sent_ms, written } => {
-                self.claiming.remove(&shard);
-                match written {
-                    Written::Taken => self.serve(shard, seen + 1, content, sent_ms),
-                    Written::Conflict(documents) => {
-                        documents.iter().for_each(|it| self.directory.note(it));
-                    }
-                    Written::Unknown => {}
-                }
+            Happened::Claimed { place, shards, sent_ms, written } => {
+                self.claimed(place, shards, sent_ms, written);
             }
-            Happened::Kept { shards, sent_ms, written } => self.kept(&shards, sent_ms, written),
+            Happened::Kept { place, shards, sent_ms, written } => {
+                self.kept(place, &shards, sent_ms, written);
+            }
             Happened::Logged(done) => {
                 self.logging = false;
                 for (destination, letters) in done.unwrap_or_default() {
@@ -276,6 +300,12 @@ impl Engine {
                         self.dirty.insert(served.shard);
                         self.touched.insert(destination);
                     }
+                }
+            }
+            Happened::Alerted(written) => {
+                self.alerting = false;
+                if let Written::Conflict(documents) = written {
+                    documents.iter().for_each(|it| self.directory.note(it));
                 }
             }
             Happened::Disabled { destination, done } => {
@@ -289,23 +319,56 @@ impl Engine {
         }
     }
 
-    /// What has become of a write of shards.
-    fn kept(&mut self, shards: &[(usize, u64, bool)], sent_ms: u64, written: Written) {
+    /// What has become of a write that takes shards.
+    fn claimed(
+        &mut self,
+        place: (usize, u64),
+        shards: Vec<(usize, u64, Shard)>,
+        sent_ms: u64,
+        written: Written,
+    ) {
         self.keeping = false;
         match written {
             Written::Taken => {
+                self.renewed(place, sent_ms);
+                for (shard, seen, content) in shards {
+                    self.serve(shard, seen + 1, content);
+                }
+            }
+            Written::Conflict(documents) => {
+                documents.iter().for_each(|it| self.directory.note(it));
+            }
+            Written::Unknown => {}
+        }
+    }
+
+    fn renewed(&mut self, (place, seen): (usize, u64), sent_ms: u64) {
+        let now_ms = self.now_ms();
+        self.leases.renewed(place, seen + 1, sent_ms, now_ms);
+    }
+
+    /// What has become of a write of shards.
+    fn kept(
+        &mut self,
+        place: (usize, u64),
+        shards: &[(usize, u64, bool)],
+        sent_ms: u64,
+        written: Written,
+    ) {
+        self.keeping = false;
+        match written {
+            Written::Taken => {
+                self.renewed(place, sent_ms);
+                let now_ms = self.now_ms();
                 for (shard, seen, given_back) in shards {
                     if *given_back {
                         self.drop_shard(*shard);
                     } else if self.leases.held().contains_key(shard) {
-                        self.leases.renewed(*shard, seen + 1, sent_ms);
+                        self.leases.took(*shard, seen + 1, now_ms);
                     }
                 }
-                // Leases whose turn did not come with this write do not wait for the next beat.
-                let now_ms = self.now_ms();
-                let due_ms = self.settings.lease_ms / 4;
-                let waits = |held: &Held| now_ms.saturating_sub(held.renewed_ms) >= due_ms;
-                if self.left_out && self.leases.held().values().any(waits) {
+                // Shards that did not fit into this write do not wait for the next beat.
+                if self.left_out {
                     self.keep(now_ms);
                 }
                 return;
@@ -320,18 +383,16 @@ impl Engine {
                     let known = serde_json::from_slice::<Shard>(&document.bytes);
                     if known.is_ok_and(|known| known.holder == self.leases.me()) {
                         self.leases.adopted(shard, document.version);
-                    } else {
-                        tracing::warn!(
-                            shard,
-                            "another gateway serves this part of the destinations now"
-                        );
-                        self.drop_shard(shard);
                     }
                 }
+                self.look();
+                self.let_go_of_expired();
             }
             Written::Unknown => {}
         }
-        self.dirty.extend(shards.iter().map(|(shard, _, _)| *shard));
+        let held = self.leases.held();
+        self.dirty
+            .extend(shards.iter().map(|(shard, _, _)| *shard).filter(|it| held.contains_key(it)));
     }
 
     /// Takes in what the directory says of leases and destinations.
@@ -412,8 +473,9 @@ impl Engine {
         }
     }
 
-    fn serve(&mut self, shard: usize, version: u64, content: Shard, sent_ms: u64) {
-        self.leases.renewed(shard, version, sent_ms);
+    fn serve(&mut self, shard: usize, version: u64, content: Shard) {
+        let now_ms = self.now_ms();
+        self.leases.took(shard, version, now_ms);
         self.others.insert(shard, content.destinations);
         self.fill(shard);
         tracing::info!(shard, "this gateway serves a part of the destinations");
@@ -458,7 +520,8 @@ impl Engine {
                 self.touched.insert(id);
             }
         }
-        for id in std::mem::take(&mut self.touched) {
+        // Whoever is first in the order of ids would be first whenever there is not room for all.
+        for id in in_turn(&std::mem::take(&mut self.touched), &self.sent_last) {
             self.send_one(&id, now_ms);
         }
     }
@@ -498,6 +561,7 @@ impl Engine {
                         Happened::Attempted(adapter.deliver(&spec, attempt, now_ms).await)
                     });
                     self.flights.insert(handle.id(), (id.to_owned(), attempt.order));
+                    id.clone_into(&mut self.sent_last);
                     served.flights.insert(attempt.order, handle);
                     self.in_flight += 1;
                 }
@@ -549,25 +613,62 @@ impl Engine {
     async fn leave(&mut self) {
         self.leases.leave_all();
         let deadline = Instant::now() + LEAVE_WAIT;
-        while self.in_flight > 0 || self.keeping || !self.claiming.is_empty() {
+        while self.in_flight > 0 || self.keeping {
             match tokio::time::timeout_at(deadline, self.tasks.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(Some(ended)),
                 Ok(None) | Err(_) => break,
             }
         }
-        let given = self.leases.held().iter().map(|(shard, held)| (*shard, held.version));
-        let puts = given.map(|(shard, seen)| self.shard_as_put(shard, seen, true));
-        let puts = fitting(puts.collect());
-        if !puts.is_empty() {
-            let written = timeout(LEAVE_WAIT, write(&self.cluster, puts)).await;
+        // The place goes last: until then nobody takes what did not fit.
+        while !self.leases.held().is_empty() && Instant::now() < deadline {
+            let Some(beat::ShardsWrite { place, shards, puts }) =
+                self.puts_of_held(|_, _| true, true)
+            else {
+                break;
+            };
+            let sent_ms = self.now_ms();
+            let Ok(written) = timeout(LEAVE_WAIT, write(&self.cluster, puts)).await else { break };
             tracing::info!(?written, "the deliveries are given back");
+            let taken = matches!(written, Written::Taken);
+            self.kept(place, &shards, sent_ms, written);
+            if !taken {
+                break;
+            }
+        }
+        let now_ms = self.now_ms();
+        if let Some((place, seen)) = self.leases.own_place(now_ms, 0).filter(|(_, seen)| *seen > 0)
+            && self.leases.held().is_empty()
+        {
+            let gone = vec![presence_put(place, seen, "")];
+            // Whoever finds it there nevertheless waits for the length of a lease.
+            drop(timeout(LEAVE_WAIT, write(&self.cluster, gone)).await);
         }
         self.tasks.shutdown().await;
     }
+}
+
+/// All of them, beginning behind the one that had its turn last.
+fn in_turn(ids: &BTreeSet<String>, last: &str) -> Vec<String> {
+    let behind = ids.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
+    behind.chain(ids.range::<str, _>((Bound::Unbounded, Bound::Included(last)))).cloned().collect()
 }
 
 /// The time of day, for what others read as well: when an event is due, when an attempt was made.
 pub(crate) fn wall_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod turns {
+    use super::*;
+
+    #[test]
+    fn whoever_had_its_turn_last_is_last() {
+        let ids = BTreeSet::from(["a", "b", "c"].map(str::to_owned));
+        for (last, order) in [("", "abc"), ("a", "bca"), ("aa", "bca"), ("c", "abc"), ("z", "abc")]
+        {
+            assert_eq!(in_turn(&ids, last).concat(), order, "{last}");
+        }
+    }
 }

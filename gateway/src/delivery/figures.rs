@@ -76,6 +76,7 @@ impl Figures {
             head(out, name, "gauge", help);
             line(out, name, &value.to_string());
         }
+        // There are at most as many as destinations that the cluster has room for, and those that were deleted are gone.
         type Read = fn(&Gauge) -> String;
         let each: [(&str, &str, Read); 4] = [
             ("fiscus_delivery_lag_events", "Events and other leaves that are not settled.", |it| {
@@ -101,5 +102,62 @@ impl Figures {
                 line(out, &format!("{name}{{destination=\"{destination}\"}}"), &read(gauge));
             }
         }
+        type Count = fn(&Standing) -> u64;
+        let totals: [(&str, &str, Count); 3] = [
+            ("fiscus_delivery_delivered_total", "Events that were delivered.", |it| it.delivered),
+            ("fiscus_delivery_failed_attempts_total", "Attempts that failed.", |it| it.failed),
+            ("fiscus_delivery_dead_letters_total", "Events that were given up.", |it| it.dead),
+        ];
+        for (name, help, read) in totals {
+            head(out, name, "counter", help);
+            for (destination, gauge) in &shown.gauges {
+                let value = read(&gauge.standing).to_string();
+                line(out, &format!("{name}{{destination=\"{destination}\"}}"), &value);
+            }
+        }
+        let name = "fiscus_delivery_success_ratio";
+        head(out, name, "gauge", "Of all attempts, the part that went well.");
+        for (destination, gauge) in &shown.gauges {
+            let standing = &gauge.standing;
+            let attempts = standing.delivered + standing.failed;
+            let milli = (standing.delivered * 1_000).checked_div(attempts).unwrap_or(1_000);
+            let value = format!("{}.{:03}", milli / 1_000, milli % 1_000);
+            line(out, &format!("{name}{{destination=\"{destination}\"}}"), &value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gauge(delivered: u64, failed: u64) -> Gauge {
+        let standing = Standing { delivered, failed, ..Standing::default() };
+        Gauge { lag_events: 3, lag_ms: 1_500, is_active: true, standing }
+    }
+
+    #[test]
+    fn each_destination_has_its_figures_and_one_that_is_gone_has_none() {
+        let figures = Figures::default();
+        let shown = |gauges: &[(&str, Gauge)]| {
+            let gauges = gauges.iter().map(|(id, gauge)| ((*id).to_owned(), gauge.clone()));
+            figures.show(gauges.collect(), 12, 0, 0);
+            let mut out = String::new();
+            figures.exposition(&mut out);
+            out
+        };
+        let both = shown(&[("webhook/o/a", gauge(2, 1)), ("webhook/o/b", gauge(0, 0))]);
+        for line in [
+            "fiscus_delivery_lag_events{destination=\"webhook/o/a\"} 3",
+            "fiscus_delivery_lag_seconds{destination=\"webhook/o/a\"} 1.500",
+            "fiscus_delivery_delivered_total{destination=\"webhook/o/a\"} 2",
+            "fiscus_delivery_failed_attempts_total{destination=\"webhook/o/a\"} 1",
+            "fiscus_delivery_success_ratio{destination=\"webhook/o/a\"} 0.666",
+            "fiscus_delivery_success_ratio{destination=\"webhook/o/b\"} 1.000",
+        ] {
+            assert!(both.lines().any(|known| known == line), "{line} in {both}");
+        }
+        let one = shown(&[("webhook/o/a", gauge(2, 1))]);
+        assert!(!one.contains("webhook/o/b"), "{one}");
     }
 }

@@ -1,8 +1,10 @@
 //! Who serves which shard. No IO and no clock: it is told what the directory says and what time it is.
 //!
-//! A lease is a document. Whoever holds it writes it again and again; who sees it unchanged for the whole length of a
-//! lease takes it, from the version that was seen. Nobody compares clocks: each counts the time since it saw or
-//! wrote something itself, and a holder lets go after two thirds of the length without a write that was taken.
+//! A gateway's lease is the document in which it says that it is there. It writes that again and again, with every
+//! write of a shard as well; each shard names its holder. Who sees a gateway's document unchanged for the whole length
+//! of a lease takes its shards, in one write that puts the document out of force from the version that was seen: the
+//! gateway's next write is refused. Nobody compares clocks: each counts the time since it saw or wrote something
+//! itself, and a holder lets go after two thirds of the length without a write that was taken.
 //!
 //! Invariant: when somebody else may take a shard, its holder has let go, or its writes are refused.
 
@@ -10,7 +12,8 @@ use std::collections::BTreeMap;
 
 use super::kept::SHARDS;
 
-/// Gateways that share the work at most; there is a place for each to say that it is there.
+/// Gateways that share the work at most; there is a place for each to say that it is there. One without a place serves
+/// nothing.
 pub const GATEWAYS_MAX: usize = 16;
 
 #[derive(Debug, Clone, Default)]
@@ -26,10 +29,18 @@ struct Seen {
 pub struct Held {
     /// The version that the next write names.
     pub version: u64,
-    /// When the last write that was taken was sent.
-    pub renewed_ms: u64,
     /// It is to be given to somebody else.
     pub leaving: bool,
+}
+
+/// What is to be taken, in one write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The shards, each with the version that was seen.
+    pub shards: Vec<(usize, u64)>,
+    /// The places of gateways that are gone and have held some of them, each with the version that was seen. They are
+    /// written over with the shards.
+    pub over: Vec<(usize, u64)>,
 }
 
 /// One gateway's view of all leases.
@@ -41,6 +52,9 @@ pub struct Leases {
     shards: Vec<Seen>,
     gateways: BTreeMap<usize, Seen>,
     held: BTreeMap<usize, Held>,
+    /// When the last write of this gateway's place that was taken was sent; none before the first, and when the place
+    /// was lost.
+    renewed_ms: Option<u64>,
 }
 
 impl Leases {
@@ -49,10 +63,11 @@ impl Leases {
     pub fn new(me: &str, lease_ms: u64, now_ms: u64) -> Self {
         let shards = vec![Seen { changed_ms: now_ms, ..Seen::default() }; SHARDS];
         let (gateways, held) = (BTreeMap::new(), BTreeMap::new());
-        Self { me: me.to_owned(), lease_ms, began_ms: now_ms, shards, gateways, held }
+        let me = me.to_owned();
+        Self { me, lease_ms, began_ms: now_ms, shards, gateways, held, renewed_ms: None }
     }
 
-    /// What the directory says of a shard.
+    /// What the directory says of a shard. One that somebody else has taken is served here no more.
     pub fn saw_shard(&mut self, shard: usize, version: u64, holder: &str, now_ms: u64) {
         if let Some(seen) = self.shards.get_mut(shard) {
             see(seen, version, holder, now_ms);
@@ -61,20 +76,27 @@ impl Leases {
 
     /// What the directory says in a gateway's place.
     pub fn saw_gateway(&mut self, place: usize, version: u64, holder: &str, now_ms: u64) {
-        see(self.gateways.entry(place).or_default(), version, holder, now_ms);
+        let seen = self.gateways.entry(place).or_default();
+        let was_own = seen.holder == self.me;
+        see(seen, version, holder, now_ms);
+        if was_own && seen.holder != self.me {
+            self.renewed_ms = None;
+        }
     }
 
     /// The gateways that are there, this one among them.
     #[must_use]
     pub fn gateways(&self, now_ms: u64) -> usize {
-        let alive = |seen: &&Seen| {
-            !seen.holder.is_empty() && now_ms - seen.changed_ms.min(now_ms) < self.lease_ms
-        };
-        let others = self.gateways.values().filter(alive).filter(|seen| seen.holder != self.me);
+        let others = self.gateways.values().filter(|seen| self.is_alive(seen, now_ms));
+        let others = others.filter(|seen| seen.holder != self.me);
         let mut holders: Vec<&str> = others.map(|seen| &*seen.holder).collect();
         holders.sort_unstable();
         holders.dedup();
         holders.len() + 1
+    }
+
+    fn is_alive(&self, seen: &Seen, now_ms: u64) -> bool {
+        !seen.holder.is_empty() && now_ms.saturating_sub(seen.changed_ms) < self.lease_ms
     }
 
     /// A place in which this gateway can say that it is there, with the version that is there now: its own, else one
@@ -85,11 +107,8 @@ impl Leases {
         if let Some((place, seen)) = own {
             return Some((*place, seen.version));
         }
-        let free = (0..GATEWAYS_MAX).filter(|place| match self.gateways.get(place) {
-            None => true,
-            Some(seen) => {
-                seen.holder.is_empty() || now_ms.saturating_sub(seen.changed_ms) >= self.lease_ms
-            }
+        let free = (0..GATEWAYS_MAX).filter(|place| {
+            self.gateways.get(place).is_none_or(|seen| !self.is_alive(seen, now_ms))
         });
         let free: Vec<usize> = free.collect();
         let at = usize::try_from(random % (free.len().max(1) as u64)).unwrap_or(0);
@@ -97,20 +116,46 @@ impl Leases {
         Some((place, self.gateways.get(&place).map_or(0, |seen| seen.version)))
     }
 
-    /// The shards to take now, each with the version that was seen.
+    /// Whether it is time to say again that this gateway is there.
     #[must_use]
-    pub fn claims(&self, now_ms: u64) -> Vec<(usize, u64)> {
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.renewed_ms.is_none_or(|ms| now_ms.saturating_sub(ms) >= self.lease_ms / 4)
+    }
+
+    /// What to take now. What is given back, or was held by somebody who has no place any more, is free at once.
+    #[must_use]
+    pub fn claims(&self, now_ms: u64) -> Claims {
+        let mut claims = Claims::default();
         // Others that begin at the same time are heard of within a moment.
-        if now_ms.saturating_sub(self.began_ms) < self.lease_ms / 4 {
-            return Vec::new();
+        let begins = now_ms.saturating_sub(self.began_ms) < self.lease_ms / 4;
+        if begins || self.is_over(now_ms) {
+            return claims;
         }
+        // What names this gateway was let go, or taken by a write whose answer was lost: nobody else takes it as long as
+        // this gateway is there. What is too much is given back.
+        let others = (0..SHARDS).filter(|shard| !self.held.contains_key(shard));
+        let (own, others): (Vec<_>, Vec<_>) =
+            others.partition(|shard| self.shards[*shard].holder == self.me);
+        claims.shards.extend(own.into_iter().map(|shard| (shard, self.shards[shard].version)));
         let room = self.fair(now_ms).saturating_sub(self.held.len());
-        let free = (0..SHARDS).filter(|shard| {
-            let seen = &self.shards[*shard];
-            let over = now_ms.saturating_sub(seen.changed_ms) >= self.lease_ms;
-            !self.held.contains_key(shard) && (seen.holder.is_empty() || over)
-        });
-        free.take(room).map(|shard| (shard, self.shards[shard].version)).collect()
+        for shard in others {
+            if claims.shards.len() >= room {
+                break;
+            }
+            let seen = &self.shards[shard];
+            if !seen.holder.is_empty() {
+                let places = self.gateways.iter().filter(|(_, it)| it.holder == seen.holder);
+                let places: Vec<_> = places.collect();
+                if places.iter().any(|(_, it)| self.is_alive(it, now_ms)) {
+                    continue;
+                }
+                let over = places.iter().map(|(place, it)| (**place, it.version));
+                let new: Vec<_> = over.filter(|it| !claims.over.contains(it)).collect();
+                claims.over.extend(new);
+            }
+            claims.shards.push((shard, seen.version));
+        }
+        claims
     }
 
     /// As many shards as each gateway serves, rounded up.
@@ -131,15 +176,26 @@ impl Leases {
         self.held.values_mut().for_each(|held| held.leaving = true);
     }
 
-    /// A write of a shard's document was taken: it was sent then, and made this version.
-    pub fn renewed(&mut self, shard: usize, version: u64, sent_ms: u64) {
-        let leaving = self.held.get(&shard).is_some_and(|held| held.leaving);
-        self.held.insert(shard, Held { version, renewed_ms: sent_ms, leaving });
-        let me = self.me.clone();
-        self.saw_shard(shard, version, &me, sent_ms);
+    /// A write of this gateway's place was taken: it was sent then, and made this version.
+    pub fn renewed(&mut self, place: usize, version: u64, sent_ms: u64, now_ms: u64) {
+        let seen = self.gateways.entry(place).or_default();
+        if version < seen.version {
+            // Somebody has written over it meanwhile.
+            return;
+        }
+        *seen = Seen { version, holder: self.me.clone(), changed_ms: now_ms };
+        self.renewed_ms = self.renewed_ms.max(Some(sent_ms));
     }
 
-    /// It turned out that a write was taken whose answer never came. When it was sent is not known any more.
+    /// A write of a shard's document was taken, with one of this gateway's place, and made this version.
+    pub fn took(&mut self, shard: usize, version: u64, now_ms: u64) {
+        let leaving = self.held.get(&shard).is_some_and(|held| held.leaving);
+        self.held.insert(shard, Held { version, leaving });
+        let me = self.me.clone();
+        self.saw_shard(shard, version, &me, now_ms);
+    }
+
+    /// It turned out that a write was taken whose answer never came.
     pub fn adopted(&mut self, shard: usize, version: u64) {
         if let Some(held) = self.held.get_mut(&shard) {
             held.version = held.version.max(version);
@@ -151,22 +207,31 @@ impl Leases {
         self.held.remove(&shard);
     }
 
-    /// The shards that were not renewed in time. Nothing may be sent for them any more.
+    /// The shards that may be served here no more: all when the lease was not renewed in time or the place was lost,
+    /// and each that somebody else has taken.
     #[must_use]
     pub fn expired(&self, now_ms: u64) -> Vec<usize> {
-        let over = |held: &Held| self.is_over(held, now_ms);
-        self.held.iter().filter(|(_, held)| over(held)).map(|(shard, _)| *shard).collect()
+        let over = self.is_over(now_ms);
+        let gone = |shard: &usize, held: &Held| {
+            let seen = &self.shards[*shard];
+            over || (seen.version > held.version && seen.holder != self.me)
+        };
+        self.held
+            .iter()
+            .filter(|(shard, held)| gone(shard, held))
+            .map(|(shard, _)| *shard)
+            .collect()
     }
 
-    fn is_over(&self, held: &Held, now_ms: u64) -> bool {
-        now_ms.saturating_sub(held.renewed_ms) >= self.lease_ms / 3 * 2
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.renewed_ms.is_none_or(|ms| now_ms.saturating_sub(ms) >= self.lease_ms / 3 * 2)
     }
 
     /// Whether something may be sent for a shard now.
     #[must_use]
     pub fn may_send(&self, shard: usize, now_ms: u64) -> bool {
         let held = self.held.get(&shard);
-        held.is_some_and(|held| !held.leaving && !self.is_over(held, now_ms))
+        held.is_some_and(|held| !held.leaving) && !self.is_over(now_ms)
     }
 
     /// What is held here.

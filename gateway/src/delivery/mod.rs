@@ -21,6 +21,7 @@ mod feed;
 mod figures;
 pub mod kept;
 pub mod leases;
+pub(crate) mod notices;
 pub mod policy;
 pub(crate) mod store;
 
@@ -40,6 +41,7 @@ use tokio::time::sleep;
 
 use crate::config::WebhooksSection;
 use crate::directory::Directory;
+use crate::directory::webhooks::AttemptLine;
 use crate::webhooks::guard::Guard;
 use crate::webhooks::post::{Poster, RootsError, SystemResolver, roots};
 use crate::webhooks::vault::{Vault, VaultError};
@@ -47,9 +49,12 @@ pub(crate) use adapter::Adapter;
 use engine::{Engine, Settings};
 pub(crate) use feed::{Feed, Found};
 use figures::Figures;
+use store::{NewLines, write_logs};
 
 /// Where Linux distributions keep the certificates that they trust.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// A line that others are ahead of is written again so often.
+const NOTE_ATTEMPTS: usize = 4;
 /// Groups that were not known at the beginning are looked for this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(2);
 
@@ -110,6 +115,7 @@ impl Deliveries {
             in_flight_max: section.in_flight_max,
             log_kept_ms: section.log_kept_hours * 3_600_000,
             leases_shared,
+            alert_after_ms: section.alert_after_ms,
         };
         let (adapter, figures) = (Arc::new(adapter), Arc::default());
         let serving = watch::Sender::new(BTreeSet::new());
@@ -119,6 +125,21 @@ impl Deliveries {
     /// What messages are made with.
     pub(crate) fn adapter(&self) -> &Adapter {
         &self.adapter
+    }
+
+    /// Writes a line of an attempt that was no event's into a destination's log.
+    pub(crate) async fn note(&self, log_id: &str, line: AttemptLine) {
+        let keep_from_ms = engine::wall_ms().saturating_sub(self.settings.log_kept_ms);
+        for _ in 0..NOTE_ATTEMPTS {
+            let (letters, healed) = (Vec::new(), Vec::new());
+            let lines = vec![line.clone()];
+            let new = NewLines { log_id: log_id.to_owned(), lines, letters, healed };
+            let new = BTreeMap::from([(log_id.to_owned(), new)]);
+            if write_logs(self.cluster.clone(), new, keep_from_ms).await.is_some() {
+                return;
+            }
+        }
+        tracing::warn!(log_id, "an attempt is not in the log");
     }
 
     /// By group, the next leaf to come.

@@ -483,17 +483,41 @@ fn a_shard_with_its_destinations_at_their_worst_fits_into_a_document() {
 #[test]
 fn nothing_is_sent_on_a_lease_that_is_over_or_given_away() {
     let mut leases = Leases::new("me", 6_000, 0);
-    assert!(!leases.may_send(3, 1_000));
-    leases.renewed(3, 1, 1_000);
-    assert!(leases.may_send(3, 4_999));
+    leases.took(3, 1, 1_000);
+    assert!(!leases.may_send(3, 1_000), "it has no place");
+    leases.renewed(5, 1, 1_000, 1_000);
+    assert!(leases.may_send(3, 4_999) && !leases.may_send(4, 4_999));
     assert!(
         !leases.may_send(3, 11_000),
         "it was stopped for ten seconds and looks for the first time"
     );
     assert_eq!(leases.expired(11_000), [3]);
-    leases.renewed(3, 2, 11_000);
+    leases.renewed(5, 2, 11_000, 11_000);
+    assert!(leases.may_send(3, 11_000), "nobody can have taken what it held");
+    leases.saw_gateway(5, 3, "", 11_001);
+    assert_eq!(leases.expired(11_001), [3], "somebody has written over its place");
+    leases.renewed(5, 2, 11_001, 11_001);
+    assert!(!leases.may_send(3, 11_001), "an answer that comes late changes nothing");
+    leases.renewed(6, 1, 11_002, 11_002);
+    leases.saw_shard(3, 2, "other", 11_002);
+    assert_eq!(leases.expired(11_002), [3], "somebody else has it");
+    leases.let_go(3);
+    leases.took(4, 1, 11_002);
     leases.leave_all();
-    assert!(!leases.may_send(3, 11_001));
+    assert!(!leases.may_send(4, 11_003));
+}
+
+#[test]
+fn what_is_idle_is_renewed_by_one_small_document() {
+    let mut leases = Leases::new("me", 6_000, 0);
+    assert!(leases.is_due(0));
+    leases.renewed(0, 1, 0, 0);
+    for shard in 0..SHARDS {
+        leases.took(shard, 1, 0);
+    }
+    assert!(!leases.is_due(1_499) && leases.is_due(1_500));
+    leases.renewed(0, 2, 3_000, 3_000);
+    assert!((0..SHARDS).all(|shard| leases.may_send(shard, 6_000)));
 }
 
 /// Some gateways on one directory, with clocks that have nothing in common. Writes take time, and answers are lost.
@@ -536,26 +560,38 @@ impl Cluster {
         for shard in leases.expired(now_ms) {
             leases.let_go(shard);
         }
-        if let Some((place, version)) = leases.own_place(now_ms, random)
-            && self.places[place].0 == version
-        {
-            self.places[place] = (version + 1, leases.me().to_owned());
-        }
         leases.share(now_ms);
-        let mut writes = leases.claims(now_ms);
-        writes.extend(leases.held().iter().map(|(shard, held)| (*shard, held.version)));
+        let Some((place, version)) = leases.own_place(now_ms, random) else { return };
+        let claims = leases.claims(now_ms);
+        let takes = !claims.shards.is_empty();
+        let held = leases.held().iter().map(|(shard, held)| (*shard, held.version));
+        let writes = if takes { claims.shards } else { held.collect() };
+        // All of it is taken, or nothing.
+        let fits = |documents: &[(u64, String)], seen: &[(usize, u64)]| {
+            seen.iter().all(|(at, version)| documents[*at].0 == *version)
+        };
+        if !fits(&self.places, &[&[(place, version)], &*claims.over].concat())
+            || !fits(&self.documents, &writes)
+        {
+            return;
+        }
+        for (place, version) in claims.over {
+            self.places[place] = (version + 1, String::new());
+        }
+        self.places[place] = (version + 1, leases.me().to_owned());
+        if !deaf {
+            leases.renewed(place, version + 1, now_ms, now_ms);
+        }
         for (shard, version) in writes {
             let leaving = leases.held().get(&shard).is_some_and(|held| held.leaving);
-            if self.documents[shard].0 != version {
-                leases.let_go(shard);
-                continue;
-            }
             let holder = if leaving { String::new() } else { leases.me().to_owned() };
             self.documents[shard] = (version + 1, holder);
             if leaving {
                 leases.let_go(shard);
             } else if !deaf {
-                leases.renewed(shard, version + 1, now_ms);
+                leases.took(shard, version + 1, now_ms);
+            } else {
+                leases.adopted(shard, version + 1);
             }
         }
     }

@@ -24,7 +24,7 @@ pub mod kind {
     pub const DEVICE: &str = "device";
     /// What else is known of a device.
     pub const DEVICE_PROFILE: &str = "device_profile";
-    /// How a real device is, as its proxy tells it.
+    /// How a device is, as its proxy tells it.
     pub const DEVICE_HEALTH: &str = "device_health";
     /// A cashier of an outlet.
     pub const CASHIER: &str = "cashier";
@@ -50,6 +50,8 @@ pub mod kind {
     pub const DELIVERY_SHARD: &str = "delivery_shard";
     /// That a gateway is there to deliver.
     pub const DELIVERY_GATEWAY: &str = "delivery_gateway";
+    /// What of an organisation must be looked at and was told.
+    pub const DELIVERY_ALERTS: &str = "delivery_alerts";
     /// What became of a destination's last attempts, and what was given up.
     pub const DELIVERY_LOG: &str = "delivery_log";
 
@@ -59,7 +61,7 @@ pub mod kind {
     pub const UPLOAD_CONTROL: &str = "upload_control";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 19] = [
+    pub const FOLLOWED: [&str; 20] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -79,6 +81,7 @@ pub mod kind {
         DELIVERY_GATEWAY,
         UPLOAD_PROGRESS,
         UPLOAD_CONTROL,
+        DELIVERY_ALERTS,
     ];
 }
 
@@ -175,19 +178,47 @@ pub struct DeviceProfile {
     pub created_ms: u64,
 }
 
-/// How a real device is, as its proxy last told it.
+/// How a device is, as its proxy last told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceHealth {
+    /// `serve` when its proxy is the device, `attach` when it stands before a real one.
+    #[serde(default = "attach")]
+    #[schema(example = "attach")]
+    pub role: String,
     /// `up`, or `away` when its line is silent.
     #[schema(example = "up")]
     pub state: String,
     /// The device's own.
     #[schema(example = "2.4.1")]
     pub firmware_version: String,
-    /// The last number that it has sealed.
+    /// The firmware that it had before, for a week after a real device reports another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2.4.0")]
+    pub firmware_before: Option<String>,
+    /// When the other one was first reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-11-28T10:15:30.123Z")]
+    pub firmware_changed_at: Option<String>,
+    /// The version of the device protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1)]
+    pub protocol_version: Option<u64>,
+    /// The outlet that it seals for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "outlet-gombe")]
+    pub outlet_id: Option<String>,
+    /// What stands before the sequence in the numbers that it seals under without the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "KIN-GOMBE")]
+    pub number_prefix: Option<String>,
+    /// The tax manifest that it would seal under without the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-02-01")]
+    pub tax_manifest_version: Option<String>,
+    /// The last number that it has sealed by itself.
     #[schema(example = 42)]
     pub last_sequence: u64,
-    /// The last of them that the ledger has.
+    /// The last of a real device's numbers that the ledger has.
     #[schema(example = 42)]
     pub imported_sequence: u64,
     /// What is free of its memory.
@@ -205,6 +236,9 @@ pub struct DeviceHealth {
     /// In what it is not as the cluster has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
+    /// How it stands with the numbers that it may seal under without the ledger, when it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<OfflineHealth>,
     /// When this was told: within a minute while its proxy runs.
     #[schema(example = "2026-11-28T10:15:30.123Z")]
     pub last_seen: String,
@@ -212,6 +246,44 @@ pub struct DeviceHealth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "2027-11-28T10:15:30.000Z")]
     pub certificate_expires_at: Option<String>,
+}
+
+/// Before proxies told what they are, only real devices were told of.
+fn attach() -> String {
+    "attach".to_owned()
+}
+
+/// How a device stands with the numbers that are lent to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OfflineHealth {
+    /// `online`, `offline`, `syncing` or `blocked`, as its proxy sees it.
+    #[schema(example = "online")]
+    pub state: String,
+    /// Why it is blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Numbers that it could seal under.
+    #[schema(example = 412)]
+    pub numbers_left: u64,
+    /// When the last of them can no longer be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-12-01T10:15:30.123Z")]
+    pub until: Option<String>,
+    /// Seals that the ledger has not answered to.
+    #[schema(example = 0)]
+    pub waiting: u64,
+    /// When the first of them was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<String>,
+    /// Seals that the ledger has refused.
+    #[schema(example = 0)]
+    pub refused: u64,
+    /// How often its spool was found damaged.
+    #[schema(example = 0)]
+    pub damages: u64,
+    /// Bytes of its spool.
+    #[schema(example = 4096)]
+    pub spool_bytes: u64,
 }
 
 /// A person who sells.

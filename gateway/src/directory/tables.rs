@@ -16,6 +16,7 @@ use super::documents::{
 };
 use super::uploads::{UploadControl, UploadProgress, upload_shard};
 use super::webhooks::{DeliveryLog, Notices, WebhookEndpoint};
+use crate::alerts::Alerts;
 use crate::delivery::kept::{Presence, Shard};
 
 /// A document with the version that a change must name.
@@ -69,6 +70,8 @@ pub struct Tables {
     pub upload_progress: Table<UploadProgress>,
     /// What operators have said of uploads.
     pub upload_control: Table<UploadControl>,
+    /// What must be looked at, by organisation.
+    pub(crate) delivery_alerts: Table<Alerts>,
     /// Manifests by the time from which they are in force.
     pub manifests: BTreeMap<(u64, String), Arc<Manifest>>,
     /// Outlets by `{prefix}-{code}`: unique for ever.
@@ -136,6 +139,7 @@ impl Tables {
             kind::DELIVERY_GATEWAY => put_json(&mut self.delivery_gateways, document),
             kind::UPLOAD_PROGRESS => put_json(&mut self.upload_progress, document),
             kind::UPLOAD_CONTROL => put_json(&mut self.upload_control, document),
+            kind::DELIVERY_ALERTS => put_json(&mut self.delivery_alerts, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
                     let series = format!("{}-{}", fact.prefix, fact.code);
@@ -183,6 +187,7 @@ impl Tables {
             kind::DELIVERY_GATEWAY => of(&self.delivery_gateways, id),
             kind::UPLOAD_PROGRESS => of(&self.upload_progress, id),
             kind::UPLOAD_CONTROL => of(&self.upload_control, id),
+            kind::DELIVERY_ALERTS => of(&self.delivery_alerts, id),
             _ => 0,
         }
     }

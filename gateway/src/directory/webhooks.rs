@@ -116,12 +116,13 @@ pub struct WebhookSecret {
     pub expires_ms: u64,
 }
 
-/// What an organisation's endpoints are told that no journal tells: the last ones.
+/// What an organisation's endpoints are told that no journal tells. The newest are in the organisation's document,
+/// older ones in pages, of which the last ones are kept: `{organisation}/{page}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Notices {
     /// The number of the next one.
     pub next: u64,
-    /// The last ones, the oldest first.
+    /// Those that are here, the oldest first.
     pub last: VecDeque<Notice>,
 }
 
@@ -135,23 +136,30 @@ pub struct Notice {
     /// When.
     pub time_ms: u64,
     /// The endpoint that it is about, which is not told itself.
+    #[serde(default)]
     pub endpoint_id: String,
+    /// The outlet that it is about; empty when it is about none.
+    #[serde(default)]
+    pub outlet_id: String,
     /// What is told.
     pub data: Value,
 }
 
-/// So many notices are kept.
-const NOTICES_MAX: usize = 64;
+/// Notices of a page, and pages that are kept.
+pub const PAGE_NOTICES: u64 = 32;
+const PAGES: u64 = 16;
 
 impl Notices {
-    /// Adds one and forgets the oldest.
-    pub fn push(&mut self, kind: &str, time_ms: u64, endpoint_id: &str, data: Value) {
-        let (kind, endpoint_id) = (kind.to_owned(), endpoint_id.to_owned());
-        self.last.push_back(Notice { number: self.next, kind, time_ms, endpoint_id, data });
+    /// Adds one. The page before is given back when this is the first of a new one.
+    pub fn push(&mut self, new: Notice) -> Option<(u64, Self)> {
+        let full = self.next.is_multiple_of(PAGE_NOTICES) && !self.last.is_empty();
+        let before = full.then(|| {
+            let page = (self.next / PAGE_NOTICES).wrapping_sub(1) % PAGES;
+            (page, Self { next: self.next, last: std::mem::take(&mut self.last) })
+        });
+        self.last.push_back(Notice { number: self.next, ..new });
         self.next += 1;
-        while self.last.len() > NOTICES_MAX {
-            self.last.pop_front();
-        }
+        before
     }
 }
 
@@ -267,11 +275,5 @@ mod tests {
             0,
         );
         assert_eq!((log.attempts.len(), log.letters.len()), (ATTEMPTS_MAX, LETTERS_MAX));
-        let mut notices = Notices::default();
-        (0..100).for_each(|_| notices.push("endpoint.disabled", 1, "e", Value::Null));
-        assert_eq!(
-            (notices.last.len(), notices.last[0].number, notices.next),
-            (NOTICES_MAX, 36, 100)
-        );
     }
 }

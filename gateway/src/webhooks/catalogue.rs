@@ -1,7 +1,11 @@
 //! The catalogue of events: their names, what they mean, an example of each, and schemas that are made of the
 //! examples.
 
-use serde_json::{Map, Value, json};
+mod examples;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 /// The version of the catalogue: it rises when an event loses or changes a field, never when one is added.
 pub const VERSION: u32 = 1;
@@ -45,7 +49,8 @@ events! {
     InvoiceSyncSuccess = "invoice.sync.success",
     /// The tax authority has refused invoices of an outlet, or could not take them again and again; each with its reason.
     InvoiceSyncFailed = "invoice.sync.failed",
-    /// A day was closed: its Z report can be read.
+    /// A report was made, and can be read: a Z closes a day, an X looks at an outlet, a shift or a terminal, an A lists
+    /// the lines of a range.
     ReportGenerated = "report.generated",
     /// A provider has confirmed a payment.
     PaymentConfirmed = "payment.confirmed",
@@ -57,9 +62,15 @@ events! {
     DeviceActivated = "device.activated",
     /// A fiscal device was revoked or replaced, for ever.
     DeviceRevoked = "device.revoked",
+    /// A device of an outlet, or its proxy, needs a person: it does not answer, it is not as it is
+    /// registered, what it sealed is not taken, or its certificate ends soon.
+    DeviceUnhealthy = "device.unhealthy",
+    /// No device of an outlet is heard of any more: it sells with numbers that were lent to it before, or not at all.
+    OutletOfflineAlert = "outlet.offline_alert",
     /// A block of numbers was closed and some of them never came back.
     BlockMissingNumbers = "block.missing_numbers",
-    /// Numbers were skipped after a restore; an auditor will ask for the evidence.
+    /// Something of the journal is to be explained: numbers were skipped after a restore, and an auditor will ask for the
+    /// evidence.
     IntegrityAlert = "integrity.alert",
     /// Somebody wants to see whether an endpoint is reached.
     EndpointTest = "endpoint.test",
@@ -71,76 +82,21 @@ impl EventType {
     /// An example of its data.
     #[must_use]
     pub fn example(self) -> Value {
-        let mut data = match self {
-            Self::EndpointTest => {
-                return json!({"endpoint_id": "5b2c7f0a91d34e6688aa1020", "sequence": null});
-            }
-            Self::EndpointDisabled => {
-                return json!({
-                    "endpoint_id": "5b2c7f0a91d34e6688aa1020", "url": "https://erp.example.cd:443",
-                    "reason": "failing", "sequence": 7,
-                });
-            }
-            _ => common_example(),
-        };
-        let own = match self {
-            Self::InvoiceSealed => json!({
-                "fiscal_number": "KIN-GOMBE-42", "invoice_type": "sale", "pos_terminal_id": "till-1",
-                "cashier_id": "cashier-7", "device_id": null, "original_fiscal_number": null,
-                "tax_groups": [{
-                    "code": "TG02", "name": "Standard VAT, goods", "rate": "0.1600", "base_amount": "1000.00",
-                    "tax_amount": "160.00",
-                }],
-                "totals": {
-                    "subtotal": "1000.00", "total_vat": "160.00", "total": "1160.00", "currency": "CDF",
-                    "rounding_adjustment": "0.00",
-                },
-                "tax_manifest_version": "2026-02-01", "auth_code": "7Q4X-1M8K-ZC0D-3J5W", "signature": "9f1c…",
-            }),
-            Self::InvoiceSyncSuccess => json!({
-                "state": "acknowledged", "destination": "dgi", "batch_id": "bat_1f0c…", "receipt": null, "count": 1,
-                "invoices": [{"fiscal_number": "KIN-GOMBE-42", "position": 57}], "record_kind": "upload_event",
-            }),
-            Self::InvoiceSyncFailed => json!({
-                "state": "rejected", "destination": "dgi", "batch_id": "bat_1f0c…", "receipt": null, "count": 1,
-                "invoices": [{
-                    "fiscal_number": "KIN-GOMBE-42", "position": 57, "code": "NIF_UNKNOWN",
-                    "reason": "the buyer is not registered",
-                }],
-                "record_kind": "upload_event",
-            }),
-            Self::ReportGenerated => json!({
-                "report": "z", "z_number": 12, "generated_at": "2026-11-28T20:00:00.000Z", "operator": "cashier-7",
-                "empty": false, "invoices": 42, "digest": "5d41…", "record_kind": "z_closure",
-            }),
-            Self::PaymentConfirmed | Self::PaymentFailed => json!({
-                "provider": "mpesa", "reference": "MP-7781",
-                "status": if self == Self::PaymentConfirmed { "confirmed" } else { "failed" },
-                "amount": "1160.00", "currency": "CDF", "fiscal_number": "KIN-GOMBE-42",
-                "record_kind": "payment_event",
-            }),
-            Self::ShiftClosed => json!({
-                "shift_id": "shift-9", "pos_terminal_id": "till-1", "opened_by": "cashier-7",
-                "closed_by": "cashier-7", "opened_at": "2026-11-28T07:00:00.000Z", "invoices": 42, "digest": "5d41…",
-                "record_kind": "shift_close",
-            }),
-            Self::DeviceActivated | Self::DeviceRevoked => json!({
-                "device_id": "def-gombe-1",
-                "state": if self == Self::DeviceActivated { "active" } else { "revoked" },
-                "replaced_by": null, "version": 2, "record_kind": "device_event",
-            }),
-            Self::BlockMissingNumbers => json!({
-                "credential_id": "cred-7f2c", "series": "KIN-GOMBE", "missing": [[17, 18]],
-                "record_kind": "numbers_missing",
-            }),
-            _ => json!({
-                "last_known": 40, "last_issued": 42, "skipped": [[41, 42]], "record_kind": "recovery_gap",
-            }),
-        };
-        if let (Value::Object(data), Value::Object(own)) = (&mut data, own) {
-            data.extend(own);
+        self.examples().swap_remove(0)
+    }
+
+    /// Examples of its data in all its forms; the first one is the one to show.
+    #[must_use]
+    pub fn examples(self) -> Vec<Value> {
+        let mut examples = examples::of(self);
+        if let [only] = &mut *examples
+            && only["sequence"] != Value::Null
+        {
+            // A replay has none.
+            let replayed = with(only.clone(), json!({"sequence": null}));
+            examples.push(replayed);
         }
-        data
+        examples
     }
 
     /// The schema of its messages.
@@ -156,45 +112,56 @@ impl EventType {
             "properties": {
                 "type": {"const": self.as_str()},
                 "timestamp": {"type": "string", "format": "date-time"},
-                "data": schema_of(&self.example()),
+                "data": schema_of(&self.examples().iter().collect::<Vec<_>>()),
             },
         })
     }
 }
 
-fn common_example() -> Value {
-    json!({
-        "outlet_id": "outlet-gombe", "branch": "KIN-GOMBE", "region": "kinshasa", "environment": "live",
-        "group": 1, "tree_index": 4711, "position": 99, "record_kind": "sale",
-        "fiscal_authority_id": "demo.29d1c0ffee15900d", "record_hash": "3b8f…", "previous_hash": "77c0…",
-        "sequence": 1287,
-    })
+/// A value with some of its fields replaced or added.
+pub(super) fn with(mut data: Value, own: Value) -> Value {
+    if let (Value::Object(data), Value::Object(own)) = (&mut data, own) {
+        data.extend(own);
+    }
+    data
 }
 
-/// The schema of a value like this one: what is `null` here may be a text, and a sequence may be missing.
-fn schema_of(example: &Value) -> Value {
-    match example {
-        Value::Null => json!({"type": ["string", "null"]}),
-        Value::Bool(_) => json!({"type": "boolean"}),
-        Value::Number(_) => json!({"type": "integer"}),
-        Value::String(_) => json!({"type": "string"}),
-        Value::Array(items) => {
-            json!({"type": "array", "items": items.first().map_or(json!({}), schema_of)})
-        }
-        Value::Object(fields) => {
-            let required: Vec<&String> = fields.keys().collect();
-            let properties = fields.iter().map(|(name, value)| {
-                let nullable = ["sequence", "fiscal_number"].contains(&name.as_str());
-                let schema = match (name.as_str(), value) {
-                    ("sequence", _) => json!({"type": ["integer", "null"]}),
-                    (_, Value::String(_)) if nullable => json!({"type": ["string", "null"]}),
-                    _ => schema_of(value),
-                };
-                (name.clone(), schema)
-            });
-            json!({"type": "object", "required": required, "properties": properties.collect::<Map<_, _>>()})
-        }
+/// The schema that all these values fit: what is `null` in one may be so, and what one lacks need not be there.
+fn schema_of(examples: &[&Value]) -> Value {
+    let mut types = BTreeSet::new();
+    for example in examples {
+        types.insert(match example {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        });
     }
+    if types.len() == 1 && types.contains("null") {
+        types.insert("string");
+    }
+    let mut schema = match types.len() {
+        1 => json!({"type": types.first()}),
+        _ => json!({"type": types}),
+    };
+    if types.contains("array") {
+        let items: Vec<&Value> = examples.iter().filter_map(|it| it.as_array()).flatten().collect();
+        schema["items"] = if items.is_empty() { json!({}) } else { schema_of(&items) };
+    }
+    if types.contains("object") {
+        let objects: Vec<_> = examples.iter().filter_map(|it| it.as_object()).collect();
+        let names: BTreeSet<&String> = objects.iter().flat_map(|it| it.keys()).collect();
+        let everywhere = |name: &&&String| objects.iter().all(|it| it.contains_key(**name));
+        schema["required"] = names.iter().filter(everywhere).map(|name| json!(name)).collect();
+        let properties = names.iter().map(|name| {
+            let values: Vec<&Value> = objects.iter().filter_map(|it| it.get(*name)).collect();
+            ((*name).clone(), schema_of(&values))
+        });
+        schema["properties"] = Value::Object(properties.collect());
+    }
+    schema
 }
 
 #[cfg(test)]
@@ -213,5 +180,22 @@ mod tests {
                 "{event:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_schema_says_what_may_be_missing_and_what_may_be_nothing() {
+        let (one, two) = (json!({"a": 1, "b": [], "c": {"d": "x"}}), json!({"a": null, "b": [1]}));
+        let expected = json!({
+            "type": "object", "required": ["a", "b"], "properties": {
+                "a": {"type": ["integer", "null"]},
+                "b": {"type": "array", "items": {"type": "integer"}},
+                "c": {"type": "object", "required": ["d"], "properties": {"d": {"type": "string"}}},
+            },
+        });
+        assert_eq!(schema_of(&[&one, &two]), expected);
+        let report = EventType::ReportGenerated.schema();
+        let data = &report["properties"]["data"]["properties"];
+        assert_eq!(data["tree_index"]["type"], json!(["integer", "null"]));
+        assert_eq!(data["sequence"]["type"], json!(["integer", "null"]));
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::catalogue::EventType;
 use crate::delivery::kept::Place;
 use crate::directory::OutletEntry;
+use crate::place_id::PlaceId;
 
 /// The group whose journal tells of devices.
 const DIRECTORY: u64 = 0;
@@ -93,13 +94,8 @@ impl Event {
     pub fn data(&self, outlet: &OutletEntry) -> Result<Map<String, Value>, Unreadable> {
         let record =
             Record::decode(&self.record.record).map_err(|error| Unreadable(error.to_string()))?;
-        let fact = &outlet.fact.value;
-        let mut data = Map::new();
+        let mut data = metadata_of(outlet);
         let common = json!({
-            "outlet_id": self.outlet_id,
-            "branch": format!("{}-{}", fact.prefix, fact.code),
-            "region": outlet.region(),
-            "environment": fact.environment.as_str(),
             "group": self.place.source,
             "tree_index": self.place.leaf,
             "position": record.position,
@@ -119,6 +115,13 @@ impl Event {
             let value = payload.get(field).cloned();
             data.insert((*field).to_owned(), value.unwrap_or(Value::Null));
         }
+        if self.kind == EventType::ReportGenerated {
+            let id = PlaceId::new('z', &self.outlet_id, record.position).to_string();
+            data.insert("report_id".to_owned(), json!(id));
+        }
+        if self.kind == EventType::IntegrityAlert {
+            data.insert("alert".to_owned(), json!("numbers_skipped"));
+        }
         if self.kind == EventType::InvoiceSealed {
             let signature: [u8; 64] = (&*self.record.signature)
                 .try_into()
@@ -135,6 +138,20 @@ impl Event {
         }
         Ok(data)
     }
+}
+
+/// What is told with everything that is about an outlet.
+pub(crate) fn metadata_of(outlet: &OutletEntry) -> Map<String, Value> {
+    let fact = &outlet.fact.value;
+    let mut data = Map::new();
+    let common = json!({
+        "outlet_id": outlet.id(),
+        "branch": format!("{}-{}", fact.prefix, fact.code),
+        "region": outlet.region(),
+        "environment": fact.environment.as_str(),
+    });
+    take(&mut data, common);
+    data
 }
 
 /// The real device that sealed an invoice; none when the ledger or a terminal did.
@@ -169,7 +186,20 @@ fn fields(kind: EventType) -> &'static [&'static str] {
             "tax_manifest_version",
         ],
         EventType::ReportGenerated => {
-            &["report", "z_number", "generated_at", "operator", "empty", "invoices", "digest"]
+            // What a Z does not have is `null`.
+            &[
+                "report",
+                "z_number",
+                "generated_at",
+                "operator",
+                "empty",
+                "invoices",
+                "digest",
+                "scope",
+                "pos_terminal_id",
+                "from_position",
+                "to_position",
+            ]
         }
         EventType::ShiftClosed => &[
             "shift_id",

@@ -10,6 +10,7 @@
 pub mod catalogue;
 pub mod event;
 pub mod guard;
+mod lookups;
 pub mod message;
 pub mod post;
 pub mod signature;

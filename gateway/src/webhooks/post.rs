@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -25,12 +25,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::guard::{Closed, Guard};
+use super::lookups::Lookups;
 use super::target::{Host, Target};
 
 /// Of an answer's body so much is read; with more, the connection is given up.
@@ -39,8 +39,6 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// An answer's head has so many bytes at most; hyper takes no less.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Names that are resolved at once: a resolver that hangs takes no more threads than that.
-const LOOKUPS_MAX: usize = 32;
 /// Connections that are kept for the next message, in all, and for how long.
 const IDLE_MAX: usize = 512;
 const IDLE: Duration = Duration::from_secs(20);
@@ -127,7 +125,7 @@ type Sender = SendRequest<Full<Bytes>>;
 pub struct Poster {
     guard: Guard,
     resolver: Arc<dyn Resolver>,
-    lookups: Semaphore,
+    lookups: Lookups,
     tls: TlsConnector,
     has_roots: bool,
     idle: Mutex<Idle>,
@@ -195,7 +193,7 @@ impl Poster {
         Ok(Self {
             guard,
             resolver,
-            lookups: Semaphore::new(LOOKUPS_MAX),
+            lookups: Lookups::new(),
             tls: TlsConnector::from(Arc::new(config)),
             has_roots,
             idle: Mutex::default(),
@@ -213,9 +211,10 @@ impl Poster {
         self.has_roots
     }
 
-    /// Sends a message; whatever is answered is an answer.
+    /// Sends a message of a tenant's; whatever is answered is an answer.
     pub async fn post(
         &self,
+        tenant: &str,
         target: &Target,
         headers: &[(HeaderName, HeaderValue)],
         body: &Bytes,
@@ -223,7 +222,7 @@ impl Poster {
     ) -> Result<Reply, PostError> {
         let deadline = Instant::now() + limit;
         let place = (target.secure, format!("{}:{}", target.host_text(), target.port));
-        let sent = timeout_at(deadline, self.send(&place, target, headers, body)).await;
+        let sent = timeout_at(deadline, self.send(tenant, &place, target, headers, body)).await;
         let (sender, response) = sent.unwrap_or(Err(PostError::Time(limit)))?;
         Ok(self.read(place, sender, response, deadline).await)
     }
@@ -238,7 +237,7 @@ impl Poster {
     ) -> Result<(Reply, Bytes), PostError> {
         let deadline = Instant::now() + limit;
         let place = (target.secure, format!("{}:{}", target.host_text(), target.port));
-        let sent = timeout_at(deadline, self.send(&place, target, headers, body)).await;
+        let sent = timeout_at(deadline, self.send("uploads", &place, target, headers, body)).await;
         let (sender, response) = sent.unwrap_or(Err(PostError::Time(limit)))?;
         let reply = reply_of(&response);
         let whole = Limited::new(response.into_body(), bytes_max).collect();
@@ -250,6 +249,7 @@ impl Poster {
 
     async fn send(
         &self,
+        tenant: &str,
         place: &(bool, String),
         target: &Target,
         headers: &[(HeaderName, HeaderValue)],
@@ -263,7 +263,7 @@ impl Poster {
                 Err(error) => return Err(error.into_error().into()),
             }
         }
-        let mut sender = self.connect(target).await?;
+        let mut sender = self.connect(tenant, target).await?;
         let response = sender.send_request(request(target, headers, body)).await?;
         Ok((sender, response))
     }
@@ -294,12 +294,12 @@ impl Poster {
         reply
     }
 
-    async fn connect(&self, target: &Target) -> Result<Sender, PostError> {
+    async fn connect(&self, tenant: &str, target: &Target) -> Result<Sender, PostError> {
         let addresses = match &target.host {
             Host::Address(address) => vec![*address],
             Host::Name(name) => {
-                let _place = self.lookups.acquire().await.expect("the semaphore is never closed");
-                self.resolver.resolve(name).await.map_err(PostError::Resolve)?
+                let looked = self.lookups.resolve(tenant, self.resolver.resolve(name)).await;
+                looked.map_err(PostError::Resolve)?
             }
         };
         let address = self.guard.choose(&addresses)?.ok_or(PostError::NoAddress)?;
@@ -359,6 +359,7 @@ impl Poster {
 
     /// Lets connections go that have not been used for a while.
     pub fn sweep(&self) {
+        self.lookups.sweep();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for senders in idle.by_place.values_mut() {
             senders.retain(|(since, sender)| since.elapsed() < IDLE && !sender.is_closed());
@@ -393,15 +394,24 @@ fn reply_of(response: &Response<Incoming>) -> Reply {
         ["content-type", "location", "retry-after", "server"].iter().filter_map(|name| text(name));
     let left_alone = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]
         .contains(&response.status());
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked = asked.and_then(|text| retry_after_ms(text, SystemTime::now()));
     Reply {
         status: response.status().as_u16(),
-        retry_after_ms: seconds.filter(|_| left_alone).map(|seconds| seconds.saturating_mul(1_000)),
+        retry_after_ms: asked.filter(|_| left_alone),
         head: shown.collect::<Vec<_>>().join("; "),
     }
+}
+
+/// How long somebody wants to be left alone: seconds, or until a date of HTTP.
+fn retry_after_ms(text: &str, now: SystemTime) -> Option<u64> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    let wait = until.duration_since(now).unwrap_or_default();
+    Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -188,6 +188,13 @@ mod tests {
         assert_eq!(read("http://127.0.0.1:8080").host, Host::Address("127.0.0.1".parse().unwrap()));
         assert_eq!(read("https://[2001:db8::1]:8443/").port, 8_443);
         assert_eq!(read("https://a.cd?x").path, "/?x");
+        assert_eq!(read("https://a.cd/@127.0.0.1").host, Host::Name("a.cd".to_owned()));
+        // A name of other letters is written as it is looked up; a dot at the end is the root's.
+        assert_eq!(
+            read("https://xn--bcher-kva.cd/").host,
+            Host::Name("xn--bcher-kva.cd".to_owned())
+        );
+        assert_eq!(read("https://a.cd./").host, Host::Name("a.cd.".to_owned()));
     }
 
     #[test]
@@ -217,6 +224,22 @@ mod tests {
             ("https://0X7F.1/", UrlError::Host),
             ("https://0177.0.0.1/", UrlError::Host),
             ("https://127.1/", UrlError::Host),
+            ("https://017700000001/", UrlError::Host),
+            ("https://0x7f.0.0.1/", UrlError::Host),
+            ("https://127.0x0.0.1/", UrlError::Host),
+            ("https://0x/", UrlError::Host),
+            ("https://1.2.3.4../", UrlError::Host),
+            ("https://a.cd../", UrlError::Host),
+            ("https://./", UrlError::Host),
+            ("https://256.0.0.1/", UrlError::Host),
+            ("https://[::ffff:127.0.0.1%lo]/", UrlError::Host),
+            // What IDNA makes dots and digits of.
+            ("https://127。0。0。1/", UrlError::Host),
+            ("https://①②⑦.0.0.1/", UrlError::Host),
+            ("https://ｌocalhost/", UrlError::Host),
+            ("https://a.cd%2e/", UrlError::Host),
+            ("https://127.0.0.1%00.a.cd/", UrlError::Host),
+            ("https://127.0.0.1\t.a.cd/", UrlError::Host),
             ("https://127.0.0.01/", UrlError::Host),
             ("https://127.0.0.0x1/", UrlError::Host),
             ("https://127.0.0.1./", UrlError::Host),

@@ -135,6 +135,11 @@ async fn numbers_are_lent_sealed_under_and_brought_back() {
     let id = lent["credential_id"].as_str().expect("an id");
     let ended = end(&world, "owner", id, "returned").await.expect(200).json();
     assert_eq!(ended["status"], "returned");
+    assert_eq!(
+        (&ended["outstanding_numbers"], &ended["outstanding_means"]),
+        (&json!([[4, 5]]), &json!("returned_unused"))
+    );
+    assert_eq!(page["data"][0]["outstanding_means"], "open");
     assert_eq!(end(&world, "owner", id, "revoked").await.expect(200).json(), ended, "once");
     let status = world.get(&format!("/api/v1/outlets/{OUTLET}/status")).by("owner").send().await;
     assert_eq!(status.expect(200).json()["missing_numbers"]["ranges"], json!([[4, 5]]));
@@ -187,7 +192,10 @@ async fn who_may_and_what_is_asked_wrongly() {
     assert_eq!(unknown.code(), "CREDENTIAL_UNKNOWN");
     assert_eq!(deliver(&world, &[]).await.expect(422).code(), "LIMIT_EXCEEDED");
     let revoked = end(&world, "owner", id, "revoked").await.expect(200).json();
-    assert_eq!(revoked["status"], "revoked");
+    assert_eq!(
+        (&revoked["status"], &revoked["outstanding_means"]),
+        (&json!("revoked"), &json!("missing"))
+    );
 }
 
 /// A terminal returns its own credential; a key that may only seal ends nobody else's.

@@ -1,8 +1,9 @@
 //! Fiscal devices: registered, activated with their code, replaced and revoked.
 
 use fiscus_ledger::activation::activation_hash;
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::{Answer as Told, ClusterClient};
-use fiscus_proto::command::{ActivateDevice, Command, command};
+use fiscus_proto::command::{ActivateDevice, Command, PutDocument, command};
 use serde_json::{Value, json};
 
 use crate::support::http::Answer;
@@ -19,7 +20,7 @@ async fn state(world: &World, device_id: &str) -> String {
 }
 
 /// What a device does with its code.
-async fn activate(client: &ClusterClient, code: &str) -> Told {
+pub(crate) async fn activate(client: &ClusterClient, code: &str) -> Told {
     let activate = ActivateDevice {
         activation_hash: activation_hash(code).to_vec().into(),
         public_key: vec![9; 32].into(),
@@ -108,4 +109,115 @@ async fn a_device_is_its_tenants_and_its_managers() {
     }
     let wrong = json!({"device_id": "a/b", "outlet_id": "outlet-gombe", "name": ""});
     assert_eq!(post(&world, "owner", "", "w", &wrong).await.expect(422).code(), "FIELD_INVALID");
+}
+
+/// A proxy's word on a device, with changes.
+async fn tell(client: &ClusterClient, version: u64, changes: Value) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    let now = u64::try_from(now.as_millis()).expect("milliseconds");
+    let at = |ms: u64| UnixMs::new(ms).to_string();
+    let mut health = json!({
+        "role": "serve", "state": "up", "firmware_version": "0.1.0", "protocol_version": 1,
+        "outlet_id": "outlet-gombe", "number_prefix": "KIN-GOMBE", "tax_manifest_version": "2026-02-01",
+        "last_sequence": 0, "imported_sequence": 0, "free_memory_bytes": 1_u64 << 30, "queue_depth": 0,
+        "reconnects": 0, "import_stopped": false, "last_seen": at(now),
+        "certificate_expires_at": at(now + 90 * 86_400_000),
+        "offline": {
+            "state": "online", "numbers_left": 412, "until": at(now + 86_400_000), "waiting": 0, "refused": 0,
+            "damages": 0, "spool_bytes": 4_096,
+        },
+    });
+    for (name, value) in changes.as_object().expect("changes") {
+        let value = match value.as_i64().filter(|_| name.ends_with("_at") || name == "last_seen") {
+            Some(ago) => json!(at(now.checked_add_signed(-ago).expect("a time"))),
+            None => value.clone(),
+        };
+        health[name.as_str()] = value;
+    }
+    let put = PutDocument {
+        kind: "device_health".to_owned(),
+        id: "def-1".to_owned(),
+        expected_version: version,
+        bytes: health.to_string().into_bytes().into(),
+    };
+    let put = Command { command: Some(command::Command::PutDocument(put)) };
+    assert!(matches!(client.submit(0, put, LIMIT).await, Ok(Told::Done)));
+}
+
+/// How a device stands once the gateway has heard something of it.
+async fn standing(world: &World, heard: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let told = world.get("/api/v1/devices/def-1").by("auditor").send().await.expect(200).json();
+        if heard(&told["standing"]) {
+            return told["standing"].clone();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_stands_as_its_proxy_and_its_silence_say() {
+    let mut world = World::start().await;
+    let client = world.cluster.client().await;
+    let new = json!({"device_id": "def-1", "outlet_id": "outlet-gombe", "name": "Caisse 1"});
+    let made = post(&world, "owner", "", "d", &new).await.expect(201);
+    assert_eq!(made.json()["standing"]["state"], "blocked", "it waits for its code");
+    assert!(matches!(activate(&client, &code(&made)).await, Told::Recorded(_)));
+    let never =
+        standing(&world, |told| told["detail"].as_str().is_some_and(|d| d.contains("no proxy")));
+    assert_eq!(never.await["lamp"], "red");
+
+    let is = |state: &'static str| move |told: &Value| told["state"] == state;
+    tell(&client, 0, json!({})).await;
+    let fresh = standing(&world, is("online")).await;
+    assert_eq!((&fresh["lamp"], &fresh["numbers_left"]), (&json!("green"), &json!(412)));
+    assert_eq!((&fresh["drift"], &fresh["warnings"]), (&json!([]), &json!([])));
+
+    tell(&client, 1, json!({"last_seen": 600_000})).await;
+    let stale = standing(&world, is("offline")).await;
+    assert_eq!((&stale["lamp"], &stale["numbers_left"]), (&json!("amber"), &json!(412)));
+    let path = "/api/v1/outlets/outlet-gombe/status";
+    let status = world.get(path).by("owner").send().await.expect(200).json();
+    assert_eq!(status["standing"]["state"], "offline");
+    let words = status["standing"]["detail"].as_str().expect("words");
+    assert!(words.starts_with("device def-1: not heard of since"), "{words}");
+    assert_eq!(status["devices"][0]["standing"], stale);
+
+    tell(&client, 2, json!({"last_seen": 600_000, "offline": null})).await;
+    assert_eq!(standing(&world, is("blocked")).await["lamp"], "red");
+
+    // As another outlet's, in another role, with a number that the ledger never gave away, and an old certificate.
+    let drift = json!({"outlet_id": "outlet-goma", "role": "attach", "last_sequence": 99,
+        "imported_sequence": 99, "certificate_expires_at": 1_000, "offline": null});
+    tell(&client, 3, drift).await;
+    let found =
+        standing(&world, |told| told["drift"].as_array().is_some_and(|d| d.len() > 1)).await;
+    let rows: Vec<(&str, &str, &str)> = found["drift"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().expect("text");
+            (text("field"), text("configured"), text("reported"))
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [("signing_mode", "cluster", "def"), ("outlet_id", "outlet-gombe", "outlet-goma")]
+    );
+    assert_eq!(found["warnings"][0]["code"], "CERTIFICATE_EXPIRED");
+    tell(&client, 4, json!({"last_sequence": 99})).await;
+    let counters = standing(&world, |told| told["drift"][0]["field"] == "last_sequence").await;
+    assert_eq!(counters["drift"][0]["reported"], "99");
+    let list = world.get("/api/v1/devices?outlet_id=outlet-gombe").by("owner").send().await;
+    assert_eq!(list.expect(200).json()["data"][0]["standing"], counters);
+
+    assert_eq!(
+        post(&world, "owner", "/def-1/revoke", "v", &json!({}))
+            .await
+            .expect(200)
+            .json()
+            .get("standing"),
+        None
+    );
 }

@@ -24,6 +24,7 @@ mod registry;
 mod reports;
 mod seal;
 mod shifts;
+mod signing_mode;
 mod tax;
 mod tenants;
 mod verify;

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use fiscus_gateway::webhooks::signature::Verifier;
+use fiscus_proto::client::ClusterClient;
+use fiscus_proto::command::{PutDocuments, command};
 use serde_json::{Value, json};
 
+use crate::devices::activate;
 use crate::support::http::Answer;
 use crate::support::receiver::{Came, Receiver};
-use crate::support::{LIMIT, World, sale, until};
+use crate::support::{LIMIT, Setup, World, sale, seed, until};
 
 async fn post(world: &World, path: &str, key: &str, body: &Value) -> Answer {
     world
@@ -142,6 +145,12 @@ async fn a_secret_is_changed_while_both_sign_and_a_pause_loses_nothing() {
     let came = receiver.came("/ok/a");
     assert_eq!(came[0].json()["type"], "endpoint.test");
     assert!(believed(&came[0], &old) && believed(&came[0], &new), "both sign during the overlap");
+    let tests = get(&world, &format!("/{id}/attempts?event=endpoint.test")).await;
+    assert_eq!(
+        (&tests["data"][0]["outcome"], &tests["data"][1]),
+        (&json!("delivered"), &Value::Null)
+    );
+    assert_eq!(tests["data"][0]["message_id"], json!(came[0].id));
     post(&world, &format!("/{id}/rotate"), "s", &json!({"overlap_hours": 0})).await.expect(201);
     post(&world, &format!("/{id}/test"), "u", &json!({})).await.expect(200);
     assert!(!believed(&receiver.came("/ok/a")[1], &old), "the first one is over");
@@ -159,9 +168,9 @@ async fn a_secret_is_changed_while_both_sign_and_a_pause_loses_nothing() {
         (&json!(0), &json!(100))
     );
     let attempts =
-        told(&world, &format!("/{id}/attempts?outcome=delivered"), |it| it["data"] != json!([]))
+        told(&world, &format!("/{id}/attempts?event=invoice.sealed"), |it| it["data"] != json!([]))
             .await;
-    assert_eq!(attempts["data"][0]["event"], "invoice.sealed");
+    assert_eq!(attempts["data"][0]["outcome"], "delivered");
 
     let gone = world.call("DELETE", &format!("/api/v1/webhooks/{id}")).by("owner").send().await;
     gone.expect(204);
@@ -247,6 +256,144 @@ async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
         let refused = post(&world, &format!("/{id}/replay"), place, &none).await.expect(422);
         assert_eq!(refused.pointers(), ["/message_id"], "{place}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_report_is_told_to_those_who_want_its_outlet() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    for (path, more) in [
+        ("all", json!({"mode": "ordered"})),
+        ("limete", json!({"outlets": ["outlet-limete"]})),
+        ("sales", json!({"events": ["invoice.sealed"]})),
+    ] {
+        let mut body = json!({"url": receiver.url(&format!("/ok/{path}"))});
+        let more = more.as_object().expect("an object").clone();
+        body.as_object_mut().expect("an object").extend(more);
+        make(&world, path, &body).await;
+    }
+    seal(&world, "outlet-gombe", 100).await;
+    let mut made = Vec::new();
+    for kind in ["x", "a", "z", "x"] {
+        let key = format!("{kind}-{}", made.len());
+        let call = world.post("/api/v1/reports").by("owner").idempotent(&key);
+        let body = json!({"type": kind, "outlet_id": "outlet-gombe"});
+        let report = call.json(&body).send().await.expect(201).json();
+        made.push(report["report_id"].as_str().expect("an id").to_owned());
+    }
+    // What is repeated is the same report.
+    let call = world.post("/api/v1/reports").by("owner").idempotent("x-3");
+    call.json(&json!({"type": "x", "outlet_id": "outlet-gombe"})).send().await.expect(200);
+    until("each is told", || receiver.ids("/ok/all").len() > made.len()).await;
+    let catalogue = get(&world, "/events").await;
+    let events = catalogue["data"].as_array().expect("events");
+    let schema = &events.iter().find(|it| it["name"] == "report.generated").expect("it")["schema"];
+    let fields = &schema["properties"]["data"]["properties"];
+    let told: Vec<Value> = receiver.came("/ok/all").iter().map(Came::json).collect();
+    let reports: Vec<&Value> = told.iter().filter(|it| it["type"] == "report.generated").collect();
+    let mut ids: Vec<&str> =
+        reports.iter().map(|it| it["data"]["report_id"].as_str().expect("an id")).collect();
+    ids.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(ids, made);
+    for report in reports {
+        let data = report["data"].as_object().expect("data");
+        assert_eq!(data["branch"], "KIN-GOMBE");
+        let names: Vec<&String> = data.keys().collect();
+        let known: Vec<&String> = fields.as_object().expect("fields").keys().collect();
+        assert_eq!(names, known, "all three have the same fields");
+        for (name, value) in data {
+            let kind = match value {
+                Value::Null => "null",
+                Value::Bool(_) => "boolean",
+                Value::Number(_) => "integer",
+                Value::String(_) => "string",
+                other => panic!("{other}"),
+            };
+            let types = &fields[name]["type"];
+            let fits =
+                types == kind || types.as_array().is_some_and(|it| it.contains(&json!(kind)));
+            assert!(fits, "{name} is {value}, and {types} is allowed");
+        }
+    }
+    assert!(receiver.came("/ok/limete").is_empty(), "another outlet's");
+    assert_eq!(receiver.ids("/ok/sales").len(), 1);
+    // A report is sent again like a record.
+    let id = receiver.ids("/ok/all").into_iter().find(|id| id.contains("_n_")).expect("a notice");
+    let endpoint = id.split('_').nth(1).expect("an endpoint");
+    let again = json!({"message_id": id});
+    post(&world, &format!("/{endpoint}/replay"), "again", &again).await.expect(202);
+    until("it comes again", || {
+        receiver.came("/ok/all").iter().filter(|came| came.id == id).count() == 2
+    })
+    .await;
+}
+
+/// What a device's proxy tells, over what it told before.
+async fn tell_health(client: &ClusterClient, seen: u64, change: &Value) {
+    let mut told = json!({
+        "state": "up", "firmware_version": "2.4.1", "last_sequence": 0, "imported_sequence": 0,
+        "free_memory_bytes": 1_000_000_000, "queue_depth": 0, "reconnects": 0, "import_stopped": false,
+    });
+    let told_of = told.as_object_mut().expect("an object");
+    told_of.extend(change.as_object().expect("an object").clone());
+    let mut put = seed::json("device_health", "def-1", &told);
+    put.expected_version = seen;
+    let puts = PutDocuments { puts: vec![put] };
+    seed::done(client, command::Command::PutDocuments(puts)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_be_looked_at_is_told_once_whichever_gateways_look() {
+    let mut world = World::start_with(Setup { gateways: 2, ..Setup::default() }).await;
+    let client = world.cluster.client().await;
+    let receiver = Receiver::start().await;
+    let new = json!({"device_id": "def-1", "outlet_id": "outlet-gombe", "name": "Caisse 1"});
+    let made = world.post("/api/v1/devices").by("owner").idempotent("d").json(&new).send().await;
+    let code = made.expect(201).json()["activation_code"].as_str().expect("a code").to_owned();
+    activate(&client, &code).await;
+    let wanted = json!(["outlet.offline_alert", "device.unhealthy"]);
+    let body = json!({"url": receiver.url("/ok/a"), "events": wanted, "outlets": ["outlet-gombe"]});
+    make(&world, "a", &body).await;
+    let other = json!({"url": receiver.url("/ok/b"), "events": wanted, "outlets": ["outlet-goma"]});
+    make(&world, "b", &other).await;
+    // What a gateway that is killed has sent may come again, under its id.
+    let told = || {
+        let mut once: Vec<Came> = Vec::new();
+        for came in receiver.came("/ok/a") {
+            if once.iter().all(|known| known.id != came.id) {
+                once.push(came);
+            }
+        }
+        once.iter().map(Came::json).collect::<Vec<_>>()
+    };
+    let kinds = || {
+        let kind = |one: &Value| one["type"].as_str().expect("text").to_owned();
+        told().iter().map(kind).collect::<Vec<_>>()
+    };
+    tell_health(&client, 0, &json!({"last_seen": "2026-01-01T00:00:00.000Z"})).await;
+    until("an outlet's silence is told", || kinds() == ["outlet.offline_alert"]).await;
+    let data = receiver.came("/ok/a")[0].json()["data"].clone();
+    assert_eq!(
+        (&data["outlet_id"], &data["branch"]),
+        (&json!("outlet-gombe"), &json!("KIN-GOMBE"))
+    );
+    assert_eq!(data["devices"][0]["device_id"], "def-1");
+    // One of the two is killed; the other one looks after everything, and knows what was told.
+    drop(world.gateways.remove(0));
+    let away = json!({"last_seen": "2099-01-01T00:00:00.000Z", "state": "away"});
+    tell_health(&client, 1, &away).await;
+    until("a device that is away is told", || kinds().len() >= 2).await;
+    let data = told()[1]["data"].clone();
+    assert_eq!(
+        (&data["device_id"], &data["problems"][0]["code"]),
+        (&json!("def-1"), &json!("DEVICE_AWAY"))
+    );
+    tell_health(&client, 2, &json!({"last_seen": "2099-01-01T00:00:00.000Z"})).await;
+    tell_health(&client, 3, &json!({"last_seen": "2026-01-01T00:00:00.000Z"})).await;
+    until("what comes back is told again", || kinds().len() >= 3).await;
+    assert_eq!(kinds(), ["outlet.offline_alert", "device.unhealthy", "outlet.offline_alert"]);
+    assert!(receiver.came("/ok/b").is_empty(), "another outlet's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

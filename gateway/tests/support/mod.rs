@@ -104,6 +104,7 @@ impl World {
         webhooks.lease_ms = 2_000;
         webhooks.timeout_ms = 3_000;
         webhooks.retry_delays_ms = Some(vec![100, 200]);
+        webhooks.alert_after_ms = 0;
         config.webhooks = Some(webhooks);
         (self.configure)(&mut config);
         config

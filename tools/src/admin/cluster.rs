@@ -76,6 +76,11 @@ impl Connection {
         Self { dir: Some(dir.to_owned()), ..Self::default() }
     }
 
+    /// The directory that describes the cluster.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
     /// Reads what is needed; nothing is sent yet.
     pub(crate) fn open(&self) -> Result<Cluster> {
         let profile = match &self.dir {

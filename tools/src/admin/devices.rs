@@ -1,27 +1,28 @@
 //! `fiscus admin devices`: fiscal devices of outlets, and the codes with which they are activated.
 
+mod standing;
+
 use std::fmt::Write;
-use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use fiscus_ledger::activation::{RANDOM_BYTES, activation_code, activation_hash};
-use fiscus_ledger::facts::{DeviceFact, DeviceState, Fact, FactKind};
-use fiscus_ledger::payload::{Object, array};
+use fiscus_ledger::facts::{DeviceFact, DeviceState};
+use fiscus_ledger::payload::array;
 use fiscus_proto::command::{Command, RegisterDevice, ReplaceDevice, RevokeDevice, command};
-use fiscus_proto::ledger::{Consistency, ListDocumentsRequest};
-use futures_util::StreamExt;
 
 use super::cluster::{Cluster, Connection};
 use super::consent::Consent;
 use super::directory::random;
-use super::{Failure, LIST_WAIT, Report, operate, tell};
+use super::{Failure, Report, operate, tell};
+
+pub(super) use standing::{KnownDevice, all};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Devices {
     Register(Register),
     List(List),
+    Show(Show),
     Replace(Replace),
     Revoke(Revoke),
 }
@@ -54,11 +55,14 @@ pub(super) struct Register {
     json: bool,
 }
 
-/// List the devices.
+/// List the devices, and how each stands.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   fiscus admin --dir DIR devices list --outlet outlet-gombe
+
+A device is online (green), syncing (blue), offline (amber) or blocked (red). `!` stands behind one that is not as it is
+registered, or that has warnings: `devices show` says which.
 
 Exit codes:
   0  listed
@@ -67,6 +71,24 @@ pub(super) struct List {
     /// Only those of this outlet.
     #[arg(long, value_name = "ID")]
     outlet: Option<String>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show a device: its registration, how it stands, in what it drifts, and what its proxy told last.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  fiscus admin --dir DIR devices show def-gombe-1
+
+Exit codes:
+  0  shown
+  1  there is no such device
+  2  wrong usage, or no node answers")]
+pub(super) struct Show {
+    /// The device.
+    id: String,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -130,6 +152,10 @@ pub(super) fn run(connection: &Connection, command: &Devices) -> ExitCode {
         Devices::List(arguments) => {
             let listed = operate(connection, async |cluster| list(&cluster, arguments).await);
             tell("admin devices list", listed, arguments.json)
+        }
+        Devices::Show(arguments) => {
+            let shown = operate(connection, async |cluster| show(&cluster, &arguments.id).await);
+            tell("admin devices show", shown, arguments.json)
         }
         Devices::Replace(arguments) => {
             let done = operate(connection, async |cluster| replace(&cluster, arguments).await);
@@ -203,39 +229,47 @@ async fn execute(cluster: &Cluster, kind: command::Command) -> Result<(), Failur
 }
 
 async fn list(cluster: &Cluster, arguments: &List) -> Result<Report, Failure> {
-    let client = cluster.client().await?;
-    let request = ListDocumentsRequest {
-        kind: FactKind::Device.as_str().to_owned(),
-        consistency: Consistency::Linearizable.into(),
-        ..ListDocumentsRequest::default()
-    };
-    let mut documents = pin!(client.list_documents(request, LIST_WAIT));
-    let mut text = String::from("device                    outlet                    state\n");
+    let all = all(cluster, arguments.outlet.as_deref()).await?;
+    let mut text = String::from(
+        "device                    outlet                    state                 stands        last seen                 numbers left\n",
+    );
     let mut rows = Vec::new();
-    while let Some(document) = documents.next().await {
-        let document = document?;
-        let Ok(Fact::Device(fact)) = Fact::decode(FactKind::Device, &document.bytes) else {
-            return Err(
-                anyhow!("the directory's document of device {} is none", document.id).into()
-            );
-        };
-        if arguments.outlet.as_ref().is_some_and(|outlet| **outlet != *fact.outlet_id) {
-            continue;
-        }
-        let state = state_of(&fact);
-        writeln!(text, "{:<24}  {:<24}  {state}", fact.device_id, fact.outlet_id)
-            .expect("text takes text");
-        let row = Object::new()
-            .text("device_id", &fact.device_id)
-            .text("outlet_id", &fact.outlet_id)
-            .text("state", fact.state.as_str());
-        let by = match &fact.state {
-            DeviceState::Replaced { by } => Some(&**by),
-            _ => None,
-        };
-        rows.push(row.optional("replaced_by", by).finish());
+    for known in &all {
+        let fact = &known.fact;
+        let mark = if known.needs_a_look() { " !" } else { "" };
+        let stands = known.standing.as_ref().map_or("-", |standing| standing.state.as_str());
+        let seen = known.standing.as_ref().and_then(|standing| standing.last_seen.as_deref());
+        let left = known.standing.as_ref().and_then(|standing| standing.numbers_left);
+        let left = left.map_or_else(|| "-".to_owned(), |left| left.to_string());
+        let stands = format!("{stands}{mark}");
+        writeln!(
+            text,
+            "{:<24}  {:<24}  {:<20}  {stands:<12}  {:<24}  {left}",
+            fact.device_id,
+            fact.outlet_id,
+            state_of(fact),
+            seen.unwrap_or("-"),
+        )
+        .expect("text takes text");
+        rows.push(known.json()?);
     }
     Ok(Report { text, json: Report::ok().json("devices", &array(rows)) })
+}
+
+async fn show(cluster: &Cluster, id: &str) -> Result<Report, Failure> {
+    let all = all(cluster, None).await?;
+    let known = all
+        .into_iter()
+        .find(|known| *known.fact.device_id == *id)
+        .ok_or_else(|| Failure::new(1, "DEVICE_UNKNOWN", &format!("there is no device {id}")))?;
+    let mut text = format!(
+        "device        {}\noutlet        {}\nregistered    {}\n",
+        known.fact.device_id,
+        known.fact.outlet_id,
+        state_of(&known.fact)
+    );
+    known.describe(&mut text);
+    Ok(Report { text, json: Report::ok().json("device", &known.json()?) })
 }
 
 fn state_of(fact: &DeviceFact) -> String {

@@ -10,12 +10,14 @@ use clap::{Args, Subcommand};
 use fiscus_ledger::facts::{Fact, FactKind};
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::payload::{Object, array};
+use fiscus_ledger::state::block::CREDENTIAL_VALIDITY_MS_MAX;
 use fiscus_proto::command::{Command, PublishManifest, command};
 use fiscus_proto::ledger::{Consistency, ListDocumentsRequest};
 use futures_util::StreamExt;
 
 use super::cluster::{Cluster, Connection};
 use super::consent::Consent;
+use super::directory::now_ms;
 use super::{Failure, LIST_WAIT, Report, operate, tell};
 
 #[derive(Debug, Subcommand)]
@@ -85,14 +87,23 @@ fn publish(connection: &Connection, arguments: &Publish) -> Result<Report, Failu
     let text = std::fs::read_to_string(&arguments.file).map_err(|error| unusable(&error))?;
     let manifest = Manifest::parse(&text).map_err(|error| unusable(&error))?;
     let (version, from) = (manifest.version().to_owned(), manifest.effective_from().to_string());
+    let ahead_ms = manifest.effective_from().get().saturating_sub(now_ms()?);
+    let soon = ahead_ms < CREDENTIAL_VALIDITY_MS_MAX;
+    let warning = if soon {
+        " That is in less than 72 hours: what shops that are away until then seal by themselves after it is refused, \
+         and they keep it for a person to look at."
+    } else {
+        ""
+    };
     operate(connection, async |cluster| {
         arguments.consent.ask(&format!(
-            "The tax manifest {version} is published, in force from {from} on. It is never withdrawn."
+            "The tax manifest {version} is published, in force from {from} on. It is never withdrawn.{warning}"
         ))?;
         let publish = PublishManifest { json: manifest.to_json() };
         let publish = Command { command: Some(command::Command::PublishManifest(publish)) };
         cluster.execute(0, &publish).await?;
         let json = Report::ok().text("version", &version).text("effective_from", &from);
+        let json = json.flag("sooner_than_credentials_end", soon);
         Ok(Report::done(&format!("manifest {version} is in force from {from} on"), json))
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use fiscus_device_proxy::config::ProxyConfig;
+use fiscus_device_proxy::config::{OfflineSection, ProxyConfig};
 use fiscus_gateway::config::{GatewayConfig, Tier, WebhooksSection};
 use fiscus_gateway::uploads::config::UploadsSection;
 use fiscus_ledger::base64::encode_standard;
@@ -16,6 +16,7 @@ use fiscus_proto::tls::Role;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use super::samples::TERMINAL;
 use crate::admin::cluster::{PROFILE, Profile};
 use crate::admin::files::Pair;
 use crate::admin::keys::cluster_keys;
@@ -213,6 +214,25 @@ impl Layout {
         config.check()?;
         std::fs::create_dir_all(self.device_proxy_dir()).context("the device proxy's directory")?;
         write(&self.device_proxy_dir().join("addr"), &format!("{}\n", self.device_proxy()))?;
+        write(&self.device_proxy_config_path(), &config.to_toml())
+    }
+
+    /// Lets the device sell while the cluster is away.
+    pub(super) fn sell_offline(&self) -> Result<()> {
+        let mut config = ProxyConfig::load(&self.device_proxy_config_path())?;
+        let secret_path = self.device_proxy_dir().join("till-passphrase");
+        if !secret_path.exists() {
+            let mut secret = [0; 24];
+            ensure!(SystemRandom::new().fill(&mut secret).is_ok(), "there is no randomness");
+            write_secret(&secret_path, encode_standard(&secret).as_bytes())?;
+        }
+        let dir =
+            std::path::absolute(self.device_proxy_dir()).context("the demonstration's place")?;
+        let (till, secret) = (dir.join("till"), dir.join("till-passphrase"));
+        let mut offline = OfflineSection::minimal(till, secret, vec![TERMINAL.to_owned()]);
+        (offline.numbers, offline.low_numbers) = (100, 20);
+        config.devices[0].offline = Some(offline);
+        config.check()?;
         write(&self.device_proxy_config_path(), &config.to_toml())
     }
 

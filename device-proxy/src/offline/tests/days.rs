@@ -175,7 +175,8 @@ fn a_new_spool_on_a_machine_whose_clock_is_wrong_doubles_nothing_and_seals_again
         shop.disk.delete("spool");
         shop.wall_ms = wrong_ms;
         shop.open().expect("a new spool");
-        shop.till().learn(super::Ledger::facts()).expect("it is noted");
+        let facts = shop.ledger.facts();
+        shop.till().learn(facts).expect("it is noted");
         shop.away();
         assert_eq!(why(shop.sell(&sealed)), "OFFLINE_NOT_READY", "the cluster was not heard");
         shop.ledger.at(right_ms);

@@ -36,6 +36,7 @@ pub(super) struct Ledger {
     /// The payload hashes of invoices by number.
     pub(super) invoices: BTreeMap<String, [u8; 32]>,
     pub(super) events: Vec<Event>,
+    manifests: Vec<Manifest>,
     now_ms: u64,
 }
 
@@ -48,6 +49,7 @@ impl Ledger {
             rows: BTreeMap::new(),
             invoices: BTreeMap::new(),
             events: Vec::new(),
+            manifests: vec![Manifest::builtin()],
             now_ms: START_MS,
         };
         let id = Id::from(authority_id("demo", &authority.verifying_key().to_bytes()));
@@ -78,8 +80,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn facts() -> Facts {
-        let manifests = vec![Manifest::builtin()];
+    pub(super) fn facts(&self) -> Facts {
+        let manifests = self.manifests.clone();
         Facts { outlet: Self::outlet_fact(), active: true, manifests }
     }
 
@@ -89,6 +91,12 @@ impl Ledger {
 
     fn system(&mut self, command: SystemCommand) {
         self.commit(GroupCommand::System(command));
+    }
+
+    /// A manifest reaches the group, and is told to tills from then on.
+    pub(super) fn publish(&mut self, manifest: Manifest) {
+        self.fact(&Fact::Manifest(manifest.clone()));
+        self.manifests.push(manifest);
     }
 
     fn fact(&mut self, fact: &Fact) {

@@ -4,6 +4,7 @@ mod chance;
 mod days;
 mod disk;
 mod ledger;
+mod manifests;
 mod matrix;
 mod refused;
 mod rules;
@@ -112,7 +113,7 @@ impl Shop {
         self.ledger.at(wall);
         let till = self.till.as_mut().expect("it is open");
         till.hear(self.ledger.now_ms(), now)?;
-        till.learn(Ledger::facts())?;
+        till.learn(self.ledger.facts())?;
         till.link(true);
         if let Some(places) = till.to_compare(now) {
             for (id, next) in places {

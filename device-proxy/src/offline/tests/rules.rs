@@ -103,7 +103,7 @@ fn what_only_the_cluster_knows_waits_for_it() {
 #[test]
 fn a_device_that_was_revoked_seals_nothing_alone() {
     let mut shop = ready(26);
-    let mut facts = super::Ledger::facts();
+    let mut facts = shop.ledger.facts();
     facts.active = false;
     shop.till().learn(facts).expect("it is noted");
     shop.away();

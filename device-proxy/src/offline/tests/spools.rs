@@ -1,6 +1,7 @@
 //! The file itself: torn, damaged, changed, taken away, and written anew.
 
-use super::super::spool::{SpoolError, scan};
+use super::super::scan::scan;
+use super::super::spool::SpoolError;
 use super::super::till::{Begun, SealedHere};
 use super::{HOUR_MS, Shop, key_of, number, why};
 
@@ -116,10 +117,9 @@ fn a_spool_that_is_written_anew_says_the_same() {
     let kept_after_ms = 0;
     for round in 0..6 {
         let till = shop.till();
-        let spool = &mut till.spool;
-        let entries = till.book.entries(kept_after_ms, |place| spool.read(place)).expect("read");
+        let entries = till.book.entries(kept_after_ms);
         shop.disk.fuse(Some(round));
-        let _ = shop.till().spool.rewrite(&entries, 0);
+        let _ = shop.till().spool.rewrite(&entries, 0, &mut |_, _| {});
         shop.cut();
         for (sale, answer) in &sales {
             let found = shop.till().find(&key_of(sale)).expect("it reads");
@@ -137,9 +137,8 @@ fn a_spool_that_is_written_anew_says_the_same() {
         shop.till().closed(&id).expect("it is noted");
     }
     let till = shop.till();
-    let spool = &mut till.spool;
-    let entries = till.book.entries(time + 1, |place| spool.read(place)).expect("read");
-    till.spool.rewrite(&entries, 0).expect("written");
+    let entries = till.book.entries(time + 1);
+    till.spool.rewrite(&entries, 0, &mut |_, _| {}).expect("written");
     shop.open().expect("it opens");
     for (sale, answer) in &sales {
         let found = shop.till().find(&key_of(sale)).expect("it reads");
@@ -172,20 +171,25 @@ fn a_disk_that_fills_up_while_the_spool_is_written_anew_has_its_room_back() {
     let mut shop = ready(304);
     shop.sold();
     let till = shop.till();
-    let spool = &mut till.spool;
-    let entries = till.book.entries(0, |place| spool.read(place)).expect("read");
+    let entries = till.book.entries(0);
     shop.disk.fail(Some(std::io::ErrorKind::StorageFull));
-    assert!(matches!(shop.till().spool.rewrite(&entries, 0), Err(SpoolError::Full)));
+    assert!(matches!(
+        shop.till().spool.rewrite(&entries, 0, &mut |_, _| {}),
+        Err(SpoolError::Full)
+    ));
     shop.disk.fail(None);
     assert_eq!(shop.disk.bytes("spool.new"), [0; 0]);
     // With too little room nothing is begun at all.
     shop.disk.set_free(shop.disk.bytes("spool").len() as u64 + 9);
-    assert!(matches!(shop.till().spool.rewrite(&entries, 1 << 20), Err(SpoolError::Full)));
+    assert!(matches!(
+        shop.till().spool.rewrite(&entries, 1 << 20, &mut |_, _| {}),
+        Err(SpoolError::Full)
+    ));
     shop.disk.set_free(1 << 40);
     shop.sold();
     // And what a killed process has left of it is cut when the next one starts.
-    shop.disk.fuse(Some(2));
-    let _ = shop.till().spool.rewrite(&entries, 0);
+    shop.disk.fuse(Some(3));
+    let _ = shop.till().spool.rewrite(&entries, 0, &mut |_, _| {});
     shop.disk.fuse(None);
     assert_ne!(shop.disk.bytes("spool.new"), [0; 0]);
     shop.open().expect("it opens");

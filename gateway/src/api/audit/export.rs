@@ -11,9 +11,9 @@ use utoipa::IntoParams;
 use super::view::{AuditChunk, ExportView, unknown};
 use crate::access::{Caller, Export, Outlet, RangeAsked, Scope, not_acknowledged};
 use crate::api::moments::{Bound, moment};
-use crate::api::place_id::PlaceId;
 use crate::http::parameters::{PathOf, invalid};
 use crate::http::{Parameters, Problem, Problems};
+use crate::place_id::PlaceId;
 
 /// It takes no parameters.
 #[derive(Debug, Deserialize, IntoParams)]

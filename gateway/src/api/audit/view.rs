@@ -5,8 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Export;
-use crate::api::place_id::PlaceId;
 use crate::http::Problem;
+use crate::place_id::PlaceId;
 
 /// An audit export.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -50,7 +50,7 @@ fn return_hash(outlet_id: &str, credential_id: &str) -> Hash32 {
 /// Return or revoke a credential
 ///
 /// Its block is closed: what waits in it is appended, and numbers that have not come are recorded as missing, since
-/// numbers are never given out twice. What was sealed before is still taken afterwards and clears the flag; what says
+/// numbers are never given out twice; of a returned one they are told as `returned_unused`, of a revoked one as `missing`. What was sealed before is still taken afterwards and clears the flag; what says
 /// that it was sealed later is refused with a security alert. A terminal delivers everything before it returns its
 /// credential.
 ///

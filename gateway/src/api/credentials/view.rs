@@ -32,6 +32,23 @@ pub(super) enum Status {
     Lapsed,
 }
 
+/// What numbers that have not come are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = OutstandingNumbers)]
+pub(super) enum Outstanding {
+    /// Its block is open: they may be used, or on their way.
+    Open,
+    /// The terminal has returned them, which says that it has not used them and never will. To the ledger they are
+    /// missing, as no number is given away twice; nobody is looked for.
+    ReturnedUnused,
+    /// They were lent and nobody has said what became of them: flagged for audit.
+    Missing,
+}
+
+/// So many runs of numbers are told.
+const RANGES_MAX: usize = 100;
+
 /// Numbers that are lent to a terminal, and the leave to seal under them alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Credential {
@@ -79,9 +96,14 @@ pub(super) struct Credential {
     /// Seals that wait for those before them.
     #[schema(example = 0)]
     waiting: u64,
-    /// Numbers that have not come: not used yet while it is open, missing afterwards.
+    /// Numbers that have not come.
     #[schema(example = 488)]
     outstanding: u64,
+    /// First and last of each run of them; the first 100 runs.
+    #[schema(example = json!([[55, 542]]))]
+    outstanding_numbers: Vec<[u64; 2]>,
+    /// What that they have not come means; `null` when all have.
+    outstanding_means: Option<Outstanding>,
     /// The signed leave in base64url, as it stands in QR codes; `null` when its authority's key is gone.
     #[schema(example = "AQYAAABjcmVkLTc…")]
     credential: Option<String>,
@@ -122,6 +144,8 @@ impl Credential {
             sealed: count(|slot| matches!(slot, Slot::Appended { .. })),
             waiting: count(|slot| matches!(slot, Slot::Waiting { .. })),
             outstanding: count(|slot| matches!(slot, Slot::Empty)),
+            outstanding_numbers: outstanding(&block),
+            outstanding_means: means(&block),
             credential: told.credential.as_deref().map(encode_url),
         }))
     }
@@ -162,4 +186,31 @@ fn status(block: &Block, now: UnixMs) -> Status {
         None if now > block.not_after => Status::Expired,
         None => Status::Active,
     }
+}
+
+fn outstanding(block: &Block) -> Vec<[u64; 2]> {
+    let mut ranges: Vec<[u64; 2]> = Vec::new();
+    for (number, slot) in (block.first..).zip(&block.slots) {
+        if !matches!(slot, Slot::Empty) {
+            continue;
+        }
+        let full = ranges.len() == RANGES_MAX;
+        match ranges.last_mut() {
+            Some([_, last]) if *last + 1 == number => *last = number,
+            _ if full => break,
+            _ => ranges.push([number, number]),
+        }
+    }
+    ranges
+}
+
+fn means(block: &Block) -> Option<Outstanding> {
+    if !block.slots.iter().any(|slot| matches!(slot, Slot::Empty)) {
+        return None;
+    }
+    Some(match block.closed {
+        None => Outstanding::Open,
+        Some((CloseReason::Returned, _)) => Outstanding::ReturnedUnused,
+        Some(_) => Outstanding::Missing,
+    })
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use fiscus_ledger::facts::Environment;
+use fiscus_ledger::facts::{Environment, OutletStatus};
 use fiscus_ledger::hash::hex;
 use fiscus_ledger::money::format_minor;
 use fiscus_ledger::state::Id;
@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::view::{mode_name, status_name};
-use crate::access::{Caller, Outlet as Reached, Scope};
+use crate::access::{self, Caller, Outlet as Reached, Scope};
 use crate::api::devices::Device;
 use crate::api::time::when;
 use crate::http::list::AsOf;
 use crate::http::parameters::Consistency;
 use crate::http::{Parameters, PathOf, Problem, Problems};
+use crate::standing::Colour;
 
 /// So many runs of numbers are told; `count` counts all.
 const RANGES_MAX: usize = 100;
@@ -101,6 +102,21 @@ pub(super) struct DeviceSeries {
     pub last_sequence: u64,
 }
 
+/// How an outlet stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OutletStanding {
+    /// `online`, `syncing`, `offline` or `blocked`.
+    pub state: Colour,
+    /// `green`, `blue`, `amber` or `red`.
+    #[schema(example = "amber")]
+    pub lamp: String,
+    /// The same in words.
+    #[schema(
+        example = "device def-gombe-1: not heard of since 2026-11-28T10:15:30.123Z; it had 412 numbers left then, valid until 2026-12-01T10:15:30.123Z"
+    )]
+    pub detail: String,
+}
+
 /// An outlet's counters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OutletCounters)]
@@ -153,6 +169,8 @@ pub(super) struct StatusView {
     pub device_series: Vec<DeviceSeries>,
     /// Its fiscal devices, those that have gone included.
     pub devices: Vec<Device>,
+    /// How it stands as a whole: as the worst of its devices, and `blocked` when it sells nothing itself.
+    pub standing: OutletStanding,
     /// How far the upload is.
     pub upload: UploadQueue,
     /// The position that this is as of.
@@ -187,7 +205,8 @@ pub(super) async fn status(
     let header = as_of.header();
     let mut devices = caller.devices();
     devices.retain(|(_, known)| *known.fact.value.outlet_id == *outlet_id);
-    let devices = devices.iter().map(|(_, known)| Device::of(known)).collect();
+    let of = |(_, known): &(String, access::Device)| Device::of(&caller, known, Some(&counters));
+    let devices = devices.iter().map(of).collect();
     let view = StatusView::of(&outlet, &counters, devices, as_of);
     let mut response = Json(view).into_response();
     response.headers_mut().insert(header.0, header.1);
@@ -221,6 +240,7 @@ impl StatusView {
             recovery_gaps: numbers(&series.recovery_gaps),
             signing_mode: mode_name(counters.fact.signing_mode).to_owned(),
             device_series: counters.device_series.iter().map(DeviceSeries::of).collect(),
+            standing: OutletStanding::of(counters, &devices),
             devices,
             upload: UploadQueue {
                 queued: if live { counters.upload_queue() } else { 0 },
@@ -228,6 +248,32 @@ impl StatusView {
                 refused: counters.uploads.refused,
             },
             as_of,
+        }
+    }
+}
+
+impl OutletStanding {
+    fn of(counters: &Counters, devices: &[Device]) -> Self {
+        let told =
+            |state: Colour, detail: String| Self { state, lamp: state.lamp().to_owned(), detail };
+        if counters.held {
+            let detail = "it is held back after a restore until its last number is proved";
+            return told(Colour::Blocked, detail.to_owned());
+        }
+        if counters.fact.status != OutletStatus::Active {
+            let detail = format!("it is {}", status_name(counters.fact.status));
+            return told(Colour::Blocked, detail);
+        }
+        let standing =
+            devices.iter().filter_map(|device| Some((device, device.standing.as_ref()?)));
+        match standing.max_by_key(|(_, standing)| standing.state) {
+            Some((device, worst)) if worst.state != Colour::Online => {
+                told(worst.state, format!("device {}: {}", device.device_id, worst.detail))
+            }
+            Some(_) => {
+                told(Colour::Online, "its devices seal, and the ledger has everything".to_owned())
+            }
+            None => told(Colour::Online, "it has no devices; its group answers".to_owned()),
         }
     }
 }

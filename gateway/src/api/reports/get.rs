@@ -11,12 +11,12 @@ use super::articles::{Articles, Form as ArticleForm};
 use super::document::Document;
 use super::view::{Kind, Report, unknown};
 use crate::access::{Caller, Outlet, Scope};
-use crate::api::place_id::PlaceId;
 use crate::api::proved::prove;
 use crate::api::tongue::Tongue;
 use crate::http::negotiate::{Form, forms};
 use crate::http::parameters::{PathOf, invalid};
 use crate::http::{Parameters, Problem, Problems};
+use crate::place_id::PlaceId;
 use crate::render::Language;
 use crate::render::report::ArticleCsv;
 

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::access::{KeptContent, KeptReport, KeptText, Outlet};
-use crate::api::place_id::PlaceId;
 use crate::api::proved::{Evident, RecordEvidence};
 use crate::http::Problem;
+use crate::place_id::PlaceId;
 
 /// Which report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -12,7 +12,9 @@ use crate::delivery::destination::Outcome;
 use crate::delivery::kept::{DeadLetter, Place};
 use crate::directory::webhooks::AttemptLine;
 use crate::http::list::{Page, limit};
+use crate::http::parameters::invalid;
 use crate::http::{Body, Fields, IdempotencyKey, Parameters, PathOf, Problem, Problems};
+use crate::webhooks::catalogue::EventType;
 use crate::webhooks::message::{message_id, place_of};
 
 /// One attempt to deliver.
@@ -64,7 +66,17 @@ impl DeliveryAttempt {
     }
 }
 
-/// Send a test message now, once, and see what is answered.
+/// What is tried.
+#[derive(Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TestWanted {
+    /// `endpoint.test`, or the event whose example is to be sent; its `data` has `"test": true`.
+    #[param(example = "invoice.sealed")]
+    event: Option<String>,
+}
+
+/// Send a test message now, once, and see what is answered. It is sent even while the endpoint is paused.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{endpoint_id}/test",
@@ -73,6 +85,7 @@ impl DeliveryAttempt {
     security(("api_key" = ["webhooks:write"])),
     params(
         ("endpoint_id" = String, Path, example = "5b2c7f0a91d34e6688aa1020"),
+        TestWanted,
         ("Idempotency-Key" = String, Header, description = "Makes the message's id"),
     ),
     responses((status = 200, description = "What became of it", body = DeliveryAttempt), Problems),
@@ -81,10 +94,14 @@ impl DeliveryAttempt {
 pub(super) async fn test(
     caller: Caller,
     PathOf(endpoint_id): PathOf<String>,
+    Parameters(wanted): Parameters<TestWanted>,
     key: IdempotencyKey,
 ) -> Result<Json<DeliveryAttempt>, Problem> {
-    let once = Once::new("webhook-test", &key, &endpoint_id);
-    let (outcome, mut line) = caller.test_webhook(&endpoint_id, &once).await?;
+    let event = wanted.event.as_deref().unwrap_or(EventType::EndpointTest.as_str());
+    let event = EventType::parse(event)
+        .ok_or_else(|| invalid("event", "must be an event of GET /api/v1/webhooks/events"))?;
+    let once = Once::new("webhook-test", &key, &(&endpoint_id, &wanted));
+    let (outcome, mut line) = caller.test_webhook(&endpoint_id, event, &once).await?;
     if let Outcome::Failed { reason, .. } = outcome
         && line.detail.is_empty()
     {

@@ -1,21 +1,35 @@
 //! Once a second: leases are taken, renewed and given back, cursors and logs are written, figures are refreshed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::command::PutDocument;
 
 use super::{Engine, Happened, LINES_MAX, wall_ms};
+use crate::alerts;
 use crate::delivery::destination::Position;
 use crate::delivery::figures::Gauge;
-use crate::delivery::kept::Shard;
+use crate::delivery::kept::{SHARDS, Shard};
+use crate::delivery::leases::shard_of;
+use crate::delivery::notices::with_new;
 use crate::delivery::store::{
-    NewLines, fitting, presence_put, shard_put, shard_put_within, write, write_logs,
+    NewLines, fitting, presence_put, put, shard_put, shard_put_within, write, write_logs,
 };
+use crate::directory::documents::kind;
 use crate::directory::webhooks::EndpointState;
 
 /// Logs that are written at once, and every how many beats.
 const LOGS_MAX: usize = 12;
 const LOG_BEATS: u64 = 2;
+
+/// A write of this gateway's place and of shards, each with the version that was seen.
+pub(super) struct ShardsWrite {
+    pub(super) place: (usize, u64),
+    /// And whether it is given back.
+    pub(super) shards: Vec<(usize, u64, bool)>,
+    pub(super) puts: Vec<PutDocument>,
+}
 
 impl Engine {
     /// Once a second: leases, cursors, logs, figures.
@@ -31,13 +45,12 @@ impl Engine {
         }
         if self.directory.is_loaded() && (has_work || !self.leases.held().is_empty()) {
             self.leases.share(now_ms);
-            if has_work {
-                self.claim(now_ms);
-            }
+            self.claim(now_ms);
             self.keep(now_ms);
         }
         if self.beats.is_multiple_of(LOG_BEATS) {
             self.log();
+            self.alert();
         }
         self.behind.extend(
             self.served
@@ -59,60 +72,53 @@ impl Engine {
         }
     }
 
+    /// Takes shards that nobody serves, with a write of its own: what is held here is not to wait for it.
     fn claim(&mut self, now_ms: u64) {
-        for (shard, seen) in self.leases.claims(now_ms) {
-            if !self.claiming.insert(shard) {
-                continue;
-            }
+        let claims = self.leases.claims(now_ms);
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if self.keeping || !has_work || claims.shards.is_empty() {
+            return;
+        }
+        let Some((place, seen)) = self.leases.own_place(now_ms, self.random()) else { return };
+        let mut puts = vec![presence_put(place, seen, self.leases.me())];
+        puts.extend(claims.over.iter().map(|(place, seen)| presence_put(*place, *seen, "")));
+        let others = puts.len();
+        let mut shards = Vec::new();
+        for (shard, seen) in claims.shards {
             let known = self.directory.read().delivery_shards.get(&shard.to_string()).cloned();
             if known.as_ref().map_or(0, |known| known.version) != seen {
-                self.claiming.remove(&shard);
                 continue;
             }
             let mut content = known.map(|known| known.value.clone()).unwrap_or_default();
             self.leases.me().clone_into(&mut content.holder);
-            let (put, cluster) = (shard_put(shard, seen, &content), self.cluster.clone());
-            self.tasks.spawn(async move {
-                let written = write(&cluster, vec![put]).await;
-                Happened::Claimed { shard, seen, content, sent_ms: now_ms, written }
-            });
+            puts.push(shard_put(shard, seen, &content));
+            shards.push((shard, seen, content));
         }
-    }
-
-    /// Writes the shards that have changed or whose lease is to be renewed, and that this gateway is there.
-    pub(super) fn keep(&mut self, now_ms: u64) {
-        if self.keeping {
+        let puts = fitting(puts);
+        shards.truncate(puts.len().saturating_sub(others));
+        if shards.is_empty() {
             return;
         }
-        let due = |renewed_ms: u64| now_ms.saturating_sub(renewed_ms) >= self.settings.lease_ms / 4;
-        let held: Vec<_> = self.leases.held().iter().map(|(shard, held)| (*shard, *held)).collect();
-        let mut shards = Vec::new();
-        let mut puts = Vec::new();
-        let place = self.leases.own_place(now_ms, self.random());
-        if let Some((place, seen)) = place {
-            puts.push(presence_put(place, seen, self.leases.me()));
+        self.keeping = true;
+        let cluster = self.cluster.clone();
+        self.tasks.spawn(async move {
+            let written = write(&cluster, puts).await;
+            Happened::Claimed { place: (place, seen), shards, sent_ms: now_ms, written }
+        });
+    }
+
+    /// Writes that this gateway is there, when that is due, and the shards that have changed.
+    pub(super) fn keep(&mut self, now_ms: u64) {
+        let dirty = std::mem::take(&mut self.dirty);
+        let wanted = |shard: usize, leaving: bool| leaving || dirty.contains(&shard);
+        let any = self.leases.held().iter().any(|(shard, held)| wanted(*shard, held.leaving));
+        if self.keeping || !(any || self.leases.is_due(now_ms)) {
+            self.dirty = dirty;
+            return;
         }
-        // Those that have waited longest come first, so that none is left out when not all fit.
-        let mut held: Vec<_> = held
-            .into_iter()
-            .filter(|(shard, held)| {
-                held.leaving || due(held.renewed_ms) || self.dirty.contains(shard)
-            })
-            .collect();
-        held.sort_by_key(|(_, held)| held.renewed_ms);
-        for (shard, held) in held {
-            let quiet = self
-                .served
-                .values()
-                .all(|served| served.shard != shard || served.flights.is_empty());
-            let given_back = held.leaving && quiet;
-            puts.push(self.shard_as_put(shard, held.version, given_back));
-            shards.push((shard, held.version, given_back));
-        }
-        let all = puts.len();
-        let puts = fitting(puts);
-        self.left_out = puts.len() < all;
-        shards.truncate(puts.len() - usize::from(place.is_some()).min(puts.len()));
+        let write_of_held = self.puts_of_held(wanted, false);
+        self.dirty = dirty;
+        let Some(ShardsWrite { place, shards, puts }) = write_of_held else { return };
         for (shard, _, _) in &shards {
             self.dirty.remove(shard);
         }
@@ -120,8 +126,39 @@ impl Engine {
         let cluster = self.cluster.clone();
         self.tasks.spawn(async move {
             let written = write(&cluster, puts).await;
-            Happened::Kept { shards, sent_ms: now_ms, written }
+            Happened::Kept { place, shards, sent_ms: now_ms, written }
         });
+    }
+
+    /// A write of this gateway's place and of the shards that are wanted, as many as fit; those that were left out
+    /// the last time come first.
+    pub(super) fn puts_of_held(
+        &mut self,
+        wanted: impl Fn(usize, bool) -> bool,
+        at_once: bool,
+    ) -> Option<ShardsWrite> {
+        let (now_ms, random) = (self.now_ms(), self.random());
+        let place = self.leases.own_place(now_ms, random)?;
+        let mut puts = vec![presence_put(place.0, place.1, self.leases.me())];
+        let mut shards = Vec::new();
+        let held = self.leases.held().iter().filter(|(shard, held)| wanted(**shard, held.leaving));
+        let mut held: Vec<_> = held.map(|(shard, held)| (*shard, *held)).collect();
+        held.sort_by_key(|(shard, _)| *shard < self.written_next);
+        for (shard, held) in held {
+            let quiet = self
+                .served
+                .values()
+                .all(|served| served.shard != shard || served.flights.is_empty());
+            let given_back = held.leaving && (quiet || at_once);
+            puts.push(self.shard_as_put(shard, held.version, given_back));
+            shards.push((shard, held.version, given_back));
+        }
+        let all = puts.len();
+        let puts = fitting(puts);
+        self.left_out = puts.len() < all;
+        shards.truncate(puts.len().saturating_sub(1));
+        self.written_next = shards.last().map_or(0, |(shard, _, _)| (shard + 1) % SHARDS);
+        Some(ShardsWrite { place, shards, puts })
     }
 
     pub(super) fn shard_as_put(&self, shard: usize, seen: u64, given_back: bool) -> PutDocument {
@@ -169,6 +206,43 @@ impl Engine {
         let keep_from_ms = wall_ms().saturating_sub(self.settings.log_kept_ms);
         let logs = write_logs(self.cluster.clone(), new, keep_from_ms);
         self.tasks.spawn(async move { Happened::Logged(logs.await) });
+    }
+
+    /// Tells what must be looked at, of one organisation at a time, of those that this gateway looks after.
+    fn alert(&mut self) {
+        if self.alerting {
+            return;
+        }
+        if !self.feed.knows_owners() {
+            self.watch.forget();
+            return;
+        }
+        let (now_ms, wall_ms) = (self.now_ms(), wall_ms());
+        let directory = Arc::clone(&self.directory);
+        let tables = directory.read();
+        for (organisation, holds) in alerts::all(&tables, UnixMs::new(wall_ms)) {
+            if !self.leases.may_send(shard_of(&format!("alerts/{organisation}")), now_ms) {
+                continue;
+            }
+            let known = tables.delivery_alerts.get(&organisation);
+            let (seen, known) =
+                known.map_or_else(Default::default, |it| (it.version, it.value.clone()));
+            let times = (wall_ms, self.settings.alert_after_ms);
+            let Some((alerts, new)) = self.watch.look(&organisation, &holds, &known, times) else {
+                continue;
+            };
+            let mut puts = vec![put(kind::DELIVERY_ALERTS, &organisation, seen, &alerts)];
+            if !new.is_empty() {
+                let told = with_new(&tables, &organisation, new);
+                let told =
+                    told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it));
+                puts.extend(told);
+            }
+            self.alerting = true;
+            let cluster = self.cluster.clone();
+            self.tasks.spawn(async move { Happened::Alerted(write(&cluster, puts).await) });
+            return;
+        }
     }
 
     /// Refreshes the figures of what is served here.

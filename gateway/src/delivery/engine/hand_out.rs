@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, Happened, Served, wall_ms};
+use super::{Engine, Happened, Served, in_turn, wall_ms};
 use crate::delivery::destination::Position;
 use crate::delivery::feed::Found;
 use crate::delivery::kept::{NOTICES, Place};
-use crate::webhooks::event::Event;
+use crate::delivery::notices::Kept;
+use crate::webhooks::event::{Event, lane_of};
 
 /// Pages that are read at once.
 const LOADS_MAX: usize = 8;
@@ -79,13 +80,16 @@ impl Engine {
 
     /// Lets those that are behind go on, as far as they have room and pages are here.
     pub(super) fn catch_up(&mut self) {
-        let ids: Vec<String> = self.behind.iter().cloned().collect();
-        for id in ids {
+        for id in in_turn(&self.behind, &self.caught_up_last) {
             let Some(mut served) = self.served.remove(&id) else {
                 self.behind.remove(&id);
                 continue;
             };
+            let loading = self.loading.len();
             let is_behind = self.catch_up_one(&mut served);
+            if self.loading.len() > loading {
+                self.caught_up_last.clone_from(&id);
+            }
             if !is_behind {
                 self.behind.remove(&id);
             }
@@ -174,22 +178,18 @@ impl Engine {
             _ => begin,
         };
         let tables = self.directory.read();
-        let Some(known) = tables.webhook_notices.get(&served.spec.organisation) else {
-            return false;
-        };
+        let kept = Kept::from(&tables, &served.spec.organisation, from);
         let (mut next, mut is_behind) = (from, false);
-        for notice in known.value.last.iter().filter(|notice| notice.number >= from) {
+        for notice in kept.iter().filter(|notice| notice.number >= from) {
             is_behind = served.machine.room() == 0;
             if is_behind {
                 break;
             }
             next = notice.number.saturating_add(1);
-            if served.spec.wants_notice(&notice.kind, &notice.endpoint_id) {
-                served.machine.offer(
-                    Place { source: NOTICES, leaf: notice.number },
-                    0,
-                    notice.time_ms,
-                );
+            let outlet = tables.outlet(&notice.outlet_id);
+            if served.spec.wants_notice(notice, outlet.as_ref()) {
+                let place = Place { source: NOTICES, leaf: notice.number };
+                served.machine.offer(place, lane_of(&notice.outlet_id), notice.time_ms);
                 self.dirty.insert(served.shard);
             }
         }
@@ -207,7 +207,7 @@ impl Engine {
             }
             self.dirty.insert(served.shard);
             if source == NOTICES {
-                served.machine.offer_again(Place { source, leaf }, 0, wall_ms());
+                self.replay_notice(served, leaf);
                 served.machine.replay_to(leaf.saturating_add(1));
                 continue;
             }
@@ -237,6 +237,24 @@ impl Engine {
         // Another one may wait; it has its turn when this destination is looked at again.
         served.machine.next_replay(&served.spec.replays);
         served.machine.replays().1
+    }
+
+    /// Offers a notice once more. One that is kept no longer is offered, too: it becomes a dead letter that says so.
+    fn replay_notice(&self, served: &mut Served, number: u64) {
+        let tables = self.directory.read();
+        let kept = Kept::from(&tables, &served.spec.organisation, number);
+        let found = kept.iter().find(|notice| notice.number == number);
+        let (lane, time_ms) = match found {
+            Some(notice) => {
+                let outlet = tables.outlet(&notice.outlet_id);
+                if !served.spec.wants_notice(notice, outlet.as_ref()) {
+                    return;
+                }
+                (lane_of(&notice.outlet_id), notice.time_ms)
+            }
+            None => (0, wall_ms()),
+        };
+        served.machine.offer_again(Place { source: NOTICES, leaf: number }, lane, time_ms);
     }
 
     fn load(&mut self, group: u64, leaf: u64) {

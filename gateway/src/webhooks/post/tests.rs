@@ -66,7 +66,7 @@ async fn server(answer: String) -> (u16, Arc<AtomicUsize>, JoinSet<()>) {
 }
 
 async fn send(poster: &Poster, url: &str) -> Result<Reply, PostError> {
-    poster.post(&target(url), &[], &Bytes::from_static(b"{}"), LIMIT).await
+    poster.post("org", &target(url), &[], &Bytes::from_static(b"{}"), LIMIT).await
 }
 
 #[tokio::test]
@@ -78,13 +78,17 @@ async fn a_name_that_leads_inside_is_not_followed_there() {
         &["::ffff:127.0.0.1"],
         &["::1"],
         &["64:ff9b::7f00:1"],
+        &["0.0.0.0"],
+        &["::"],
+        &["2002:7f00:1::"],
+        &["2001:0:7f00:1::"],
         &["169.254.169.254"],
     ] {
         let (poster, _) = poster(&[], &[answers]);
         let refused = send(&poster, &format!("http://inside.example.cd:{port}/")).await;
         assert!(matches!(refused, Err(PostError::Closed(_))), "{answers:?}: {refused:?}");
     }
-    for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "[::1]"] {
+    for host in ["127.0.0.1", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::1]"] {
         let (poster, scripted) = poster(&[], &[&["8.8.8.8"]]);
         let refused = send(&poster, &format!("http://{host}:{port}/")).await;
         assert!(matches!(refused, Err(PostError::Closed(_))), "{host}: {refused:?}");
@@ -145,6 +149,57 @@ async fn retry_after_is_read_where_it_means_something_and_bodies_are_cut() {
     }
 }
 
+/// A dot at the end leads to the same machine.
+#[tokio::test]
+async fn this_machines_own_name_is_not_reached() {
+    let (port, taken, _server) = server("HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await;
+    for name in ["localhost", "localhost.", "LOCALHOST"] {
+        let poster =
+            Poster::new(Guard::default(), Arc::new(SystemResolver), RootCertStore::empty());
+        let refused = send(&poster, &format!("http://{name}:{port}/")).await;
+        assert!(
+            matches!(refused, Err(PostError::Closed(_) | PostError::Resolve(_))),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_to_this_machine_is_not_followed() {
+    let (inside, reached, _inside) = server("HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await;
+    for status in [301, 302, 303, 307, 308] {
+        let moved = format!(
+            "HTTP/1.1 {status} Moved\r\nlocation: http://127.0.0.1:{inside}/\r\ncontent-length: 0\r\n\r\n"
+        );
+        let (port, _, _server) = server(moved).await;
+        let (poster, _) = poster(&["127.0.0.0/8"], &[&["127.0.0.1"]]);
+        let reply =
+            send(&poster, &format!("http://a.example.cd:{port}/")).await.expect("an answer");
+        assert_eq!(reply.status, status);
+    }
+    assert_eq!(reached.load(Ordering::SeqCst), 0, "nothing was connected to");
+}
+
+#[test]
+fn whoever_wants_to_be_left_alone_says_for_how_long_or_until_when() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 90);
+    for (text, wait_ms) in [
+        ("7", Some(7_000)),
+        (" 7 ", Some(7_000)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(90_000)),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", Some(90_000)),
+        ("Sun Nov  6 08:49:37 1994", Some(90_000)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(retry_after_ms(text, now), wait_ms, "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn everything_ends_by_the_limit() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -152,7 +207,7 @@ async fn everything_ends_by_the_limit() {
     let (poster, _) = poster(&["127.0.0.0/8"], &[&["127.0.0.1"]]);
     let target = target(&format!("http://a.example.cd:{port}/"));
     let limit = Duration::from_millis(200);
-    let hung = poster.post(&target, &[], &Bytes::new(), limit).await;
+    let hung = poster.post("org", &target, &[], &Bytes::new(), limit).await;
     assert!(matches!(hung, Err(PostError::Time(_))), "{hung:?}");
 }
 
@@ -164,7 +219,8 @@ async fn an_answer_whose_body_does_not_end_is_one_and_its_connection_is_not_used
     let target = target(&format!("http://a.example.cd:{port}/"));
     for connections in 1..3 {
         let limit = Duration::from_millis(400);
-        let reply = poster.post(&target, &[], &Bytes::new(), limit).await.expect("an answer");
+        let reply =
+            poster.post("org", &target, &[], &Bytes::new(), limit).await.expect("an answer");
         assert_eq!((reply.status, taken.load(Ordering::SeqCst)), (200, connections));
     }
 }

@@ -96,6 +96,13 @@ fn status_name(status: OutletStatus) -> &'static str {
     }
 }
 
+fn mode_name(mode: SigningMode) -> &'static str {
+    match mode {
+        SigningMode::Cluster => "cluster",
+        SigningMode::Def => "def",
+    }
+}
+
 fn wire(fact: &OutletFact) -> proto::OutletFact {
     proto::OutletFact {
         outlet_id: fact.outlet_id.to_string(),

@@ -13,8 +13,9 @@ use fiscus_ledger::state::table::Row;
 use fiscus_ledger::state::tally::Tally;
 use fiscus_proto::ledger::{Consistency, ReadOutletRequest};
 
-use super::{Registered, registered, status_name};
+use super::{Registered, mode_name, registered, status_name};
 use crate::admin::cluster::{Cluster, Connection};
+use crate::admin::devices::{self, KnownDevice};
 use crate::admin::{Failure, READ_WAIT, Report, operate, tell};
 
 /// Show an outlet: its registration, its counters and its totals.
@@ -23,7 +24,8 @@ use crate::admin::{Failure, READ_WAIT, Report, operate, tell};
 Example:
   fiscus admin --dir DIR outlets show outlet-gombe
 
-The registration is the directory's; the rest is what the outlet's group holds at this moment.
+The registration is the directory's; the rest is what the outlet's group holds at this moment, and how its devices
+stand.
 
 Exit codes:
   0  shown
@@ -58,23 +60,34 @@ async fn show(cluster: &Cluster, id: &str) -> Result<Report, Failure> {
             Outlet::from_stored(&row).with_context(|| format!("the row of outlet {id}"))?;
         Some(outlet)
     };
-    Ok(Report {
-        text: text(&registered, outlet.as_ref()),
-        json: json(&registered, outlet.as_ref()),
-    })
+    let devices = devices::all(cluster, Some(id)).await?;
+    let mut text = text(&registered, outlet.as_ref());
+    let mut rows = Vec::with_capacity(devices.len());
+    for device in &devices {
+        describe(&mut text, device);
+        rows.push(device.json()?);
+    }
+    let json = json(&registered, outlet.as_ref()).json("devices", &array(rows));
+    Ok(Report { text, json })
+}
+
+fn describe(text: &mut String, device: &KnownDevice) {
+    let _ = writeln!(text, "\ndevice        {}", device.fact.device_id);
+    device.describe(text);
 }
 
 fn text(registered: &Registered, outlet: Option<&Outlet>) -> String {
     let fact = &registered.fact;
     let mut out = format!(
         "outlet        {}\nmerchant      {}\nnumbers       {}-{}-…\ngroup         {}\n\
-         environment   {}\nstatus        {} (version {})\n",
+         environment   {}\nsealed by     {}\nstatus        {} (version {})\n",
         fact.outlet_id,
         fact.merchant_nif,
         fact.prefix,
         fact.code,
         fact.group,
         fact.environment.as_str(),
+        mode_name(fact.signing_mode),
         status_name(fact.status),
         registered.version
     );
@@ -98,6 +111,9 @@ fn text(registered: &Registered, outlet: Option<&Outlet>) -> String {
         series.missing.count(),
         series.recovery_gaps.count()
     );
+    for (device_id, series) in &outlet.device_series {
+        let _ = writeln!(out, "series {device_id}: last number {} imported", series.last);
+    }
     let _ = writeln!(out, "journal: position {}, head {}", chain.last_position, hex(&chain.head));
     let _ = writeln!(out, "last Z: {}", outlet.last_z);
     totals(&mut out, "since the last Z", &outlet.period.tally);
@@ -129,6 +145,7 @@ fn json(registered: &Registered, outlet: Option<&Outlet>) -> Object {
         .count("group", fact.group)
         .text("environment", fact.environment.as_str())
         .text("status", status_name(fact.status))
+        .text("signing_mode", mode_name(fact.signing_mode))
         .count("version", registered.version)
         .flag("known_to_group", outlet.is_some());
     let Some(outlet) = outlet else { return base };
@@ -137,6 +154,15 @@ fn json(registered: &Registered, outlet: Option<&Outlet>) -> Object {
         .text("head", &hex(&outlet.chain.head))
         .count("last_z", outlet.last_z)
         .json("series", &array([series_json(&outlet.number_prefix(), &outlet.series)]))
+        .json(
+            "device_series",
+            &array(outlet.device_series.iter().map(|(device_id, series)| {
+                Object::new()
+                    .text("device_id", device_id)
+                    .count("last_sequence", series.last)
+                    .finish()
+            })),
+        )
         .json("since_last_z", &tally_json(&outlet.period.tally))
         .json("perpetual", &tally_json(&outlet.perpetual))
 }

@@ -8,22 +8,22 @@ use fiscus_ledger::base64::{decode_url, encode_url};
 
 /// `{letter}-{outlet in base64url}-{number}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PlaceId {
+pub(crate) struct PlaceId {
     /// What it is: `z`, `x`, `a` or `e`.
-    pub(super) letter: char,
+    pub(crate) letter: char,
     /// The outlet.
-    pub(super) outlet_id: String,
+    pub(crate) outlet_id: String,
     /// Which one of the outlet's.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 impl PlaceId {
-    pub(super) fn new(letter: char, outlet_id: &str, number: u64) -> Self {
+    pub(crate) fn new(letter: char, outlet_id: &str, number: u64) -> Self {
         Self { letter, outlet_id: outlet_id.to_owned(), number }
     }
 
     /// Reads what [`fmt::Display`] writes, and nothing else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (letter, rest) = text.split_once('-')?;
         let (outlet, number) = rest.rsplit_once('-')?;
         let mut letters = letter.chars();

@@ -1,0 +1,108 @@
+//! What is asked of the machine: free ports, time on its processors, and what it is.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ed25519_dalek::{Signer, SigningKey};
+
+/// A process has so long to end in order.
+const END_WAIT: Duration = Duration::from_secs(20);
+const SIGNATURES: u32 = 20_000;
+/// What Linux counts a process's time in, a second.
+const TICKS: f64 = 100.0;
+
+/// Ports that nobody listens on now.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Result<Vec<TcpListener>, _> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
+    let ports = listeners?.iter().map(|open| open.local_addr().map(|at| at.port())).collect();
+    std::io::Result::<Vec<u16>>::from(ports).context("free ports")
+}
+
+/// Asks a child to end, and makes it end.
+pub(crate) fn stop(child: &mut Child) {
+    // It has ended already, or it gets the signal.
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let until = Instant::now() + END_WAIT;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > until {
+            let _ = child.kill();
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Seconds that processes have spent on processors since they began.
+pub(crate) fn processor_seconds(pids: &[u32]) -> Result<f64> {
+    let mut ticks = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/stat");
+        let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        // The name, in parentheses, may hold spaces; the 14th and 15th fields count from before it.
+        let after = stat.rsplit_once(')').context("a process's figures")?.1;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let field = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
+        ticks += field(11).context("user time")? + field(12).context("system time")?;
+    }
+    Ok(ticks as f64 / TICKS)
+}
+
+/// Bytes that processes have caused to be written to disks.
+pub(crate) fn written_bytes(pids: &[u32]) -> Result<u64> {
+    let mut bytes = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/io");
+        let told = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = told.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        bytes += line.context("bytes written")?.trim().parse::<u64>()?;
+    }
+    Ok(bytes)
+}
+
+/// Memory that processes hold now.
+pub(crate) fn resident_bytes(pids: &[u32]) -> Result<u64> {
+    let mut bytes = 0;
+    for pid in pids {
+        let told = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib =
+            line.and_then(|line| line.trim().strip_suffix(" kB")).context("resident memory")?;
+        bytes += kib.trim().parse::<u64>()? * 1_024;
+    }
+    Ok(bytes)
+}
+
+/// What one Ed25519 signature over a hash costs here, in seconds.
+pub(crate) fn signature_seconds() -> f64 {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let began = Instant::now();
+    for number in 0..SIGNATURES {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&number.to_be_bytes());
+        std::hint::black_box(key.sign(&hash));
+    }
+    began.elapsed().as_secs_f64() / f64::from(SIGNATURES)
+}
+
+/// The machine in one line.
+pub(crate) fn facts(dir: &Path) -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown", |(_, model)| model.trim());
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let stat = Command::new("stat").args(["-f", "-c", "%T"]).arg(dir).output();
+    let files = stat.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+    format!(
+        "{cpus} x {model}, {} GiB, Linux {}, files on {}",
+        kib >> 20,
+        kernel.trim(),
+        files.unwrap_or_default()
+    )
+}

@@ -1,0 +1,245 @@
+//! The rows of the table: what each side does, and how their figures are compared.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+
+use crate::etcd::Etcd;
+use crate::fiscus::{Fiscus, Work};
+use crate::load::{Figures, Pace, run};
+use crate::machine::{processor_seconds, resident_bytes, signature_seconds, written_bytes};
+use crate::postgres::{CLIENTS_MAX, Postgres};
+
+/// What is tried to find the best of each.
+const CLIENTS: [usize; 4] = [1, 64, 256, 1_000];
+const COUNTER_CLIENTS: [usize; 4] = [1, 16, 64, 150];
+/// Clients of an open loop: so many may wait at once.
+const WAITING_MAX: usize = 512;
+const HALF: &str = "p99 at half of the best / etcd's";
+const ALONE: &str = "median, one client / etcd's";
+const COST: &str = "cost of a seal";
+const OUTLETS: u32 = 1_000;
+const KEYS: u64 = 100;
+
+/// Everybody who takes part, and for how long.
+pub(crate) struct Bench {
+    pub(crate) fiscus: Fiscus,
+    pub(crate) etcd: Etcd,
+    pub(crate) postgres: Postgres,
+    pub(crate) record: Bytes,
+    pub(crate) rounds: usize,
+    pub(crate) length: Duration,
+    /// Runs that put new keys so far: each has keys of its own.
+    pub(crate) runs: AtomicU64,
+}
+
+/// What a peer does.
+#[derive(Debug, Clone, Copy)]
+enum Peer {
+    EtcdPut,
+    EtcdCounter { keys: u64 },
+    Postgres { outlets: i32 },
+}
+
+impl Bench {
+    async fn peer(&self, peer: Peer, clients: usize, pace: Pace) -> Result<Figures> {
+        match peer {
+            Peer::EtcdPut => {
+                let run_number = self.runs.fetch_add(1, Ordering::Relaxed);
+                let putters = self.etcd.putters(clients, &self.record, run_number);
+                run(putters, pace, self.length).await
+            }
+            Peer::EtcdCounter { keys } => {
+                run(self.etcd.counters(clients, &self.record, keys), pace, self.length).await
+            }
+            Peer::Postgres { outlets } => {
+                let clients = clients.min(CLIENTS_MAX);
+                run(self.postgres.sealers(clients, &self.record, outlets).await?, pace, self.length)
+                    .await
+            }
+        }
+    }
+
+    async fn ours(&self, work: Work) -> Result<Figures> {
+        self.fiscus.run(work, self.length, false).await
+    }
+
+    /// The number of clients with which a side does most.
+    async fn best(
+        &self,
+        tried: &[usize],
+        side: impl AsyncFn(usize) -> Result<Figures>,
+    ) -> Result<usize> {
+        let mut best = (0.0, tried[0]);
+        for clients in tried {
+            let figures = side(*clients).await?;
+            if figures.per_second > best.0 {
+                best = (figures.per_second, *clients);
+            }
+        }
+        Ok(best.1)
+    }
+}
+
+fn grpc(outlets: u32, clients: usize) -> Work {
+    Work { via: "grpc", outlets, batch: 1, clients, pace: Pace::Closed }
+}
+
+/// Middle, smallest and largest.
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+/// A side's figures over the rounds.
+#[derive(Default)]
+struct Turns {
+    ours: Vec<Figures>,
+    theirs: Vec<Figures>,
+}
+
+impl Turns {
+    fn row(&self, name: &str, of: impl Fn(&Figures) -> f64, unit: &str) {
+        let ratios = self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| of(ours) / of(theirs));
+        let (ratio, low, high) = spread(ratios.collect());
+        let (ours, ..) = spread(self.ours.iter().map(&of).collect());
+        let (theirs, ..) = spread(self.theirs.iter().map(&of).collect());
+        println!(
+            "| {name} | {ours:.2} {unit} | {theirs:.2} {unit} | **{ratio:.2}x** ({low:.2} to {high:.2}) |"
+        );
+    }
+}
+
+/// A row that compares rates.
+struct Row {
+    name: &'static str,
+    work: Work,
+    peer: Peer,
+    /// How many clients the peer does best with; tried out when it is not known.
+    clients: Option<usize>,
+}
+
+fn rate_rows(seals: usize, puts: usize) -> [Row; 7] {
+    let row = |name, work, peer, clients| Row { name, work, peer, clients };
+    let (counter, postgres) =
+        (|keys| Peer::EtcdCounter { keys }, |outlets| Peer::Postgres { outlets });
+    [
+        row("seals, 1,000 outlets / etcd puts", grpc(OUTLETS, seals), Peer::EtcdPut, Some(puts)),
+        row(
+            "seals, 100 outlets / etcd counter and record, 100 keys",
+            grpc(100, seals),
+            counter(KEYS),
+            None,
+        ),
+        row("seals, 100 outlets / PostgreSQL, 100 outlets", grpc(100, seals), postgres(100), None),
+        row("seals, one outlet / etcd counter, one key", grpc(1, seals), counter(1), None),
+        row("seals, one outlet / PostgreSQL, one outlet", grpc(1, seals), postgres(1), None),
+        row(
+            "batches of 1,000 / etcd puts",
+            Work { batch: 1_000, ..grpc(OUTLETS, 2) },
+            Peer::EtcdPut,
+            Some(puts),
+        ),
+        row(
+            "seals over REST / etcd puts",
+            Work { via: "rest", ..grpc(OUTLETS, 128) },
+            Peer::EtcdPut,
+            Some(puts),
+        ),
+    ]
+}
+
+pub(crate) async fn all(bench: &Bench, only: &str) -> Result<()> {
+    println!("\n| figure | Fiscus | peer | ratio, median (least to most) |\n|---|---|---|---|");
+    let puts = async |clients| bench.peer(Peer::EtcdPut, clients, Pace::Closed).await;
+    let puts = bench.best(&CLIENTS[1..], puts).await?;
+    let seals =
+        bench.best(&CLIENTS[1..], async |clients| bench.ours(grpc(OUTLETS, clients)).await).await?;
+    let wanted = |name: &str| name.contains(only);
+    for row in rate_rows(seals, puts).into_iter().filter(|row| wanted(row.name)) {
+        compare_rates(bench, row).await?;
+    }
+    if wanted(HALF) {
+        at_half(bench, seals, puts).await?;
+    }
+    if wanted(ALONE) {
+        alone(bench).await?;
+    }
+    if wanted(COST) {
+        cost(bench, seals).await?;
+    }
+    // Nothing of this counts if a single sale is missing.
+    bench.fiscus.run(grpc(OUTLETS, seals), bench.length, true).await?;
+    println!("\nAll sales of a last run were read back: all there, no gap, no duplicate.");
+    Ok(())
+}
+
+async fn compare_rates(bench: &Bench, row: Row) -> Result<()> {
+    let clients = match row.clients {
+        Some(clients) => clients,
+        None => {
+            let side = async |clients| bench.peer(row.peer, clients, Pace::Closed).await;
+            bench.best(&COUNTER_CLIENTS, side).await?
+        }
+    };
+    let mut turns = Turns::default();
+    for _ in 0..bench.rounds {
+        turns.ours.push(bench.ours(row.work).await?);
+        turns.theirs.push(bench.peer(row.peer, clients, Pace::Closed).await?);
+    }
+    turns.row(row.name, |figures| figures.per_second, "/s");
+    Ok(())
+}
+
+/// Each at half of the rate that it can do.
+async fn at_half(bench: &Bench, seals: usize, puts: usize) -> Result<()> {
+    let ours = bench.ours(grpc(OUTLETS, seals)).await?.per_second / 2.0;
+    let theirs = bench.peer(Peer::EtcdPut, puts, Pace::Closed).await?.per_second / 2.0;
+    let mut turns = Turns::default();
+    for _ in 0..bench.rounds {
+        let work = Work { pace: Pace::Open { per_second: ours }, ..grpc(OUTLETS, WAITING_MAX) };
+        turns.ours.push(bench.ours(work).await?);
+        let pace = Pace::Open { per_second: theirs };
+        turns.theirs.push(bench.peer(Peer::EtcdPut, WAITING_MAX, pace).await?);
+    }
+    turns.row(HALF, |figures| figures.p99, "ms");
+    Ok(())
+}
+
+async fn alone(bench: &Bench) -> Result<()> {
+    let mut turns = Turns::default();
+    for _ in 0..bench.rounds {
+        turns.ours.push(bench.ours(grpc(OUTLETS, 1)).await?);
+        turns.theirs.push(bench.peer(Peer::EtcdPut, 1, Pace::Closed).await?);
+    }
+    turns.row(ALONE, |figures| figures.p50, "ms");
+    Ok(())
+}
+
+/// What a seal costs the three nodes together.
+async fn cost(bench: &Bench, clients: usize) -> Result<()> {
+    let (mut signatures, mut bytes) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds {
+        let signature = signature_seconds();
+        let nodes = &bench.fiscus.nodes;
+        let before = (processor_seconds(nodes)?, written_bytes(nodes)?);
+        let rate = bench.ours(grpc(OUTLETS, clients)).await?.per_second;
+        // The warm-up of two seconds works, too.
+        let sealed = rate * (bench.length.as_secs_f64() + 2.0);
+        signatures.push((processor_seconds(nodes)? - before.0) / sealed / signature);
+        bytes.push((written_bytes(nodes)? - before.1) as f64 / sealed / nodes.len() as f64);
+    }
+    let (middle, low, high) = spread(signatures);
+    println!(
+        "| processor time of a seal, three nodes, in Ed25519 signatures | {middle:.2} | | {low:.2} to {high:.2} |"
+    );
+    let (middle, low, high) = spread(bytes);
+    println!("| bytes that a node writes for a seal | {middle:.0} | | {low:.0} to {high:.0} |");
+    let memory = resident_bytes(&bench.fiscus.nodes)? as f64 / bench.fiscus.nodes.len() as f64;
+    println!("| memory of a node at the end, MiB | {:.0} | | |", memory / 1_048_576.0);
+    let etcd = resident_bytes(&bench.etcd.pids())? as f64 / 3.0;
+    println!("| memory of an etcd member at the end, MiB | {:.0} | | |", etcd / 1_048_576.0);
+    Ok(())
+}
