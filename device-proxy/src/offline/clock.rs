@@ -62,11 +62,12 @@ impl Clock {
         Self { from: now, time_ms: now.wall_ms.saturating_add_signed(ahead_ms), guard_ms }
     }
 
-    /// The cluster tells its time.
+    /// The cluster tells its time. A group that had no leader for a while tells that of its last entry: what was sealed
+    /// under here since has passed all the same, and the time goes on from there.
     pub(crate) fn hear(&mut self, group_ms: u64, now: Moment) {
         self.from = now;
-        self.time_ms = group_ms;
-        self.guard_ms = self.guard_ms.max(group_ms);
+        self.time_ms = group_ms.max(self.guard_ms);
+        self.guard_ms = self.time_ms;
     }
 
     /// A time has passed: something was sealed in it.
@@ -115,6 +116,21 @@ mod tests {
         assert_eq!(clock.time(at(902_000, 7_000)), Ok(UnixMs::new(132_000)));
         let back = clock.time(at(92_000, 7_000)).unwrap_err();
         assert_eq!(back, SetBack { shown: UnixMs::new(122_000), known: UnixMs::new(132_000) });
+    }
+
+    /// A cluster that comes back for a moment, with the time of its last entry, does not stop the till when it goes again.
+    #[test]
+    fn a_time_that_stood_still_sets_nothing_back() {
+        let mut clock = Clock::new(at(100_000, 5_000), 0, 0);
+        clock.hear(100_000, at(100_000, 5_000));
+        let sealed = clock.time(at(3_700_000, 3_605_000)).expect("an hour later");
+        clock.pass(sealed.get());
+        clock.hear(101_000, at(3_701_000, 3_606_000));
+        assert_eq!(clock.time(at(3_701_000, 3_606_000)), Ok(sealed));
+        assert_eq!(clock.time(at(3_704_000, 3_609_000)), Ok(UnixMs::new(3_703_000)));
+        // And when it has caught up, its time is the time.
+        clock.hear(3_710_000, at(3_708_000, 3_613_000));
+        assert_eq!(clock.time(at(3_709_000, 3_614_000)), Ok(UnixMs::new(3_711_000)));
     }
 
     #[test]
