@@ -547,6 +547,8 @@ async fn already_recorded(
     match found {
         Ok(SignedRecord { leaf, record, signature }) => {
             Answer::AlreadyRecorded(wire::JournalRecord {
+                // A repetition is answered with the bytes of the first time.
+                upload: None,
                 group: handle.group(),
                 leaf,
                 record: record.into(),
@@ -583,6 +585,7 @@ async fn answer(
                 leaf: recorded.leaf_index,
                 record: applied.records.slice(from..to),
                 signature: Bytes::copy_from_slice(signature),
+                upload: None,
             })
         }
         Outcome::AlreadyRecorded { position } => {

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) lease_ms: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) log_kept_ms: u64,
+    /// Somebody else shares the leases: they are held although there is no destination.
+    pub(crate) leases_shared: bool,
     pub(crate) alert_after_ms: u64,
 }
 
@@ -100,6 +102,8 @@ pub(crate) struct Engine {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    /// Which parts are served here, for whoever shares the leases.
+    serving: watch::Sender<BTreeSet<usize>>,
     leases: Leases,
     began: Instant,
     random: SystemRandom,
@@ -141,6 +145,7 @@ impl Engine {
         cluster: ClusterClient,
         figures: Arc<Figures>,
         settings: Settings,
+        serving: watch::Sender<BTreeSet<usize>>,
     ) -> Self {
         let random = SystemRandom::new();
         let mut me = [0; 8];
@@ -152,6 +157,7 @@ impl Engine {
             cluster,
             figures,
             settings,
+            serving,
             leases: Leases::new(&hex(&me), settings.lease_ms, 0),
             began: Instant::now(),
             random,
@@ -214,6 +220,7 @@ impl Engine {
             }
             self.turn();
         }
+        self.serving.send_replace(BTreeSet::new());
         self.leave().await;
     }
 
@@ -227,6 +234,21 @@ impl Engine {
         self.dispatch();
         self.catch_up();
         self.send();
+        self.tell_what_is_served();
+    }
+
+    fn tell_what_is_served(&self) {
+        let now_ms = self.now_ms();
+        let held = self.leases.held().keys().copied();
+        let serving: BTreeSet<usize> =
+            held.filter(|shard| self.leases.may_send(*shard, now_ms)).collect();
+        self.serving.send_if_modified(|known| {
+            let changed = *known != serving;
+            if changed {
+                *known = serving;
+            }
+            changed
+        });
     }
 
     fn ended(&mut self, ended: Option<Result<(tokio::task::Id, Happened), JoinError>>) {

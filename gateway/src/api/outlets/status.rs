@@ -79,9 +79,15 @@ pub(super) struct SinceZ {
 /// How far the upload to the tax authority is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UploadQueue {
-    /// Sealed invoices that are to be uploaded.
+    /// Sealed invoices that are to be uploaded, or are on their way.
     #[schema(example = 42)]
     pub queued: u64,
+    /// Those that the tax authority has.
+    #[schema(example = 1180)]
+    pub acknowledged: u64,
+    /// Those that it has refused.
+    #[schema(example = 1)]
+    pub refused: u64,
 }
 
 /// The numbers of a real device.
@@ -236,7 +242,11 @@ impl StatusView {
             device_series: counters.device_series.iter().map(DeviceSeries::of).collect(),
             standing: OutletStanding::of(counters, &devices),
             devices,
-            upload: UploadQueue { queued: if live { series.sealed } else { 0 } },
+            upload: UploadQueue {
+                queued: if live { counters.upload_queue() } else { 0 },
+                acknowledged: counters.uploads.acknowledged,
+                refused: counters.uploads.refused,
+            },
             as_of,
         }
     }

@@ -39,10 +39,11 @@ impl Engine {
         self.let_go_of_expired();
         let now_ms = self.now_ms();
         // Where there is nothing to deliver, nothing is written.
-        if self.specs.is_empty() {
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if !has_work {
             self.leases.leave_all();
         }
-        if self.directory.is_loaded() && !(self.specs.is_empty() && self.leases.held().is_empty()) {
+        if self.directory.is_loaded() && (has_work || !self.leases.held().is_empty()) {
             self.leases.share(now_ms);
             self.claim(now_ms);
             self.keep(now_ms);
@@ -74,7 +75,8 @@ impl Engine {
     /// Takes shards that nobody serves, with a write of its own: what is held here is not to wait for it.
     fn claim(&mut self, now_ms: u64) {
         let claims = self.leases.claims(now_ms);
-        if self.keeping || self.specs.is_empty() || claims.shards.is_empty() {
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if self.keeping || !has_work || claims.shards.is_empty() {
             return;
         }
         let Some((place, seen)) = self.leases.own_place(now_ms, self.random()) else { return };
