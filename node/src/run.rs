@@ -4,8 +4,9 @@
 //! configuration ─► keys ─► identity ─► log ─► groups ─► listeners ─► wait ─► drain ─► flush ─► close
 //! ```
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ impl Node {
         let witnesses = Witness::all(&config.witnesses)?;
         let certificate_ends_s = tls.as_ref().map(certificate_ends).transpose()?;
         let dir = config.data_dir.clone();
-        disk.create_dir_all(&dir)
+        make_data_dir(&*disk, &dir)
             .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
         let (dialer, listeners) = match network {
             Some(network) => (Some(network.dialer), Listeners::Given(network.incoming)),
@@ -355,6 +356,33 @@ fn certificate_ends(tls: &TlsMaterial) -> Result<i64, TlsError> {
     not_after(&tls.certificate()?)
 }
 
+/// Makes the directory of a node, whose name lasts before anything is kept in it: what is synced in a directory
+/// is lost when the directory's own name is.
+fn make_data_dir(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
+    let mut made = Vec::new();
+    for place in dir.ancestors().filter(|place| !place.as_os_str().is_empty()) {
+        if disk.exists(place)? {
+            break;
+        }
+        made.push(place);
+    }
+    disk.create_dir_all(dir)?;
+    // Of a start that was cut off here before, nobody knows how far it came.
+    let nearest = made.is_empty().then_some(dir);
+    for place in made.into_iter().chain(nearest) {
+        let above = place.parent().map_or(place, |above| match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        });
+        match disk.sync_dir(above) {
+            // Whoever made it for us keeps it.
+            Err(error) if nearest.is_some() && error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Where connections come in.
 enum Listeners {
     /// Sockets of the system.
@@ -519,9 +547,38 @@ fn look_at_disk(context: &NodeContext, disk: &dyn Disk) {
 
 #[cfg(test)]
 mod tests {
+    use fiscus_raft::disk::{RealDisk, RebootMode, SimulatedDisk};
     use futures_util::StreamExt;
 
     use super::*;
+
+    /// Without it, a power cut soon after the first start takes all of the node with it.
+    #[test]
+    fn the_name_of_a_nodes_directory_lasts() {
+        let dir = Path::new("/srv/fiscus/n1");
+        let disk = SimulatedDisk::new();
+        make_data_dir(&disk, dir).unwrap();
+        let disk = disk.reboot(1, RebootMode::LoseUnsynced);
+        assert!(disk.exists(dir).unwrap());
+        // A start that was cut off between making and syncing.
+        let disk = SimulatedDisk::new();
+        disk.create_dir_all(dir.parent().unwrap()).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.sync_dir(Path::new("/srv")).unwrap();
+        disk.create_dir_all(dir).unwrap();
+        make_data_dir(&disk, dir).unwrap();
+        assert!(disk.reboot(1, RebootMode::LoseUnsynced).exists(dir).unwrap());
+    }
+
+    #[test]
+    fn a_nodes_directory_may_be_there_and_may_be_relative() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("a/b");
+        for _ in 0..2 {
+            make_data_dir(&RealDisk::new(), &dir).unwrap();
+        }
+        make_data_dir(&RealDisk::new(), Path::new("src")).unwrap();
+    }
 
     #[tokio::test]
     async fn connections_send_at_once() {
