@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::ops::Range;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fiscus_sim::{Options, Outcome, Summary, planned_faults, run};
 
@@ -36,10 +36,13 @@ struct Arguments {
     /// Only these faults of the seed's plan, by their place in it.
     #[arg(long, value_delimiter = ',')]
     faults: Option<Vec<usize>>,
+    /// No fault at all.
+    #[arg(long, conflicts_with = "faults")]
+    calm: bool,
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
-    /// Go on after a seed that fails.
+    /// Go on after a seed that fails, and do not look which of its faults it takes.
     #[arg(long)]
     keep_going: bool,
     /// What the nodes log, as in `info` or `fiscus_raft=debug`.
@@ -48,6 +51,9 @@ struct Arguments {
     /// Print one line for each seed.
     #[arg(long)]
     each: bool,
+    /// Print what a single seed came to as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -72,8 +78,19 @@ fn main() -> Result<ExitCode> {
             .init();
     }
     let began = Instant::now();
-    let only = arguments.faults.clone().map(|faults| faults.into_iter().collect::<BTreeSet<_>>());
+    let seed = arguments.seeds.start;
+    let is_single = arguments.seeds.end == seed + 1;
+    if arguments.json && !is_single {
+        bail!("--json is for a single seed");
+    }
+    let faults = if arguments.calm { Some(Vec::new()) } else { arguments.faults.clone() };
+    let only = faults.map(|faults| faults.into_iter().collect::<BTreeSet<_>>());
     let options = Options { only, keep_trace: arguments.trace };
+    if arguments.json {
+        let outcome = run(seed, &options);
+        println!("{}", serde_json::to_string(&outcome)?);
+        return Ok(ExitCode::from(u8::from(!outcome.wrong.is_empty())));
+    }
     let mut summary = Summary::default();
     let mut failed = false;
     each(&arguments, &options, began, |outcome| {
@@ -90,7 +107,7 @@ fn main() -> Result<ExitCode> {
         summary.add(&outcome);
         if !outcome.wrong.is_empty() {
             failed = true;
-            report(&outcome, &options);
+            report(&outcome, &options, !arguments.keep_going);
         }
         outcome.wrong.is_empty() || arguments.keep_going
     });
@@ -108,6 +125,7 @@ fn each(
     let next = AtomicU64::new(arguments.seeds.start);
     let enough = AtomicBool::new(false);
     let limit = arguments.seconds.map(Duration::from_secs);
+    let is_single = arguments.seeds.end == arguments.seeds.start + 1;
     let (sender, receiver) = sync_channel(arguments.jobs);
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs {
@@ -119,7 +137,9 @@ fn each(
                     if late || enough.load(Ordering::Relaxed) || seed >= arguments.seeds.end {
                         return;
                     }
-                    if sender.send(run(seed, options)).is_err() {
+                    let outcome =
+                        if is_single { run(seed, options) } else { run_apart(seed, options) };
+                    if sender.send(outcome).is_err() {
                         return;
                     }
                 }
@@ -134,17 +154,44 @@ fn each(
     });
 }
 
-/// Says what went wrong, with the fewest faults that still make it.
-fn report(outcome: &Outcome, options: &Options) {
+/// Runs a seed in a process of its own, so that it is the same run as when it is replayed alone.
+fn run_apart(seed: u64, options: &Options) -> Outcome {
+    let told = ask_apart(seed, options);
+    told.unwrap_or_else(|error| Outcome {
+        seed,
+        wrong: vec![format!("its process: {error:#}")],
+        ..Outcome::default()
+    })
+}
+
+fn ask_apart(seed: u64, options: &Options) -> Result<Outcome> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--json", "--seeds", &seed.to_string()]);
+    command.args(options.only.as_ref().map(chosen).unwrap_or_default());
+    let told = command.output()?;
+    let said = String::from_utf8_lossy(&told.stderr);
+    serde_json::from_slice(&told.stdout).with_context(|| format!("{}: {said}", told.status))
+}
+
+/// Says what went wrong, and how to see it again: with the fewest faults that still make it, when there is time.
+fn report(outcome: &Outcome, options: &Options, shrinks: bool) {
     let seed = outcome.seed;
     eprintln!("seed {seed} FAILED");
     for what in outcome.wrong.iter().take(20) {
         eprintln!("  {what}");
     }
     let all = options.only.clone().unwrap_or_else(|| (0..planned_faults(seed)).collect());
-    let kept = shrink(seed, all);
-    let places: Vec<String> = kept.iter().map(ToString::to_string).collect();
-    eprintln!("replay: fiscus-sim --seeds {seed} --faults {} --trace", places.join(","));
+    let kept = if shrinks { shrink(seed, all) } else { all };
+    eprintln!("replay: fiscus-sim --seeds {seed} {} --trace", chosen(&kept).join(" "));
+}
+
+/// The arguments that choose these faults.
+fn chosen(faults: &BTreeSet<usize>) -> Vec<String> {
+    if faults.is_empty() {
+        return vec!["--calm".to_owned()];
+    }
+    let places: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    vec!["--faults".to_owned(), places.join(",")]
 }
 
 /// Leaves out one fault after the other, as long as the seed still fails.
@@ -153,7 +200,7 @@ fn shrink(seed: u64, mut kept: BTreeSet<usize>) -> BTreeSet<usize> {
         let mut fewer = kept.clone();
         fewer.remove(&fault);
         let options = Options { only: Some(fewer.clone()), keep_trace: false };
-        if !run(seed, &options).wrong.is_empty() {
+        if !run_apart(seed, &options).wrong.is_empty() {
             kept = fewer;
         }
     }

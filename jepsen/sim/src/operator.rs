@@ -10,7 +10,7 @@ use fiscus_proto::admin::admin_client::AdminClient;
 use fiscus_proto::admin::change_members_request::Change;
 use fiscus_proto::admin::{
     ChangeMembersRequest, ExecuteRequest, InitRequest, KeysRequest, ProveAuthorityRequest,
-    ReplicaStatus, SnapshotRequest, StatusRequest, TransferRequest,
+    ReplicaStatus, ScrubRequest, SnapshotRequest, StatusRequest, TransferRequest,
 };
 use fiscus_proto::client::{Answer, ClientConfig, ClientLimits, ClusterClient};
 use fiscus_proto::command::{self as proto, Command, command};
@@ -219,6 +219,7 @@ impl Operator {
             Order::Snapshot { node, group } => {
                 Self::admin(*node)?.snapshot(SnapshotRequest { group: *group }).await?;
             }
+            Order::Scrub { node, group } => self.scrub(*node, *group).await?,
             Order::Join { node } => {
                 for group in 0..=DATA_GROUP {
                     self.change(group, Change::AddLearner(network::address(*node))).await?;
@@ -227,6 +228,31 @@ impl Operator {
             }
         }
         Ok(())
+    }
+
+    /// Scrubs until nothing is left to mend; a replica that still recovers is asked again.
+    async fn scrub(&self, node: u64, group: u64) -> Result<()> {
+        let mut last = String::new();
+        for _ in 0..60 {
+            match self.scrub_once(node, group).await {
+                Ok(0) => return Ok(()),
+                Ok(left) => last = format!("{left} findings are left"),
+                Err(error) => last = format!("{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        bail!("a scrub does not mend n{node}, group {group}: {last}")
+    }
+
+    async fn scrub_once(&self, node: u64, group: u64) -> Result<u64> {
+        let request = ScrubRequest { group, repair: true };
+        let mut told = Self::admin(node)?.scrub(request).await?.into_inner();
+        while let Some(progress) = told.message().await? {
+            if progress.finished {
+                return progress.left.context("a scrub says what is left");
+            }
+        }
+        bail!("the scrub does not finish")
     }
 
     /// Changes members of one group; asks again while the group is not ready for it.

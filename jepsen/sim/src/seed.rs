@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use fiscus_ledger::hash::{Hash32, hex, payload_hash};
 use fiscus_node::Node;
 use fiscus_raft::store::Reading;
+use serde::{Deserialize, Serialize};
 use turmoil::Sim;
 
 use crate::keys;
@@ -23,7 +24,7 @@ use crate::operator::{self, DATA_GROUP};
 use crate::plan::Plan;
 use crate::storm::{DELAY_MAX, Storm};
 use crate::watch::Watch;
-use crate::world::{Phase, World};
+use crate::world::{Order, Phase, World};
 use crate::{clients, operator::founders};
 
 /// Machines that vote from the beginning.
@@ -56,7 +57,7 @@ pub struct Options {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
@@ -69,7 +70,7 @@ pub struct Outcome {
     /// Linearizable looks.
     pub looks: u64,
     /// The faults that happened.
-    pub faults: Vec<&'static str>,
+    pub faults: Vec<String>,
     /// Changes of the data group's leader.
     pub leader_changes: u64,
     /// Processes that were started again.
@@ -83,6 +84,7 @@ pub struct Outcome {
     /// Hash of everything that happened.
     pub trace_hash: String,
     /// Everything that happened, when it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<String>,
 }
 
@@ -103,7 +105,8 @@ pub fn planned_faults(seed: u64) -> usize {
     Plan::count(seed, VOTERS)
 }
 
-/// Runs a seed on a thread of its own.
+/// Runs a seed on a thread of its own. It is the same run again only as the first one of its process: some of
+/// what the program is made of counts what was before.
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Outcome {
     // Made outside: it belongs to the process.
@@ -267,19 +270,48 @@ impl Run {
         self.world.lock().phase = Phase::Quiet;
         self.trace.note(now(sim), "quiet");
         let began = now(sim);
+        let mut mending = self.storm.damaged;
         loop {
             // A process that ends after everything was healed comes back, too.
             self.storm.step(sim, now(sim));
             self.step(sim)?;
             let served = self.world.lock().served == CLIENTS;
             if served && now(sim).is_multiple_of(20) && self.unequal().is_none() {
-                self.quiet_ms = now(sim) - began;
-                return self.judge();
+                match mending.take() {
+                    // Damage that nobody has read yet is looked for, as an operator does.
+                    Some(node) => self.order_scrubs(node),
+                    None if self.scrubbed()? => {
+                        self.quiet_ms = now(sim) - began;
+                        return self.judge();
+                    }
+                    None => {}
+                }
             }
             if now(sim) > began + QUIET_MS_MAX {
                 let state = self.unequal().unwrap_or_else(|| "clients are not served".to_owned());
                 return Err(format!("all is healed for {QUIET_MS_MAX} ms, and {state}"));
             }
+        }
+    }
+
+    fn order_scrubs(&self, node: u64) {
+        let scrubs = (0..=DATA_GROUP).map(|group| Order::Scrub { node, group });
+        self.world.lock().orders.extend(scrubs);
+    }
+
+    /// Whether every scrub that was ordered has ended well.
+    fn scrubbed(&self) -> Result<bool, String> {
+        let shared = self.world.lock();
+        let is_scrub = |order: &Order| matches!(order, Order::Scrub { .. });
+        if shared.orders.iter().any(is_scrub) {
+            return Ok(false);
+        }
+        let mut done = shared.carried_out.iter().filter(|(order, _)| is_scrub(order));
+        let groups = usize::try_from(DATA_GROUP + 1).unwrap_or(0);
+        let all = self.storm.damaged.is_none() || done.clone().count() == groups;
+        match done.find_map(|(_, told)| told.as_ref().err()) {
+            Some(error) => Err(error.clone()),
+            None => Ok(all),
         }
     }
 
@@ -404,7 +436,7 @@ impl Run {
             unknown: history.unknown,
             repeated: history.repeated,
             looks: history.looks.len() as u64,
-            faults: self.storm.happened.clone(),
+            faults: self.storm.happened.iter().map(|name| (*name).to_owned()).collect(),
             leader_changes: self.watch.leader_changes(DATA_GROUP),
             restarts: self.storm.restarts,
             quiet_ms: self.quiet_ms,

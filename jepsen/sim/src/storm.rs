@@ -45,6 +45,8 @@ pub(crate) struct Storm {
     running: Vec<bool>,
     /// How the disk is found when a cut that is planned for one of its steps has come.
     cut_modes: Vec<RebootMode>,
+    /// Whose disk is damaged.
+    pub(crate) damaged: Option<u64>,
     pub(crate) happened: Vec<&'static str>,
     pub(crate) restarts: u64,
     pub(crate) log: Vec<String>,
@@ -70,6 +72,7 @@ impl Storm {
             clients,
             running: vec![false; machines],
             cut_modes: vec![RebootMode::KeepUnsynced; machines],
+            damaged: None,
             happened: Vec::new(),
             restarts: 0,
             log: Vec::new(),
@@ -320,6 +323,7 @@ impl Storm {
         let (path, size) = &files[usize::try_from(file % files.len() as u64).unwrap_or(0)];
         let at = place % size;
         self.log.push(format!("n{id}: byte {at} of {} is changed", path.display()));
+        self.damaged = Some(id);
         disk.flip(path, at).is_ok()
     }
 

@@ -21,7 +21,7 @@ pub struct Summary {
     unknown: u64,
     repeated: u64,
     looks: u64,
-    kinds: BTreeMap<&'static str, u64>,
+    kinds: BTreeMap<String, u64>,
 }
 
 impl Outcome {
@@ -62,7 +62,7 @@ impl Summary {
         self.repeated += outcome.repeated;
         self.looks += outcome.looks;
         for kind in &outcome.faults {
-            *self.kinds.entry(kind).or_default() += 1;
+            *self.kinds.entry(kind.clone()).or_default() += 1;
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) enum Order {
     Transfer { group: u64, to: u64 },
     /// Make a snapshot of a group.
     Snapshot { node: u64, group: u64 },
+    /// Look through a group on a node, and mend it.
+    Scrub { node: u64, group: u64 },
     /// Take a node into every group, and let it vote.
     Join { node: u64 },
 }

@@ -1,35 +1,40 @@
 //! A few seeds of the simulation, and the proof that a seed is a run. Many seeds: `make soak`.
 
-use fiscus_sim::{Options, Outcome, run};
+use std::process::{Command, Output};
 
-/// The seeds that every change is tried with, unless `FISCUS_SIM_SEEDS` says how many.
-const SEEDS: u64 = 4;
+/// The seeds that every change is tried with, unless `FISCUS_SIM_SEEDS` names others.
+const SEEDS: &str = "2..4";
 
-fn sound(seed: u64) -> Outcome {
-    let outcome = run(seed, &Options::default());
-    assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
-    outcome
+fn simulate(arguments: &[&str]) -> Output {
+    let told = Command::new(env!("CARGO_BIN_EXE_fiscus-sim")).args(arguments).output();
+    let told = told.expect("the program runs");
+    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success(), "{arguments:?}: {err}\n{}", &out[out.len().min(2_000)..]);
+    told
+}
+
+/// Everything but how long it took.
+fn trace(told: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&told.stdout);
+    text.lines().filter(|line| !line.contains(" a minute; ")).map(str::to_owned).collect()
 }
 
 #[test]
 fn two_runs_of_a_seed_are_the_same() {
-    let options = Options { keep_trace: true, ..Options::default() };
-    let other = std::thread::spawn({
-        let options = options.clone();
-        move || run(1, &options)
-    });
-    let (first, second) = (run(1, &options), other.join().expect("no panic"));
-    let differs = first.trace.iter().zip(&second.trace).find(|(first, second)| first != second);
+    let arguments = ["--seeds", "2", "--trace", "--each"];
+    let other = std::thread::spawn(move || trace(&simulate(&arguments)));
+    let (first, second) = (trace(&simulate(&arguments)), other.join().expect("no panic"));
+    let differs = first.iter().zip(&second).find(|(first, second)| first != second);
     assert_eq!(differs, None);
-    assert_eq!(first.trace.len(), second.trace.len());
-    assert_eq!(first.trace_hash, second.trace_hash);
-    assert!(first.trace.len() > 1_000, "{} lines are no trace", first.trace.len());
+    assert_eq!(first.len(), second.len());
+    assert!(first.len() > 1_000, "{} lines are no trace", first.len());
 }
 
 #[test]
 fn clusters_survive_what_the_seeds_decide() {
-    let seeds = std::env::var("FISCUS_SIM_SEEDS").ok().and_then(|text| text.parse().ok());
-    let outcomes: Vec<Outcome> = (2..2 + seeds.unwrap_or(SEEDS)).map(sound).collect();
-    let counted = outcomes.iter().filter(|outcome| outcome.counts()).count();
-    assert!(counted * 2 > outcomes.len(), "only {counted} of {} seeds count", outcomes.len());
+    let seeds = std::env::var("FISCUS_SIM_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+    let told = simulate(&["--seeds", &seeds, "--jobs", "2"]);
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(text.contains(" 0 failed"), "{text}");
+    assert!(!text.contains("; 0 count;"), "no seed counts: {text}");
 }
