@@ -12,6 +12,7 @@ use fiscus_ledger::state::rows::{Payment, PaymentStatus};
 use fiscus_proto::command as proto;
 use fiscus_proto::ledger as wire;
 use fiscus_raft::store::{FindLimits, FoundRecord, NumberQuery, Reading, RecordQuery, StoreError};
+use fiscus_raft::threads::aside;
 use tonic::Status;
 
 use super::ledger::{LedgerService, READ_WAIT, as_of, failed};
@@ -53,7 +54,7 @@ impl LedgerService {
             self.catch_up(&hosted).await?;
         }
         let service = self.clone();
-        let searched = tokio::task::spawn_blocking(move || {
+        let searched = aside(move || {
             let _turn = turn;
             let hosted: Arc<Hosted> = hosted;
             let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
