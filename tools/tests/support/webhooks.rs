@@ -144,6 +144,7 @@ pub struct Tenant {
 }
 
 /// Makes tenants that sell.
+// long: the documents of a tenant, one after the other
 pub async fn tenants(client: &ClusterClient, count: usize) -> Vec<Tenant> {
     let mut made = Vec::new();
     for at in 0..count {
