@@ -155,6 +155,11 @@ impl<L: Line> Mediator<L> {
         self.next.or_else(|| self.status.as_ref().map(|status| status.next_invoice_seq))
     }
 
+    /// Whether its journal tells invoices, as its last entry shows.
+    pub(crate) fn tells_invoices(&self) -> Option<bool> {
+        self.entries.back().map(|entry| entry.invoice.is_some())
+    }
+
     /// How it last said that it is.
     pub(crate) fn status(&self) -> Option<&Status> {
         self.status.as_ref()
