@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests python-tests web-tests fuzz-short fuzz demo bench bench-core fmt
+.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -41,6 +41,10 @@ setup: ## Install what the tests need: system packages if missing, Python, the b
 
 rust-tests: ## All Rust tests
 	cargo test --locked --workspace --no-fail-fast
+
+devices-long: ## Thousands of cuts, ten minutes of ten terminals and 100 MB of noise at fiscal devices
+	FISCUS_CUTS=5000 FISCUS_DEVICE_SECONDS=600 FISCUS_NOISE_MB=100 \
+		cargo test --locked --package fiscus-tools --test devices -- --nocapture
 
 python-tests: setup ## The checks written in another language than the product
 	cargo build --locked --quiet --profile test --package fiscus-tools

@@ -27,4 +27,6 @@ pub mod protocol;
 mod run;
 mod serial;
 
+#[cfg(any(test, fuzzing))]
+pub use attach::hear;
 pub use run::{Proxy, RunError};

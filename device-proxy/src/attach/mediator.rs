@@ -160,6 +160,12 @@ impl<L: Line> Mediator<L> {
         self.entries.back().map(|entry| entry.invoice.is_some())
     }
 
+    /// How many entries are remembered.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How it last said that it is.
     pub(crate) fn status(&self) -> Option<&Status> {
         self.status.as_ref()

@@ -11,6 +11,8 @@
 //! sealed is imported in its order, however long the cluster is away.
 
 mod entry;
+#[cfg(any(test, fuzzing))]
+mod heard;
 mod import;
 mod kept;
 mod link;
@@ -30,6 +32,8 @@ use fiscus_ledger::payload::Object;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+#[cfg(any(test, fuzzing))]
+pub use heard::hear;
 pub(crate) use import::import;
 pub(crate) use kept::KeptInvoices;
 pub(crate) use link::Place;

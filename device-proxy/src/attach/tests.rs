@@ -337,3 +337,39 @@ async fn an_answer_of_another_command_is_not_passed_on() {
         }
     }
 }
+
+/// A device whose answers are its own, in any order, and changed by chance: it is never taken for saying more than it
+/// does.
+#[test]
+fn a_device_that_says_anything_is_borne() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cut = Cut::new(folder.path().join("key"), 5);
+    let invoice = String::from_utf8(sale(1)).expect("text");
+    let mut said = Vec::new();
+    let prepared = cut.handle(&format!("TXN|PREPARE {invoice}")).expect("an answer");
+    let (_, rest) = prepared.split_once("\"nonce\":\"").expect("a nonce");
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", &rest[..48]);
+    said.push(cut.handle("QRY|STATUS").expect("an answer"));
+    for body in [&*commit, "QRY|STATUS", "QRY|LOG 1", "QRY|LOG 2", "RPT|X {\"period\":\"day\"}"] {
+        said.push(cut.handle(body).expect("an answer"));
+    }
+    said.push(prepared);
+    // The order in which it does say them: status, PREPARE, COMMIT, the entry.
+    let whole = [0, 6, 1, 3].map(|at: usize| said[at].clone()).to_vec();
+    assert_eq!(super::hear(DEVICE, &invoice, &[0, 3], whole), 2, "{said:?}");
+    for _ in 0..20_000 {
+        let count = 1 + cut.chance(12);
+        let answers = (0..count).map(|_| {
+            let mut answer = said[usize::try_from(cut.chance(7)).expect("few")].clone();
+            if cut.chance(3) == 0 {
+                let at = usize::try_from(cut.chance(answer.len() as u64)).expect("short");
+                answer.replace_range(at..=at, ["9", "\"", "}", "x"][at % 4]);
+            }
+            answer
+        });
+        let answers = answers.collect();
+        let asked: Vec<u8> =
+            (0..4).map(|_| u8::try_from(cut.chance(24)).expect("a byte")).collect();
+        super::hear(DEVICE, &invoice, &asked, answers);
+    }
+}

@@ -292,6 +292,16 @@ impl Book {
         open.filter(|held| held.is_open_at(time_ms)).min_by_key(|held| held.terms().not_after_ms)
     }
 
+    /// Numbers that a terminal has from a time on, and until when. Those that were lent a moment ago begin after the time that
+    /// the cluster was heard to tell before, and are not asked for a second time.
+    pub(crate) fn lent_to(&self, terminal_id: &str, time_ms: u64) -> (u64, u64) {
+        let own = self.held.values().filter(|held| held.terminal_id == terminal_id);
+        let usable = own.filter(|held| held.left() > 0 && time_ms <= held.terms().not_after_ms);
+        usable.fold((0, 0), |(numbers, until), held| {
+            (numbers + held.left(), until.max(held.terms().not_after_ms))
+        })
+    }
+
     /// Numbers that are left at a time, and until when the last of their credentials is valid.
     pub(crate) fn left_at(&self, terminal_id: Option<&str>, time_ms: u64) -> (u64, u64) {
         let of = |held: &&Held| terminal_id.is_none_or(|id| held.terminal_id == id);

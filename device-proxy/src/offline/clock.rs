@@ -8,6 +8,8 @@
 //! A wall clock that is set forward while the power is off cannot be told from a night that has passed: such seals
 //! carry a later time, stay within the credential's window, and are delivered when the cluster's time has passed them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use fiscus_ledger::time::UnixMs;
 
 /// Clocks of two machines, and of one before and after a correction, differ by so much without anybody's doing.
@@ -25,15 +27,14 @@ pub(crate) struct Moment {
 impl Moment {
     /// Now.
     pub(crate) fn now() -> Self {
-        let of = |clock| {
-            let told = rustix::time::clock_gettime(clock);
-            let seconds = u64::try_from(told.tv_sec).unwrap_or(0);
-            let milliseconds = u64::try_from(told.tv_nsec / 1_000_000).unwrap_or(0);
-            seconds.saturating_mul(1_000).saturating_add(milliseconds)
-        };
+        // A machine whose clock lies before 1970 has one that is wrong like any other.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up_s = u64::try_from(up.tv_sec).unwrap_or(0);
+        let up_ms = u64::try_from(up.tv_nsec / 1_000_000).unwrap_or(0);
         Self {
-            wall_ms: of(rustix::time::ClockId::Realtime),
-            up_ms: of(rustix::time::ClockId::Boottime),
+            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            up_ms: up_s.saturating_mul(1_000).saturating_add(up_ms),
         }
     }
 }
@@ -62,11 +63,12 @@ impl Clock {
         Self { from: now, time_ms: now.wall_ms.saturating_add_signed(ahead_ms), guard_ms }
     }
 
-    /// The cluster tells its time.
+    /// The cluster tells its time. A group that had no leader for a while tells that of its last entry: what was sealed
+    /// under here since has passed all the same, and the time goes on from there.
     pub(crate) fn hear(&mut self, group_ms: u64, now: Moment) {
         self.from = now;
-        self.time_ms = group_ms;
-        self.guard_ms = self.guard_ms.max(group_ms);
+        self.time_ms = group_ms.max(self.guard_ms);
+        self.guard_ms = self.time_ms;
     }
 
     /// A time has passed: something was sealed in it.
@@ -115,6 +117,21 @@ mod tests {
         assert_eq!(clock.time(at(902_000, 7_000)), Ok(UnixMs::new(132_000)));
         let back = clock.time(at(92_000, 7_000)).unwrap_err();
         assert_eq!(back, SetBack { shown: UnixMs::new(122_000), known: UnixMs::new(132_000) });
+    }
+
+    /// A cluster that comes back for a moment, with the time of its last entry, does not stop the till when it goes again.
+    #[test]
+    fn a_time_that_stood_still_sets_nothing_back() {
+        let mut clock = Clock::new(at(100_000, 5_000), 0, 0);
+        clock.hear(100_000, at(100_000, 5_000));
+        let sealed = clock.time(at(3_700_000, 3_605_000)).expect("an hour later");
+        clock.pass(sealed.get());
+        clock.hear(101_000, at(3_701_000, 3_606_000));
+        assert_eq!(clock.time(at(3_701_000, 3_606_000)), Ok(sealed));
+        assert_eq!(clock.time(at(3_704_000, 3_609_000)), Ok(UnixMs::new(3_703_000)));
+        // And when it has caught up, its time is the time.
+        clock.hear(3_710_000, at(3_708_000, 3_613_000));
+        assert_eq!(clock.time(at(3_709_000, 3_614_000)), Ok(UnixMs::new(3_711_000)));
     }
 
     #[test]

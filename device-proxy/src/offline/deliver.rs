@@ -94,7 +94,7 @@ impl<D: Disk> Till<D> {
         }
         let low_until = group_ms.saturating_add(self.settings.low_ms());
         let needy = terminals.find(|terminal_id| {
-            let (left, until) = self.book.left_at(Some(terminal_id), group_ms);
+            let (left, until) = self.book.lent_to(terminal_id, group_ms);
             left <= self.settings.low_numbers || until <= low_until
         });
         let Some(terminal_id) = needy else { return Ok(None) };

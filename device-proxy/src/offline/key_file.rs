@@ -151,30 +151,60 @@ fn seal(key: &SigningKey, passphrase: &[u8], salt: [u8; 32], nonce: [u8; 12]) ->
     bytes
 }
 
+/// A key file that was taken apart and not opened yet.
+struct Parts<'a> {
+    iterations: u32,
+    salt: &'a [u8; 32],
+    nonce: [u8; 12],
+    /// Everything before the cipher's text.
+    aad: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let version = bytes.get(8..10)?;
+        if bytes.len() != FILE_BYTES
+            || !bytes.starts_with(MAGIC)
+            || version != VERSION.to_le_bytes()
+        {
+            return None;
+        }
+        let iterations = u32::from_le_bytes(*bytes[10..].first_chunk()?);
+        let (aad, body) = bytes.split_at(BODY_AT);
+        let cost_is_bearable = (ITERATIONS..=ITERATIONS_MAX).contains(&iterations);
+        cost_is_bearable.then_some(Self {
+            iterations,
+            salt: bytes[SALT_AT..].first_chunk()?,
+            nonce: *bytes[NONCE_AT..].first_chunk()?,
+            aad,
+            body,
+        })
+    }
+}
+
+/// Whether these bytes have the form of a key file; what it costs to open one is bounded by that.
+#[must_use]
+pub fn is_key_file(bytes: &[u8]) -> bool {
+    Parts::of(bytes).is_some()
+}
+
 fn open(bytes: &[u8], passphrase: &[u8], path: &Path) -> Result<SigningKey, KeyFileError> {
     let format = || KeyFileError::Format(path.to_owned());
-    if bytes.len() != FILE_BYTES
-        || !bytes.starts_with(MAGIC)
-        || bytes[8..10] != VERSION.to_le_bytes()
-    {
-        return Err(format());
-    }
-    let iterations = u32::from_le_bytes(*bytes[10..].first_chunk().ok_or_else(format)?);
-    if !(ITERATIONS..=ITERATIONS_MAX).contains(&iterations) {
-        return Err(format());
-    }
-    let salt = bytes[SALT_AT..].first_chunk().ok_or_else(format)?;
-    let nonce = *bytes[NONCE_AT..].first_chunk().ok_or_else(format)?;
-    let (aad, body) = bytes.split_at(BODY_AT);
-    let mut body = Zeroizing::new(body.to_vec());
-    let opened = cipher(passphrase, salt, iterations).open_in_place(
-        Nonce::assume_unique_for_key(nonce),
-        Aad::from(aad),
+    let parts = Parts::of(bytes).ok_or_else(format)?;
+    let mut body = Zeroizing::new(parts.body.to_vec());
+    let opened = cipher(passphrase, parts.salt, parts.iterations).open_in_place(
+        Nonce::assume_unique_for_key(parts.nonce),
+        Aad::from(parts.aad),
         body.as_mut_slice(),
     );
     let opened = opened.map_err(|_| KeyFileError::WrongPassphrase(path.to_owned()))?;
     let key = SigningKey::from_bytes(opened.first_chunk().ok_or_else(format)?);
-    if key.verifying_key().as_bytes()[..] == aad[PUBLIC_AT..] { Ok(key) } else { Err(format()) }
+    if key.verifying_key().as_bytes()[..] == parts.aad[PUBLIC_AT..] {
+        Ok(key)
+    } else {
+        Err(format())
+    }
 }
 
 fn cipher(passphrase: &[u8], salt: &[u8; 32], iterations: u32) -> LessSafeKey {
@@ -213,6 +243,7 @@ mod tests {
             assert!(open(&bytes, b"correct horse battery", &path).is_err(), "{at}");
         }
         assert!(open(&whole[..FILE_BYTES - 1], b"correct horse battery", &path).is_err());
+        assert!(is_key_file(&whole) && !is_key_file(&[whole.as_slice(), b"\n"].concat()));
     }
 
     #[test]

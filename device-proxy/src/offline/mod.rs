@@ -35,7 +35,7 @@ mod tests;
 pub use agent::OfflineError;
 pub(crate) use agent::{Agent, SharedTill};
 pub(crate) use clock::Moment;
-pub use key_file::KeyFileError;
+pub use key_file::{KeyFileError, is_key_file};
 pub use settings::OfflineSection;
 pub(crate) use status::TillReport;
 pub(crate) use status::{Colour, Standing};

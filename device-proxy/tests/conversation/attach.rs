@@ -1,7 +1,6 @@
 //! Real devices behind the proxy, as far as a simulated one shows them: over a pseudo-terminal and over TCP, with its
 //! power, its cable and its answers cut, and with the ledger beside it.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use fiscus_proto::command::{self as proto, command};
 use fiscus_proto::ledger::{Consistency, ReadOutletRequest};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, LIMIT, NIF, OUTLET};
@@ -279,57 +277,6 @@ async fn what_was_sealed_meanwhile_is_imported_later() {
     let place = Place::Tcp(free);
     let device = DefSim::start(device_config(&shop.folder, place, Faults::none())).await;
     assert_eq!(device.expect("it runs").entries(), 6);
-}
-
-/// Ten terminals at one device, with everything that can go wrong with its line: nobody waits for ever, nothing is
-/// lost, and nothing is there twice. `FISCUS_DEVICE_SECONDS=600` makes it ten minutes.
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_terminals_share_one_device_whatever_goes_wrong() {
-    let seconds = std::env::var("FISCUS_DEVICE_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(30));
-    let mut faults = Faults::parse("split,garbage,busy,late", 20, 11).expect("they are known");
-    faults.late = Duration::from_millis(300);
-    let mut shop = Shop::open(|link| Place::Pty(Some(link)), faults).await;
-    let end = Instant::now() + time;
-    let mut selling = JoinSet::new();
-    for at in 0..10 {
-        let mut host = shop.host().await;
-        selling.spawn(async move {
-            let mut numbers = Vec::new();
-            let mut price = 10_000 * (at + 1);
-            while Instant::now() < end {
-                price += 1;
-                numbers.push(sequence(&sell(&mut host, &sale(price)).await));
-            }
-            numbers
-        });
-    }
-    let mut turn = 0;
-    while Instant::now() + Duration::from_secs(8) < end {
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let fault = ["power-cut 200", "cut-commit after 200", "unplug", "busy 300"][turn % 4];
-        shop.device.control(fault).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        shop.device.control("plug").await;
-        turn += 1;
-    }
-    let mut numbers = BTreeSet::new();
-    let mut shares = Vec::new();
-    while let Some(sold) = selling.join_next().await {
-        let sold = sold.expect("no panic");
-        shares.push(sold.len());
-        for number in sold {
-            assert!(numbers.insert(number), "number {number} was given to two sales");
-        }
-    }
-    let last = u64::try_from(numbers.len()).expect("few");
-    assert!(numbers.into_iter().eq(1..=last), "no gap");
-    let (least, most) = (shares.iter().min().expect("ten"), shares.iter().max().expect("ten"));
-    assert!(*most <= 2 * *least, "a fair share for each: {shares:?}");
-    let outlet = shop.imported(last).await;
-    assert_eq!(outlet.perpetual.invoices(), last);
-    assert_eq!(shop.device.control("entries").await, last.to_string());
-    shop.stop_proxy().await;
 }
 
 /// Without a directory, what a terse device seals would be gone with the proxy: one sale tells, and no second one is begun.

@@ -1,13 +1,17 @@
 //! A host: it sends frames, reads answers, and writes down what was said.
 
-use std::path::Path;
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fiscus_device_proxy::protocol::frame::framed;
 use fiscus_ledger::time::UnixMs;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::cluster::LIMIT;
+/// Whatever is asked is answered within this time, and whatever is waited for is there.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Fields whose values differ between two runs; times do wherever they stand.
 const VOLATILE: [&str; 11] = [
@@ -26,29 +30,44 @@ const VOLATILE: [&str; 11] = [
 
 /// One end of a line.
 pub(crate) struct Host<S> {
-    stream: S,
+    stream: BufReader<S>,
     said: String,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Host<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, said: String::new() }
+        Self { stream: BufReader::new(stream), said: String::new() }
+    }
+
+    /// The line itself.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream.into_inner()
     }
 
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("it is written");
-        self.stream.flush().await.expect("it is written");
+        self.try_send(bytes).await.expect("it is written");
+    }
+
+    /// The same on a line that may be gone.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Reads one answer: the body of a frame.
     pub(crate) async fn answer(&mut self) -> String {
+        self.try_answer().await.expect("an answer")
+    }
+
+    /// The same on a line that may be gone. None in time is a failure however the line is.
+    pub(crate) async fn try_answer(&mut self) -> io::Result<String> {
         let reading = async {
             let mut body = Vec::new();
             loop {
-                match self.stream.read_u8().await.expect("an answer") {
+                match self.stream.read_u8().await? {
                     2 => body.clear(),
-                    3 => return String::from_utf8(body).expect("answers are text"),
+                    3 => return Ok(String::from_utf8(body).expect("answers are text")),
                     byte => body.push(byte),
                 }
             }
@@ -74,6 +93,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Host<S> {
         self.said.push_str(&format!("> {}\n< {}\n", masked(asked), masked(answer)));
     }
 
+    /// Writes down one side of what is said, and whose it is.
+    pub(crate) fn line(&mut self, who: &str, text: &str) {
+        self.said.push_str(&format!("{who} {}\n", masked(text)));
+    }
+
     /// Writes down what the next lines are about.
     pub(crate) fn title(&mut self, text: &str) {
         self.said.push_str(&format!("\n# {text}\n"));
@@ -97,8 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Host<S> {
 
     /// Compares what was said with what was said before.
     pub(crate) fn matches(&self, name: &str) {
-        let file = format!("tests/conversation/transcripts/{name}.txt");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let path = transcript(name);
         let said = self.said.trim_start();
         if std::env::var_os("FISCUS_BLESS").is_some() {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
@@ -107,6 +130,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Host<S> {
         let known = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(said == known, "{} differs; it is now:\n{said}", path.display());
     }
+}
+
+/// Where a transcript is, from the folder of any of the product's crates.
+pub(crate) fn transcript(name: &str) -> PathBuf {
+    let file = format!("../device-proxy/tests/conversation/transcripts/{name}.txt");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
 /// A text field of an answer.
@@ -155,6 +184,19 @@ fn masked(text: &str) -> String {
         while let Some(at) = text[from..].find(&opening) {
             let start = from + at + opening.len();
             let end = start + text[start..].find('"').expect("a text ends");
+            text.replace_range(start..end, "…");
+            from = start;
+        }
+    }
+    // What the system says of it is the system's.
+    for opening in ["does not answer: ", "whether this was done: "] {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(opening) {
+            let start = from + at + opening.len();
+            // What to do about it comes behind.
+            let ends = ["; nothing was done", "; ask again", "\"}"];
+            let ends = ends.iter().filter_map(|end| text[start..].find(end));
+            let end = start + ends.min().expect("a text ends");
             text.replace_range(start..end, "…");
             from = start;
         }

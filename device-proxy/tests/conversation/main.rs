@@ -7,10 +7,13 @@ mod alone;
 mod attach;
 #[path = "../../../node/tests/cluster/mod.rs"]
 mod cluster;
+mod codes;
 mod doubt;
 mod faults;
+mod guide;
 mod host;
 mod lifecycle;
+mod line;
 mod many;
 mod transcripts;
 mod world;

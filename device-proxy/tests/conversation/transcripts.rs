@@ -4,17 +4,12 @@ use ed25519_dalek::Signer;
 use fiscus_device_proxy::protocol::frame::framed;
 use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::time::UnixMs;
-use rustix::fs::OFlags;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, Join};
-use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
-use super::cluster::{Cluster, LIMIT};
+use super::cluster::Cluster;
 use super::host::{Host, code, field, until};
+use super::line::{Pair, open};
 use super::world::{CODE, DEVICE, World, dgi, init, sale};
 
 /// Today by the cluster's clock.
@@ -85,44 +80,6 @@ async fn every_command_over_tcp() {
     host.matches("every_command");
 }
 
-/// A pair of pseudo-terminals, as `socat` makes it.
-struct Pair(Child);
-
-impl Pair {
-    fn new(device: &Path, host: &Path) -> Self {
-        let end = |path: &Path| format!("pty,raw,echo=0,link={}", path.display());
-        let mut command = Command::new("socat");
-        command.args([end(device), end(host)]).stdin(Stdio::null());
-        Self(command.spawn().expect("socat starts; `make setup` installs it"))
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn open(path: &Path) -> Host<Join<Receiver, Sender>> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-    let flags = i32::try_from(flags).expect("flags are few");
-    let opening = async {
-        loop {
-            let line = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-            match line {
-                Ok(line) => return line,
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    let line = tokio::time::timeout(LIMIT, opening).await.expect("the line is there");
-    let other = line.try_clone().expect("a second handle");
-    let sender = Sender::from_file_unchecked(other).expect("it is written");
-    Host::new(tokio::io::join(Receiver::from_file_unchecked(line).expect("it is read"), sender))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_over_a_pseudo_terminal_that_comes_and_goes() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -181,4 +138,67 @@ async fn frames_that_are_none() {
     let answer = host.answer().await;
     host.note("TXN|PRE", &answer);
     host.matches("broken_frames");
+}
+
+/// Two hosts, whose frames lie between each other, and commands that are sent without waiting.
+async fn interleave<S: AsyncRead + AsyncWrite + Unpin>(
+    one: &mut Host<S>,
+    two: &mut Host<TcpStream>,
+) {
+    one.title("A frame of one host is not cut by a frame of another; 1 and 2 are the hosts");
+    let prepare = [1_000, 2_000].map(|price| format!("TXN|PREPARE {}", sale(price)));
+    let frame = framed(&prepare[0], false);
+    let (begin, end) = frame.split_at(frame.len() / 2);
+    one.send(begin).await;
+    two.send(&framed(&prepare[1], false)).await;
+    let second = two.answer().await;
+    one.send(end).await;
+    let first = one.answer().await;
+    let said = [(&prepare[1], &second, ["2>", "2<"]), (&prepare[0], &first, ["1>", "1<"])];
+    for (asked, answer, [to, from]) in said {
+        one.line(to, asked);
+        one.line(from, answer);
+    }
+
+    one.title("Each commits what it has prepared; the numbers are of the order of the commits");
+    let commit = |prepared: &str| {
+        format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", field(prepared, "nonce").expect("a nonce"))
+    };
+    let (first, second) = (commit(&first), commit(&second));
+    let sealed = two.ask(&second).await;
+    one.line("2>", &second);
+    one.line("2<", &sealed);
+    one.send(&framed(&first, false)).await;
+    let sealed = one.answer().await;
+    one.line("1>", &first);
+    one.line("1<", &sealed);
+
+    one.title("Four commands without waiting, one of them broken: four answers, in their order");
+    let asked = ["QRY|LOG 1", "QRY|LOG 9*00000000", "TXN|VOID {}", "QRY|LOG 9"];
+    let bytes = asked.map(|body| format!("\u{2}{body}\u{3}")).concat();
+    one.send(bytes.as_bytes()).await;
+    for body in asked {
+        one.line("1>", body);
+    }
+    for _ in asked {
+        let answer = one.answer().await;
+        one.line("1<", &answer);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_talk_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (device, line) = (dir.path().join("ttyGS0"), dir.path().join("ttyACM0"));
+    let world = World::registered(Cluster::start(1).await, vec![device.clone()]).await;
+    world.activate().await;
+    let _pair = Pair::new(&device, &line);
+    let mut one = open(&line).await;
+    interleave(&mut one, &mut world.host().await).await;
+    one.matches("hosts_that_talk_at_once");
+    // And the same with both over TCP.
+    let world = World::start().await;
+    let mut one = world.host().await;
+    interleave(&mut one, &mut world.host().await).await;
+    one.matches("hosts_that_talk_at_once");
 }

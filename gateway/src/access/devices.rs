@@ -133,8 +133,8 @@ impl Caller {
             devices.iter().map(|device| &*device.fact.value.outlet_id).collect();
         let outlets = outlets.into_iter().filter_map(|id| self.reach_outlet(id).ok());
         let outlets: Vec<Outlet> = outlets.collect();
-        let outlets = outlets.iter().map(|outlet| (outlet.entry().fact.value.group, outlet));
-        let read = by_group(outlets, COUNTERS_WAIT, async |outlet: &Outlet| {
+        let outlets = outlets.into_iter().map(|outlet| (outlet.entry().fact.value.group, outlet));
+        let read = by_group(outlets, COUNTERS_WAIT, |outlet: Outlet| async move {
             let (_, counters) = outlet.counters(Consistency::Local).await.ok()?;
             Some(counters.map(|counters| (outlet.id().to_owned(), counters)))
         });

@@ -60,6 +60,7 @@ impl Demo {
 /// A gateway that the test runs before a demonstration's cluster, at ports of its own.
 pub struct Beside {
     child: Option<Child>,
+    program: fn() -> std::process::Command,
     config: std::path::PathBuf,
     pub address: SocketAddr,
     admin: SocketAddr,
@@ -67,12 +68,17 @@ pub struct Beside {
 
 impl Beside {
     pub async fn start(dir: &Path) -> Self {
+        Self::start_as(dir, fiscus).await
+    }
+
+    /// The same by a command that ends where the program's arguments begin.
+    pub async fn start_as(dir: &Path, program: fn() -> std::process::Command) -> Self {
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (public, admin) = (free(), free());
         let config = dir.join("gateway/gateway.toml");
         let (address, admin_address) = (public.local_addr().unwrap(), admin.local_addr().unwrap());
         drop((public, admin));
-        let mut beside = Self { child: None, config, address, admin: admin_address };
+        let mut beside = Self { child: None, program, config, address, admin: admin_address };
         beside.restart();
         beside.ready().await;
         beside
@@ -81,7 +87,7 @@ impl Beside {
     /// Starts it where it was.
     pub fn restart(&mut self) {
         self.kill();
-        let child = fiscus()
+        let child = (self.program)()
             .args(["gateway", "--stop-with-stdin", "--config"])
             .arg(&self.config)
             .args(["--listen", &self.address.to_string()])

@@ -189,3 +189,23 @@ fn a_new_key_signs_nothing_under_what_was_lent_to_the_old_one() {
     assert_eq!(shop.ledger.invoices.len(), 2);
     assert_eq!(shop.ledger.alerts(), [""; 0]);
 }
+
+/// The cluster's time goes on between the question for it and the grant: what was lent then is there, and no more is
+/// asked for.
+#[test]
+fn numbers_that_begin_in_a_moment_are_not_asked_for_again() {
+    let mut shop = Shop::new(27, 10);
+    let heard_ms = shop.wall_ms;
+    let now = shop.now();
+    shop.ledger.at(heard_ms);
+    let facts = shop.ledger.facts();
+    shop.till().learn(facts).expect("it is noted");
+    let asked = shop.ask(now).expect("it has none");
+    shop.ledger.at(heard_ms + 250);
+    let key = shop.till().public_key();
+    let credential = shop.ledger.lend(&asked, key);
+    assert!(credential.terms().not_before_ms > heard_ms);
+    let authority = shop.ledger.authority();
+    assert!(shop.till().lent(&asked, credential, &authority).expect("it is noted"));
+    assert_eq!(shop.ask(now), None, "it has just been lent some");
+}
