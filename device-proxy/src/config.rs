@@ -299,37 +299,43 @@ impl ProxyConfig {
                 "devices.offline",
                 "is not for a real device: it goes on by itself",
             )?;
-            let Some(attach) = &device.attach else { continue };
-            rule(
-                attach.serial.is_some() != attach.tcp.is_some(),
-                "devices.attach",
-                "must have serial or tcp, and not both",
-            )?;
-            rule(
-                attach.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
-                "devices.attach.serial",
-                "must be an absolute path that is named nowhere else",
-            )?;
-            rule(
-                attach
-                    .invoices_dir
-                    .as_ref()
-                    .is_none_or(|dir| dir.is_absolute() && dirs.insert(dir)),
-                "devices.attach.invoices_dir",
-                "must be an absolute path, another one for each device",
-            )?;
-            rule(
-                is_series_prefix(&device.device_id),
-                "devices.device_id",
-                "of a real device must be capital letters and digits in parts with dashes: it stands before its numbers",
-            )?;
-            rule(
-                self.insecure || attach.tcp.is_none_or(|address| address.ip().is_loopback()),
-                "devices.attach.tcp",
-                "must be a loopback address, or insecure = true: the protocol protects nothing",
-            )?;
+            self.check_attach(device, &mut paths, &mut dirs)?;
         }
         Ok(())
+    }
+
+    fn check_attach<'c>(
+        &self,
+        device: &'c DeviceSection,
+        paths: &mut BTreeSet<&'c PathBuf>,
+        dirs: &mut BTreeSet<&'c PathBuf>,
+    ) -> Result<(), ConfigError> {
+        let Some(attach) = &device.attach else { return Ok(()) };
+        rule(
+            attach.serial.is_some() != attach.tcp.is_some(),
+            "devices.attach",
+            "must have serial or tcp, and not both",
+        )?;
+        rule(
+            attach.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
+            "devices.attach.serial",
+            "must be an absolute path that is named nowhere else",
+        )?;
+        rule(
+            attach.invoices_dir.as_ref().is_none_or(|dir| dir.is_absolute() && dirs.insert(dir)),
+            "devices.attach.invoices_dir",
+            "must be an absolute path, another one for each device",
+        )?;
+        rule(
+            is_series_prefix(&device.device_id),
+            "devices.device_id",
+            "of a real device must be capital letters and digits in parts with dashes: it stands before its numbers",
+        )?;
+        rule(
+            self.insecure || attach.tcp.is_none_or(|address| address.ip().is_loopback()),
+            "devices.attach.tcp",
+            "must be a loopback address, or insecure = true: the protocol protects nothing",
+        )
     }
 
     fn check_limits(&self) -> Result<(), ConfigError> {

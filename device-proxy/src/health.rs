@@ -303,10 +303,11 @@ fn figures(text: Object, [last, imported, free, queue, reconnects]: [u64; 5]) ->
 fn of_a_real_one(text: Object, attached: &Attached) -> Object {
     let known = &attached.figures;
     let count = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    // In this order: what is sealed and imported between the two is no entry that was lost.
+    let imported = count(&known.imported);
     let last = count(&known.next).saturating_sub(1);
     let reconnects = count(&known.met).saturating_sub(1);
-    let told =
-        [last, count(&known.imported), count(&known.free_bytes), count(&known.queued), reconnects];
+    let told = [last, imported, count(&known.free_bytes), count(&known.queued), reconnects];
     figures(text, told)
 }
 
