@@ -185,7 +185,7 @@ pub struct DeviceHealth {
     #[serde(default = "attach")]
     #[schema(example = "attach")]
     pub role: String,
-    /// `up`, or `away` when its line is silent.
+    /// `up`, or `away` when the real device's line is silent, or the outlet's group does not answer the one that needs it.
     #[schema(example = "up")]
     pub state: String,
     /// The device's own.

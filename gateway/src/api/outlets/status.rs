@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::view::{mode_name, status_name};
 use crate::access::{self, Caller, Outlet as Reached, Scope};
-use crate::api::devices::Device;
+use crate::api::devices::{Device, State};
 use crate::api::time::when;
 use crate::http::list::AsOf;
 use crate::http::parameters::Consistency;
@@ -266,7 +266,10 @@ impl OutletStanding {
         }
         let standing =
             devices.iter().filter_map(|device| Some((device, device.standing.as_ref()?)));
-        match standing.max_by_key(|(_, standing)| standing.state) {
+        // A spare one in its box keeps nobody from selling, unless there is no other.
+        let sells = |device: &Device| device.state != State::Registered && device.health.is_some();
+        let worst = standing.max_by_key(|(device, standing)| (sells(device), standing.state));
+        match worst {
             Some((device, worst)) if worst.state != Colour::Online => {
                 told(worst.state, format!("device {}: {}", device.device_id, worst.detail))
             }
