@@ -104,6 +104,7 @@ fn of_outlet(
             counters: None,
             manifest_version,
             now,
+            heard: now,
         };
         for problem in problems(&known, health) {
             let Problem { code, field, detail } = problem;
@@ -198,6 +199,7 @@ mod tests {
             counters: None,
             manifest_version: Some("2026-02-01"),
             now,
+            heard: now,
         };
         problems(&known, &health(change)).into_iter().map(|it| it.code + &it.field).collect()
     }

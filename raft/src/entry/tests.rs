@@ -138,7 +138,7 @@ fn record_upload() -> impl Strategy<Value = GroupCommand> {
         code,
         reason,
     });
-    let items = proptest::collection::vec(item, 0..4);
+    let items = vec(item, 0..4);
     let verdict = select(UploadVerdict::ALL.to_vec());
     (id(), verdict, (id(), id(), id()), any::<[u64; 2]>(), items).prop_map(
         |(outlet_id, verdict, (destination, batch_id, receipt), [after, through], items)| {
