@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz demo bench bench-core fmt
+.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -20,6 +20,10 @@ export FISCUS_CACHE CARGO_TARGET_DIR
 # Seconds of fuzzing per target: a glance in `make test`, a long look in `make fuzz`.
 FUZZ_SECONDS_SHORT ?= 5
 FUZZ_SECONDS ?= 300
+
+# How long `make soak` simulates, and its first seed.
+SOAK_SECONDS ?= 3600
+SOAK_FROM ?= 1000
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +63,10 @@ fuzz-short: ## A few seconds of each fuzz target
 
 fuzz: ## Some minutes of each fuzz target
 	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz.sh
+
+soak: ## Simulated clusters under every fault for SOAK_SECONDS, two at a time
+	cargo build --locked --profile sim --package fiscus-sim
+	"$$CARGO_TARGET_DIR/sim/fiscus-sim" --seeds $(SOAK_FROM)..18446744073709551615 --seconds $(SOAK_SECONDS) --jobs 2
 
 demo: ## Build the release binary and run the demonstration
 	cargo build --locked --release --package fiscus-tools

@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".fiscus")
+        .boxed(".fiscus.ledger.v1.JournalRecord.upload")
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
     Ok(())

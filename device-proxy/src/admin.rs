@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use fiscus_ledger::payload::Object;
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::metrics::{Metrics, head, label, line};
@@ -98,28 +100,46 @@ async fn offline(State(admin): State<Admin>) -> impl IntoResponse {
     ([("content-type", "application/x-ndjson")], out)
 }
 
-/// Seals that the ledger has refused, one JSON object a line, some of each device; `?after=` a sequence tells those
-/// behind it.
-async fn refused(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let after =
-        query.as_deref().map_or(Some(0), |query| query.strip_prefix("after=")?.parse().ok());
-    let Some(after) = after else {
-        return (StatusCode::BAD_REQUEST, "the query is ?after=SEQUENCE\n").into_response();
+/// Of which device, and from behind which sequence on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichRefused {
+    device: Option<String>,
+    after: Option<u64>,
+}
+
+/// Seals that the ledger has refused, one JSON object a line: of each device, or of one from behind a sequence on. Where
+/// there are more of a device, its last line tells how to go on.
+async fn refused(
+    State(admin): State<Admin>,
+    which: Result<Query<WhichRefused>, QueryRejection>,
+) -> Response {
+    let which = match which {
+        Ok(Query(which)) if which.device.is_some() || which.after.is_none() => which,
+        _ => {
+            let usage = "the query is ?device=ID&after=SEQUENCE, or ?device=ID, or none\n";
+            return (StatusCode::BAD_REQUEST, usage).into_response();
+        }
     };
-    let mut out = String::new();
-    for (device_id, till) in &admin.tills {
+    let of = |id: &String| which.device.as_ref().is_none_or(|device| device == id);
+    let (mut out, mut known) = (String::new(), false);
+    for (device_id, till) in admin.tills.iter().filter(|(id, _)| of(id)) {
+        known = true;
+        let after = which.after.unwrap_or(0);
         let told = till.with(move |till| till.refused(after)).await;
-        let told = match told {
-            Ok(told) => told,
-            Err(fault) => {
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                return (status, format!("{}\n", fault.detail)).into_response();
-            }
-        };
-        for line in told.iter().filter_map(|refused| refused.to_json(device_id)) {
-            out.push_str(&line);
+        for refused in &told.seals {
+            out.push_str(&refused.to_json(device_id));
             out.push('\n');
         }
+        if let Some(after) = told.more_after {
+            let more = Object::new().text("device_id", device_id).count("more_after", after);
+            out.push_str(&more.finish());
+            out.push('\n');
+        }
+    }
+    if which.device.is_some() && !known {
+        let detail = "no device with this id sells without the cluster here\n";
+        return (StatusCode::NOT_FOUND, detail).into_response();
     }
     ([("content-type", "application/x-ndjson")], out).into_response()
 }

@@ -299,29 +299,43 @@ impl ProxyConfig {
                 "devices.offline",
                 "is not for a real device: it goes on by itself",
             )?;
-            let Some(attach) = &device.attach else { continue };
-            rule(
-                attach.serial.is_some() != attach.tcp.is_some(),
-                "devices.attach",
-                "must have serial or tcp, and not both",
-            )?;
-            rule(
-                attach.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
-                "devices.attach.serial",
-                "must be an absolute path that is named nowhere else",
-            )?;
-            rule(
-                is_series_prefix(&device.device_id),
-                "devices.device_id",
-                "of a real device must be capital letters and digits in parts with dashes: it stands before its numbers",
-            )?;
-            rule(
-                self.insecure || attach.tcp.is_none_or(|address| address.ip().is_loopback()),
-                "devices.attach.tcp",
-                "must be a loopback address, or insecure = true: the protocol protects nothing",
-            )?;
+            self.check_attach(device, &mut paths, &mut dirs)?;
         }
         Ok(())
+    }
+
+    fn check_attach<'c>(
+        &self,
+        device: &'c DeviceSection,
+        paths: &mut BTreeSet<&'c PathBuf>,
+        dirs: &mut BTreeSet<&'c PathBuf>,
+    ) -> Result<(), ConfigError> {
+        let Some(attach) = &device.attach else { return Ok(()) };
+        rule(
+            attach.serial.is_some() != attach.tcp.is_some(),
+            "devices.attach",
+            "must have serial or tcp, and not both",
+        )?;
+        rule(
+            attach.serial.iter().all(|path| path.is_absolute() && paths.insert(path)),
+            "devices.attach.serial",
+            "must be an absolute path that is named nowhere else",
+        )?;
+        rule(
+            attach.invoices_dir.as_ref().is_none_or(|dir| dir.is_absolute() && dirs.insert(dir)),
+            "devices.attach.invoices_dir",
+            "must be an absolute path, another one for each device",
+        )?;
+        rule(
+            is_series_prefix(&device.device_id),
+            "devices.device_id",
+            "of a real device must be capital letters and digits in parts with dashes: it stands before its numbers",
+        )?;
+        rule(
+            self.insecure || attach.tcp.is_none_or(|address| address.ip().is_loopback()),
+            "devices.attach.tcp",
+            "must be a loopback address, or insecure = true: the protocol protects nothing",
+        )
     }
 
     fn check_limits(&self) -> Result<(), ConfigError> {
@@ -375,7 +389,7 @@ mod tests {
         type Change = fn(&mut ProxyConfig);
         let far = SocketAddr::from(([0, 0, 0, 0], 80));
         assert!(!far.ip().is_loopback());
-        let change: [(&str, Change); 13] = [
+        let change: [(&str, Change); 14] = [
             ("admin_listen", |c| c.admin_listen = SocketAddr::from(([0, 0, 0, 0], 80))),
             ("verify_host", |c| c.verify_host = "a b".to_owned()),
             ("dgi_public_key", |c| c.dgi_public_key = Some("AAAA".to_owned())),
@@ -388,6 +402,13 @@ mod tests {
                 c.devices[0].listen = Some(SocketAddr::from(([0, 0, 0, 0], 80)));
             }),
             ("devices.serial", |c| c.devices[0].serial.push("ttyGS0".into())),
+            ("devices.attach.invoices_dir", |c| {
+                c.devices[0].attach = Some(AttachSection {
+                    serial: Some("/dev/ttyUSB0".into()),
+                    tcp: None,
+                    invoices_dir: Some("invoices".into()),
+                });
+            }),
             ("limits.hosts_max", |c| c.limits.hosts_max = 0),
             ("limits.prepared_bytes_max", |c| c.limits.prepared_bytes_max = 0),
             ("limits.attempt_timeout_ms", |c| c.limits.attempt_timeout_ms = 5_000),

@@ -72,6 +72,14 @@ pub enum RunError {
         /// Why.
         source: OfflineError,
     },
+    /// Where the invoices of a real device are kept.
+    #[error("attach.invoices_dir of device {device_id} cannot be used: {source}")]
+    Invoices {
+        /// Which.
+        device_id: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// What never ends by itself did.
     #[error("a part of the proxy ended by itself: {detail}")]
     Ended {
@@ -226,7 +234,11 @@ async fn ports(config: &ProxyConfig, shared: &Arc<Shared>) -> Result<Ports, RunE
         let terminals = config.limits.hosts_max + section.serial.len();
         let place = section.attach.as_ref().and_then(place);
         let dir = section.attach.as_ref().and_then(|attach| attach.invoices_dir.clone());
-        let kept = KeptInvoices::new(dir);
+        let kept = match dir {
+            None => KeptInvoices::in_memory(),
+            Some(dir) => KeptInvoices::in_dir(dir)
+                .map_err(|source| RunError::Invoices { device_id: device_id.clone(), source })?,
+        };
         let real = place.map(|place| attach(&device_id, place, terminals, kept));
         let (attached, owner) = real.map(|(attached, owner)| (Arc::new(attached), owner)).unzip();
         let port = Port::new(Arc::clone(shared), &device_id, till, attached.clone());

@@ -63,5 +63,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     if let Some(deliveries) = admin.app.deliveries() {
         deliveries.exposition(&mut out);
     }
+    if let Some(uploads) = admin.app.uploads() {
+        uploads.exposition(&mut out);
+    }
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], out)
 }

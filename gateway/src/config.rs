@@ -7,6 +7,7 @@ use fiscus_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
+use crate::uploads::config::UploadsSection;
 
 /// Everything about a gateway. Every limit has its unit in its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct GatewayConfig {
     /// Customers' endpoints; without it none are served here, and none can be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhooks: Option<WebhooksSection>,
+    /// The tax authority; without it nothing is uploaded from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uploads: Option<UploadsSection>,
     /// The log's level filter.
     #[serde(default = "default_log")]
     pub log: String,
@@ -371,6 +375,7 @@ impl GatewayConfig {
             limits: LimitsSection::default(),
             rates: RatesSection::default(),
             webhooks: None,
+            uploads: None,
             log: default_log(),
         }
     }
@@ -415,6 +420,8 @@ impl GatewayConfig {
             "needs ca, cert and key together, or none of them",
         )?;
         self.webhooks.as_ref().map_or(Ok(()), WebhooksSection::check)?;
+        let uploads = self.uploads.as_ref();
+        uploads.map_or(Ok(()), |uploads| uploads.check(self.webhooks.is_some()))?;
         self.check_limits()
     }
 

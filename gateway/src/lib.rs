@@ -27,6 +27,7 @@ mod place_id;
 pub mod render;
 mod run;
 pub mod standing;
+pub mod uploads;
 pub mod webhooks;
 
 pub use access::App;

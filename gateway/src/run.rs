@@ -19,6 +19,8 @@ use crate::config::{ConfigError, GatewayConfig};
 use crate::delivery::{Deliveries, DeliveryError};
 use crate::directory::Directory;
 use crate::listener::{Listener, ServerTlsError, acceptor};
+use crate::uploads::adapter::AdapterError;
+use crate::uploads::agent::Uploads;
 use crate::{admin, api};
 
 /// Why a gateway does not start, or stops.
@@ -39,6 +41,9 @@ pub enum RunError {
     /// What endpoints are served with.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    /// What the tax authority is spoken with.
+    #[error(transparent)]
+    Uploads(#[from] AdapterError),
     /// A listener.
     #[error("{what} cannot listen on {address}: {source}")]
     Listen {
@@ -90,14 +95,26 @@ impl Gateway {
         let directory = Arc::new(Directory::default());
         let deliveries = config.webhooks.as_ref();
         let deliveries = deliveries
-            .map(|section| Deliveries::open(section, &cluster, &directory).map(Arc::new))
+            .map(|section| {
+                let leases_shared = config.uploads.is_some();
+                Deliveries::open(section, &cluster, &directory, leases_shared).map(Arc::new)
+            })
             .transpose()?;
-        let app = App::new(config, cluster, directory, deliveries.clone());
+        let uploads = match (&config.uploads, &deliveries) {
+            (Some(section), Some(deliveries)) => {
+                Some(Arc::new(Uploads::open(section, &cluster, &directory, deliveries)?))
+            }
+            _ => None,
+        };
+        let app = App::new(config, cluster, directory, deliveries.clone(), uploads.clone());
         let (end, ending) = watch::channel(false);
         let (mut public, mut behind) = (JoinSet::new(), JoinSet::new());
         behind.spawn(follow(app.clone(), ending.clone()));
         if let Some(deliveries) = deliveries {
             behind.spawn(deliveries.run(stopping.clone()));
+        }
+        if let Some(uploads) = uploads {
+            behind.spawn(uploads.run(stopping.clone()));
         }
         let limits = app.config().limits.clone();
         let listener = Listener {

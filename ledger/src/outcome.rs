@@ -180,6 +180,12 @@ refusal_codes! {
     OfflineSlotConflict = "OFFLINE_SLOT_CONFLICT",
     /// Too many bytes wait for their predecessors; submit in order.
     OfflineWaitingFull = "OFFLINE_WAITING_FULL",
+    /// The tax authority's answer is about other invoices than those that come next.
+    UploadOutOfOrder = "UPLOAD_OUT_OF_ORDER",
+    /// Nothing of a sandbox outlet is uploaded.
+    UploadNotLive = "UPLOAD_NOT_LIVE",
+    /// The invoice is not refused by the tax authority, so there is nothing to send again.
+    UploadNotRefused = "UPLOAD_NOT_REFUSED",
     /// The document's version is not the one that the change was made from.
     VersionConflict = "VERSION_CONFLICT",
     /// The document cannot be read, or its id does not match.

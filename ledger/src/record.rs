@@ -50,9 +50,11 @@ pub enum RecordKind {
     RecoveryGap,
     /// How far another group's log is.
     Checkpoint,
+    /// What has become of invoices at the tax authority.
+    Upload,
 }
 
-const PLAIN_KINDS: [(RecordKind, &str); 15] = [
+const PLAIN_KINDS: [(RecordKind, &str); 16] = [
     (RecordKind::ZClosure, "z_closure"),
     (RecordKind::BlockGrant, "block_grant"),
     (RecordKind::BlockClose, "block_close"),
@@ -68,6 +70,7 @@ const PLAIN_KINDS: [(RecordKind, &str); 15] = [
     (RecordKind::ApplyVersion, "apply_version"),
     (RecordKind::RecoveryGap, "recovery_gap"),
     (RecordKind::Checkpoint, "checkpoint_event"),
+    (RecordKind::Upload, "upload_event"),
 ];
 
 impl RecordKind {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fiscus_proto::admin::Progress;
 use fiscus_raft::store::SnapshotDir;
+use fiscus_raft::threads::aside;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,7 +63,7 @@ async fn run(
     let total = snapshot.bytes();
     let _ = say("copy and verify", 0, total, false).await;
     let replica = hosted.handle.replica().clone();
-    let copied = tokio::task::spawn_blocking(move || replica.export(&snapshot, &target)).await;
+    let copied = aside(move || replica.export(&snapshot, &target)).await;
     copied.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| lost(&error))?;
     let _ = say("copy and verify", total, total, true).await;
     Ok(())

@@ -25,10 +25,10 @@ use fiscus_proto::ledger::{self as wire};
 use fiscus_raft::consensus::{GroupHandle, ProposeError};
 use fiscus_raft::entry::{encode_entry, refusal_to_proto};
 use fiscus_raft::store::{AppliedEntry, ApplyReply, Progress};
+use fiscus_raft::threads::aside;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Agreement;
@@ -104,7 +104,6 @@ pub struct Batcher {
     /// The tree's size at the last cut that this leader proposed.
     cut_leaves: u64,
     last_entry: Instant,
-    random: SystemRandom,
 }
 
 impl std::fmt::Debug for Batcher {
@@ -172,7 +171,6 @@ impl Batcher {
             last_cut: now,
             cut_leaves: 0,
             last_entry: now,
-            random: SystemRandom::new(),
         };
         (batcher, submit)
     }
@@ -288,7 +286,7 @@ impl Batcher {
     ) {
         let version = self.handle.replica().progress().borrow().apply_version;
         let mut seed = [0; 32];
-        if self.random.fill(&mut seed).is_err() {
+        if self.context.random.fill(&mut seed).is_err() {
             let detail = "the operating system gives no randomness".to_owned();
             return refuse_all(batch, &Answer::Unknown(wire::Unknown { detail }));
         }
@@ -445,7 +443,7 @@ impl Batcher {
         let (context, replica) = (self.context.clone(), self.handle.replica().clone());
         let missing: Vec<u64> = missing.collect();
         let signing = move || records::sign_leaves(&context, &replica, &missing);
-        match tokio::task::spawn_blocking(signing).await {
+        match aside(signing).await {
             Ok(Ok(signed)) => self.signatures.extend(signed),
             Ok(Err(error)) => {
                 tracing::error!(group = self.handle.group(), %error, "records stay unsigned");
@@ -502,7 +500,7 @@ async fn finish(
     report_events(context, handle.group(), &applied.events);
     let started = Instant::now();
     let (signing, entry) = (context.clone(), applied.clone());
-    let signed = tokio::task::spawn_blocking(move || records::sign_entry(&signing, &entry)).await;
+    let signed = aside(move || records::sign_entry(&signing, &entry)).await;
     context.metrics.sign.observe(started.elapsed());
     let signed = match signed {
         Ok(Ok(signed)) => signed,
@@ -547,6 +545,8 @@ async fn already_recorded(
     match found {
         Ok(SignedRecord { leaf, record, signature }) => {
             Answer::AlreadyRecorded(wire::JournalRecord {
+                // A repetition is answered with the bytes of the first time.
+                upload: None,
                 group: handle.group(),
                 leaf,
                 record: record.into(),
@@ -583,6 +583,7 @@ async fn answer(
                 leaf: recorded.leaf_index,
                 record: applied.records.slice(from..to),
                 signature: Bytes::copy_from_slice(signature),
+                upload: None,
             })
         }
         Outcome::AlreadyRecorded { position } => {

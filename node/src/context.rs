@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fiscus_ledger::hash::Hash32;
 use fiscus_raft::consensus::{Identity, PeerPool};
@@ -12,6 +12,7 @@ use crate::clock::{Agreement, ClockRules, Reading, Sample, VoterClocks};
 use crate::config::NodeConfig;
 use crate::metrics::Metrics;
 use crate::signer::{HeldKey, KeyPurpose, Signer};
+use crate::surroundings::{Randomness, WallClock};
 use crate::witnesses::Witness;
 
 /// What every part of a node shares.
@@ -29,6 +30,8 @@ pub struct NodeContext {
     pub metrics: Metrics,
     /// Voters' clocks.
     pub clock: NodeClock,
+    /// Where random bytes come from.
+    pub(crate) random: Randomness,
     /// Who cosigns its groups' checkpoints.
     pub(crate) witnesses: Vec<Witness>,
     /// The last second of its certificate, since 1970; absent without TLS.
@@ -55,11 +58,13 @@ impl NodeContext {
         signer: Arc<dyn Signer>,
         witnesses: Vec<Witness>,
         certificate_ends_s: Option<i64>,
+        (wall, random): (WallClock, Randomness),
     ) -> Self {
-        let clock = NodeClock::new(ClockRules {
+        let rules = ClockRules {
             error_max: Duration::from_millis(config.clock.error_max_ms),
             sample_age_max: Duration::from_millis(config.clock.sample_age_max_ms),
-        });
+        };
+        let clock = NodeClock::new(rules, wall);
         let held = signer.keys().into_iter();
         let authorities = held
             .filter(|key| key.purpose == KeyPurpose::Authority)
@@ -72,6 +77,7 @@ impl NodeContext {
             signer,
             metrics: Metrics::default(),
             clock,
+            random,
             witnesses,
             certificate_ends_s,
             authorities,
@@ -139,19 +145,20 @@ impl NodeContext {
 #[derive(Debug)]
 pub struct NodeClock {
     rules: ClockRules,
+    wall: WallClock,
     origin: Instant,
     clocks: Mutex<VoterClocks>,
 }
 
 impl NodeClock {
-    fn new(rules: ClockRules) -> Self {
-        Self { rules, origin: Instant::now(), clocks: Mutex::default() }
+    fn new(rules: ClockRules, wall: WallClock) -> Self {
+        Self { rules, wall, origin: Instant::now(), clocks: Mutex::default() }
     }
 
     /// This node's clocks now.
     pub fn read(&self) -> Reading {
         // A wall clock before 1970 is as wrong as any other wrong one: nobody will agree with it.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = self.wall.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Reading {
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             monotonic: self.origin.elapsed(),

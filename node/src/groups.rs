@@ -11,6 +11,7 @@ use fiscus_raft::consensus::{
 };
 use fiscus_raft::disk::Disk;
 use fiscus_raft::store::{Holders, Recovery, Replica, Step, StoreError, drop_index};
+use fiscus_raft::threads::aside;
 use fiscus_raft::wal::{Lagging, Wal};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -540,7 +541,7 @@ async fn keep_durable(context: Arc<NodeContext>, hosted: Arc<Hosted>, wal: Wal) 
             _ = durable.tick() => {
                 let handle = hosted.handle.clone();
                 let flush = move || handle.replica().flush(handle.log().flushed());
-                match tokio::task::spawn_blocking(flush).await {
+                match aside(flush).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => hosted.handle.replica().stop(&error.to_string()),
                     Err(error) => tracing::error!(%error, "a flush was interrupted"),

@@ -8,15 +8,19 @@
 //! it the node would promise the opposite under the same id. A crash between the log and the note is no
 //! loss: the log is there, and the note is made at the next start.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fiscus_proto::stored::NodeIdentity;
+use fiscus_raft::disk::{Disk, OpenHow};
 use prost::Message;
-use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::surroundings::Randomness;
 
 /// Both slots of the votes' file; whatever the log has written begins before.
 const FIRST_BYTES: u64 = 128 << 10;
+/// Names and numbers of a node, far less than this.
+const IDENTITY_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a directory is not this node's.
 #[derive(Debug, thiserror::Error)]
@@ -74,72 +78,83 @@ pub enum IdentityError {
 }
 
 /// Reads the identity of a directory, or gives it one.
-pub fn open(dir: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, IdentityError> {
+pub fn open(
+    disk: &dyn Disk,
+    random: &Randomness,
+    dir: &Path,
+    cluster: &str,
+    node: u64,
+) -> Result<NodeIdentity, IdentityError> {
     let path = dir.join("IDENTITY");
-    match std::fs::read(&path) {
+    match read_start(disk, &path, IDENTITY_BYTES_MAX) {
         Ok(bytes) => read(&path, &bytes, cluster, node),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, cluster, node),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(disk, random, dir, cluster, node)
+        }
         Err(source) => Err(IdentityError::Io { doing: "read", path, source }),
     }
 }
 
 /// Refuses a directory that has had a log and has none any more. One whose groups are there has had one,
 /// whatever its identity says: groups are made after the log.
-pub fn check_log(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+pub fn check_log(
+    disk: &dyn Disk,
+    dir: &Path,
+    identity: &NodeIdentity,
+) -> Result<(), IdentityError> {
     let path = dir.join("wal");
     let groups = dir.join("groups");
     let mut had_one = identity.log_created;
-    for name in names(&groups)? {
+    for name in names(disk, &groups)? {
         had_one |= name.parse::<u64>().is_ok();
     }
-    if had_one && !has_log(&path)? {
+    if had_one && !has_log(disk, &path)? {
         return Err(IdentityError::LogLost { node: identity.node, path });
     }
     Ok(())
 }
 
 /// Notes that the log is there, once.
-pub fn note_log(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+pub fn note_log(disk: &dyn Disk, dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
     if identity.log_created {
         return Ok(());
     }
-    write(dir, &NodeIdentity { log_created: true, ..identity.clone() })
+    write(disk, dir, &NodeIdentity { log_created: true, ..identity.clone() })
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, IdentityError> {
-    let failed = |source| IdentityError::Io { doing: "list", path: dir.to_owned(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
-    };
-    let name = |entry: io::Result<std::fs::DirEntry>| {
-        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
-    };
-    entries.map(name).collect::<io::Result<_>>().map_err(failed)
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, IdentityError> {
+    match disk.list(dir) {
+        Ok(names) => Ok(names),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(IdentityError::Io { doing: "list", path: dir.to_owned(), source }),
+    }
 }
 
 /// Whether a log's directory has a segment, or a vote: zeros are neither.
-fn has_log(dir: &Path) -> Result<bool, IdentityError> {
-    for name in names(dir)? {
+fn has_log(disk: &dyn Disk, dir: &Path) -> Result<bool, IdentityError> {
+    for name in names(disk, dir)? {
         let path = dir.join(name);
-        let begun = begins_with_content(&path);
-        if begun.map_err(|source| IdentityError::Io { doing: "read", path, source })? {
+        // Segments begin with their magic; of the two slots of the votes' file, one of 64 KiB each, at least
+        // one begins with its own.
+        let start = match read_start(disk, &path, FIRST_BYTES) {
+            Ok(start) => start,
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
+            Err(source) => return Err(IdentityError::Io { doing: "read", path, source }),
+        };
+        if start.iter().any(|byte| *byte != 0) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Segments begin with their magic; of the two slots of the votes' file, one of 64 KiB each, at least one
-/// begins with its own.
-fn begins_with_content(path: &Path) -> io::Result<bool> {
-    if !path.is_file() {
-        return Ok(false);
-    }
-    let mut start = Vec::new();
-    std::fs::File::open(path)?.take(FIRST_BYTES).read_to_end(&mut start)?;
-    Ok(start.iter().any(|byte| *byte != 0))
+/// The first bytes of a file, at most so many.
+fn read_start(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, OpenHow::Read)?;
+    let length = file.size()?.min(bytes_max);
+    let mut start = vec![0; usize::try_from(length).expect("a bound that fits in memory")];
+    file.read_exact_at(&mut start, 0)?;
+    Ok(start)
 }
 
 /// The log's directory names its owner by this number.
@@ -177,38 +192,53 @@ fn read(
     Ok(found)
 }
 
-fn make(dir: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, IdentityError> {
-    let mut random = [0; 16];
-    SystemRandom::new().fill(&mut random).map_err(|_| IdentityError::Randomness)?;
+fn make(
+    disk: &dyn Disk,
+    random: &Randomness,
+    dir: &Path,
+    cluster: &str,
+    node: u64,
+) -> Result<NodeIdentity, IdentityError> {
+    let mut number = [0; 16];
+    random.fill(&mut number).map_err(|_| IdentityError::Randomness)?;
     let identity = NodeIdentity {
         cluster: cluster.to_owned(),
         node,
-        incarnation: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        incarnation: number.iter().map(|byte| format!("{byte:02x}")).collect(),
         data_groups: 0,
         log_created: false,
     };
-    write(dir, &identity)?;
+    write(disk, dir, &identity)?;
     Ok(identity)
 }
 
-fn write(dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
+fn write(disk: &dyn Disk, dir: &Path, identity: &NodeIdentity) -> Result<(), IdentityError> {
     let path = dir.join("IDENTITY");
     let mut bytes = identity.encode_to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     let written = (|| {
         let fresh = dir.join("IDENTITY.new");
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        std::fs::File::open(dir)?.sync_all()
+        if disk.exists(&fresh)? {
+            disk.remove_file(&fresh)?;
+        }
+        let file = disk.open(&fresh, OpenHow::Create)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_data()?;
+        disk.rename(&fresh, &path)?;
+        disk.sync_dir(dir)
     })();
     written.map_err(|source| IdentityError::Io { doing: "write", path, source })
 }
 
 #[cfg(test)]
 mod tests {
+    use fiscus_raft::disk::RealDisk;
+
     use super::*;
+
+    fn open(dir: &Path, cluster: &str, node: u64) -> Result<NodeIdentity, IdentityError> {
+        super::open(&RealDisk, &Randomness::system(), dir, cluster, node)
+    }
 
     #[test]
     fn a_directory_keeps_its_owner() {
@@ -252,7 +282,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let mut identity = open(dir.path(), "kin", 7).expect("it is made");
             if noted {
-                note_log(dir.path(), &identity).expect("it is noted");
+                note_log(&RealDisk, dir.path(), &identity).expect("it is noted");
                 identity = open(dir.path(), "kin", 7).expect("it is read");
                 assert!(identity.log_created);
             }
@@ -261,7 +291,7 @@ mod tests {
                 std::fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
                 std::fs::write(path, content).expect("it is written");
             }
-            let checked = check_log(dir.path(), &identity);
+            let checked = check_log(&RealDisk, dir.path(), &identity);
             assert_eq!(checked.is_ok(), starts, "{what}: {checked:?}");
             if let Err(error) = checked {
                 let told = error.to_string();

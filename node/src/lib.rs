@@ -29,6 +29,7 @@ mod scrub;
 mod services;
 pub mod signer;
 pub mod steward;
+pub mod surroundings;
 mod witnesses;
 
 pub use run::{Node, RunError};

@@ -150,6 +150,7 @@ pub fn outlet_of(command: &Command) -> &str {
         Some(command::Command::ImportDeviceSeal(c)) => &c.outlet_id,
         Some(command::Command::CloseBlock(c)) => &c.outlet_id,
         Some(command::Command::RecoveryGap(c)) => &c.outlet_id,
+        Some(command::Command::RecordUpload(c)) => &c.outlet_id,
         _ => "",
     }
 }

@@ -4,22 +4,27 @@
 //! configuration ─► keys ─► identity ─► log ─► groups ─► listeners ─► wait ─► drain ─► flush ─► close
 //! ```
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fiscus_proto::admin::admin_server::AdminServer;
 use fiscus_proto::ledger::ledger_server::LedgerServer;
 use fiscus_proto::peer::peer_server::PeerServer;
+use fiscus_proto::stored::NodeIdentity;
 use fiscus_proto::tls::{TlsError, TlsMaterial, client_config, not_after, server_config};
 use fiscus_raft::consensus::{Identity, OpenError, PeerPool};
-use fiscus_raft::disk::{Disk, RealDisk};
+use fiscus_raft::disk::Disk;
 use fiscus_raft::wal::{OpenMode, Wal, WalError, WalOptions};
+use futures_util::Stream;
+use futures_util::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::config::{ConfigError, LimitsSection, NodeConfig, SignerSection};
 use crate::context::NodeContext;
@@ -30,6 +35,7 @@ use crate::services::http::{HttpState, routes};
 use crate::services::ledger::LedgerService;
 use crate::services::peer::PeerService;
 use crate::signer::{KeyFile, KeyFileError, PassphraseError, SelfTestError, Signer, self_test};
+use crate::surroundings::{Arrived, Surroundings};
 use crate::witnesses::{CaFileError, Witness};
 use crate::{monitor, steward};
 
@@ -118,66 +124,92 @@ pub struct Node {
     stop: watch::Sender<bool>,
     poisoned: watch::Receiver<Option<WalError>>,
     servers: tokio::task::JoinSet<Result<(), RunError>>,
+    /// Ends with the node.
+    _log_driver: tokio::task::JoinSet<()>,
 }
 
 impl Node {
     /// Starts a node; it serves when this returns.
-    pub async fn start(mut config: NodeConfig) -> Result<Self, RunError> {
+    pub async fn start(config: NodeConfig) -> Result<Self, RunError> {
+        Self::start_in(config, Surroundings::real()).await
+    }
+
+    /// Starts a node in surroundings of its own.
+    pub async fn start_in(
+        mut config: NodeConfig,
+        surroundings: Surroundings,
+    ) -> Result<Self, RunError> {
+        let Surroundings { disk, wall, random, signer, network, drive_log } = surroundings;
         config.check()?;
-        let signer = open_signer(&config)?;
-        for key in signer.keys() {
-            self_test(&*signer, &key.public_key)?;
-        }
+        let signer = tested_signer(&config, signer)?;
         let tls = config.tls.as_ref().map(|tls| tls.files().load()).transpose()?;
         let witnesses = Witness::all(&config.witnesses)?;
         let certificate_ends_s = tls.as_ref().map(certificate_ends).transpose()?;
         let dir = config.data_dir.clone();
-        std::fs::create_dir_all(&dir)
+        make_data_dir(&*disk, &dir)
             .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
-        let rpc = listen("the RPC listener", config.rpc_listen).await?;
-        let admin = listen("the admin listener", config.admin_listen).await?;
-        // With port 0 the system chooses one, and the others must hear which.
-        config.rpc_listen = address(&rpc);
-        config.admin_listen = address(&admin);
-        let owner = identity::open(&dir, &config.cluster, config.node)?;
-        identity::check_log(&dir, &owner)?;
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-        let (poison, poisoned) = watch::channel(None);
-        let options = WalOptions {
-            cache_bytes: config.limits.log_cache_bytes,
-            segment_bytes: config.limits.log_segment_bytes,
-            copy_bytes_max: copy_bytes_max(&config.limits),
-            mode: OpenMode::Salvage,
-            on_poison: Some(Arc::new(move |error: &WalError| {
-                poison.send_replace(Some(error.clone()));
-            })),
-            ..WalOptions::new(identity::log_identity(&owner))
+        let (dialer, listeners) = match network {
+            Some(network) => (Some(network.dialer), Listeners::Given(network.incoming)),
+            None => (None, Listeners::bind(&mut config).await?),
         };
-        let wal = Wal::open(disk.clone(), &dir.join("wal"), options)?;
-        identity::note_log(&dir, &owner)?;
+        let owner = identity::open(&*disk, &random, &dir, &config.cluster, config.node)?;
+        identity::check_log(&*disk, &dir, &owner)?;
+        let mut log_driver = tokio::task::JoinSet::new();
+        let (poison, poisoned) = watch::channel(None);
+        let options = log_options(&config.limits, &owner, poison);
+        let wal = match drive_log {
+            None => Wal::open(disk.clone(), &dir.join("wal"), options)?,
+            Some(drive) => {
+                let wal = Wal::open_inline(disk.clone(), &dir.join("wal"), options)?;
+                log_driver.spawn(drive(wal.clone()));
+                wal
+            }
+        };
+        identity::note_log(&*disk, &dir, &owner)?;
         let identity = Identity {
             cluster: config.cluster.clone(),
             node: config.node,
             incarnation: owner.incarnation,
         };
-        let pool = PeerPool::new(identity.clone(), tls.as_ref().map(client_config));
-        let context =
-            NodeContext::new(config, identity, pool, signer, witnesses, certificate_ends_s);
+        let pool =
+            PeerPool::new(identity.clone(), tls.as_ref().map(client_config)).with_dialer(dialer);
+        let context = NodeContext::new(
+            config,
+            identity,
+            pool,
+            signer,
+            witnesses,
+            certificate_ends_s,
+            (wall, random),
+        );
         let context = Arc::new(context);
         look_at_disk(&context, &*disk);
         let groups_dir = dir.join("groups");
-        std::fs::create_dir_all(&groups_dir)
+        disk.create_dir_all(&groups_dir)
             .map_err(|source| RunError::DataDir { path: groups_dir.clone(), source })?;
         let groups = Arc::new(Groups::new(context.clone(), disk.clone(), wal, groups_dir));
         groups.open_known().await?;
         let (stop, stopping) = watch::channel(false);
-        let mut servers = tokio::task::JoinSet::new();
         let (rpc_at, admin_at) = (context.config.rpc_listen, context.config.admin_listen);
-        servers.spawn(serve_rpc(context.clone(), groups.clone(), tls, rpc, stopping.clone()));
-        servers.spawn(serve_http(context.clone(), groups.clone(), admin, stopping.clone()));
+        let mut servers = listeners.serve(&context, &groups, tls, &stopping);
         servers.spawn(watch_over(context.clone(), groups.clone(), disk, stopping));
         tracing::info!(node = context.identity.node, rpc = %rpc_at, admin = %admin_at, "the node serves");
-        Ok(Self { context, groups, rpc: rpc_at, admin: admin_at, stop, poisoned, servers })
+        Ok(Self {
+            context,
+            groups,
+            rpc: rpc_at,
+            admin: admin_at,
+            stop,
+            poisoned,
+            servers,
+            _log_driver: log_driver,
+        })
+    }
+
+    /// The groups that live here.
+    #[must_use]
+    pub fn groups(&self) -> &Arc<Groups> {
+        &self.groups
     }
 
     /// Where it is reached.
@@ -241,6 +273,21 @@ impl Node {
         // A group without a majority has nobody to give it to.
         let _ = tokio::time::timeout(Duration::from_secs(2), moved).await;
     }
+}
+
+/// The given signer or the configured one, all of whose keys sign as they should.
+fn tested_signer(
+    config: &NodeConfig,
+    given: Option<Arc<dyn Signer>>,
+) -> Result<Arc<dyn Signer>, RunError> {
+    let signer = match given {
+        Some(signer) => signer,
+        None => open_signer(config)?,
+    };
+    for key in signer.keys() {
+        self_test(&*signer, &key.public_key)?;
+    }
+    Ok(signer)
 }
 
 fn open_signer(config: &NodeConfig) -> Result<Arc<dyn Signer>, RunError> {
@@ -309,6 +356,91 @@ fn certificate_ends(tls: &TlsMaterial) -> Result<i64, TlsError> {
     not_after(&tls.certificate()?)
 }
 
+/// Makes the directory of a node, whose name lasts before anything is kept in it: what is synced in a directory
+/// is lost when the directory's own name is.
+fn make_data_dir(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
+    let mut made = Vec::new();
+    for place in dir.ancestors().filter(|place| !place.as_os_str().is_empty()) {
+        if disk.exists(place)? {
+            break;
+        }
+        made.push(place);
+    }
+    disk.create_dir_all(dir)?;
+    // Of a start that was cut off here before, nobody knows how far it came.
+    let nearest = made.is_empty().then_some(dir);
+    for place in made.into_iter().chain(nearest) {
+        let above = place.parent().map_or(place, |above| match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        });
+        match disk.sync_dir(above) {
+            // Whoever made it for us keeps it.
+            Err(error) if nearest.is_some() && error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+/// Where connections come in.
+enum Listeners {
+    /// Sockets of the system.
+    Tcp { rpc: TcpListener, admin: TcpListener },
+    /// Another network's.
+    Given(BoxStream<'static, std::io::Result<Arrived>>),
+}
+
+impl Listeners {
+    /// Binds the configured addresses. With port 0 the system chooses one, and the others must hear which.
+    async fn bind(config: &mut NodeConfig) -> Result<Self, RunError> {
+        let rpc = listen("the RPC listener", config.rpc_listen).await?;
+        let admin = listen("the admin listener", config.admin_listen).await?;
+        config.rpc_listen = address(&rpc);
+        config.admin_listen = address(&admin);
+        Ok(Self::Tcp { rpc, admin })
+    }
+
+    fn serve(
+        self,
+        context: &Arc<NodeContext>,
+        groups: &Arc<Groups>,
+        tls: Option<TlsMaterial>,
+        stopping: &watch::Receiver<bool>,
+    ) -> tokio::task::JoinSet<Result<(), RunError>> {
+        let mut servers = tokio::task::JoinSet::new();
+        let (shared, known, stopping) = (context.clone(), groups.clone(), stopping.clone());
+        match self {
+            Self::Tcp { rpc, admin } => {
+                let rpc = prompt(rpc);
+                servers.spawn(serve_rpc(shared.clone(), known.clone(), tls, rpc, stopping.clone()));
+                servers.spawn(serve_http(shared, known, admin, stopping));
+            }
+            Self::Given(incoming) => {
+                servers.spawn(serve_rpc(shared, known, tls, incoming, stopping));
+            }
+        }
+        servers
+    }
+}
+
+fn log_options(
+    limits: &LimitsSection,
+    owner: &NodeIdentity,
+    poison: watch::Sender<Option<WalError>>,
+) -> WalOptions {
+    WalOptions {
+        cache_bytes: limits.log_cache_bytes,
+        segment_bytes: limits.log_segment_bytes,
+        copy_bytes_max: copy_bytes_max(limits),
+        mode: OpenMode::Salvage,
+        on_poison: Some(Arc::new(move |error: &WalError| {
+            poison.send_replace(Some(error.clone()));
+        })),
+        ..WalOptions::new(identity::log_identity(owner))
+    }
+}
+
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { what, address, source })
 }
@@ -322,11 +454,11 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn serve_rpc(
+async fn serve_rpc<C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static>(
     context: Arc<NodeContext>,
     groups: Arc<Groups>,
     tls: Option<TlsMaterial>,
-    listener: TcpListener,
+    incoming: impl Stream<Item = std::io::Result<C>> + Send,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let failed = |error: tonic::transport::Error| RunError::Serve {
@@ -353,7 +485,7 @@ async fn serve_rpc(
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(AdminServer::new(admin))
-        .serve_with_incoming_shutdown(prompt(listener), stopped(stopping))
+        .serve_with_incoming_shutdown(incoming, stopped(stopping))
         .await
         .map_err(failed)
 }
@@ -415,9 +547,38 @@ fn look_at_disk(context: &NodeContext, disk: &dyn Disk) {
 
 #[cfg(test)]
 mod tests {
+    use fiscus_raft::disk::{RealDisk, RebootMode, SimulatedDisk};
     use futures_util::StreamExt;
 
     use super::*;
+
+    /// Without it, a power cut soon after the first start takes all of the node with it.
+    #[test]
+    fn the_name_of_a_nodes_directory_lasts() {
+        let dir = Path::new("/srv/fiscus/n1");
+        let disk = SimulatedDisk::new();
+        make_data_dir(&disk, dir).unwrap();
+        let disk = disk.reboot(1, RebootMode::LoseUnsynced);
+        assert!(disk.exists(dir).unwrap());
+        // A start that was cut off between making and syncing.
+        let disk = SimulatedDisk::new();
+        disk.create_dir_all(dir.parent().unwrap()).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.sync_dir(Path::new("/srv")).unwrap();
+        disk.create_dir_all(dir).unwrap();
+        make_data_dir(&disk, dir).unwrap();
+        assert!(disk.reboot(1, RebootMode::LoseUnsynced).exists(dir).unwrap());
+    }
+
+    #[test]
+    fn a_nodes_directory_may_be_there_and_may_be_relative() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("a/b");
+        for _ in 0..2 {
+            make_data_dir(&RealDisk::new(), &dir).unwrap();
+        }
+        make_data_dir(&RealDisk::new(), Path::new("src")).unwrap();
+    }
 
     #[tokio::test]
     async fn connections_send_at_once() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use fiscus_proto::admin::Progress;
 use fiscus_raft::store::{Step, StoreError};
+use fiscus_raft::threads::aside;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -302,7 +303,7 @@ async fn in_background<T: Send + 'static>(
     mut pass: Pass,
     work: impl FnOnce(&mut Pass) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<(Pass, T), Status> {
-    let done = tokio::task::spawn_blocking(move || {
+    let done = aside(move || {
         let done = work(&mut pass);
         (pass, done)
     });

@@ -4,6 +4,7 @@
 //! extended.
 
 pub mod client;
+pub mod dial;
 mod generated;
 pub mod tls;
 

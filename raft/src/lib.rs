@@ -7,4 +7,5 @@ pub mod entry;
 pub mod index;
 pub mod latency;
 pub mod store;
+pub mod threads;
 pub mod wal;

@@ -71,7 +71,7 @@ def run(demo, directory):
 
 def main():
     with tempfile.TemporaryDirectory() as directory:
-        arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", str(Path(directory) / "demo")]
+        arguments = [FISCUS, "demo", "--no-uploads", "--json", "--nodes", "1", "--dir", str(Path(directory) / "demo")]
         demo = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             return run(demo, directory)

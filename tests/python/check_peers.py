@@ -45,7 +45,7 @@ class Demo:
         self.directory = directory
 
     def __enter__(self):
-        arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", self.directory]
+        arguments = [FISCUS, "demo", "--no-uploads", "--json", "--nodes", "1", "--dir", self.directory]
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         said = self.process.stdout.readline()
         if not said:

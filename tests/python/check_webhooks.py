@@ -205,7 +205,7 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/in"
     with tempfile.TemporaryDirectory() as name:
-        arguments = [FISCUS, "demo", "--json", "--nodes", "1", "--dir", Path(name) / "demo"]
+        arguments = [FISCUS, "demo", "--no-uploads", "--json", "--nodes", "1", "--dir", Path(name) / "demo"]
         demo = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             check(demo, url)

@@ -6,6 +6,7 @@
 //! DIR/demo.toml       the ports and the number of nodes           DIR/keys     signing keys
 //! DIR/n1, n2, …       a node each: node.toml, log, data           DIR/receipts what was sealed
 //! DIR/gateway         the gateway: gateway.toml, log              DIR/api-key  the owner's key to the API
+//! DIR/mcf             the tax authority's stand-in: what it holds, its key, log
 //! DIR/device-proxy    the device proxy: device-proxy.toml, log, a sale to try it with
 //! ```
 //!
@@ -55,8 +56,8 @@ pub(crate) struct Arguments {
     /// Where to keep it; a temporary directory, removed at the end, when absent.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The first of two ports a node, and of two each for the gateway and the device proxy after them; free ones
-    /// when absent.
+    /// The first of two ports a node, and of two each for the gateway, the device proxy and the tax authority's
+    /// stand-in after them; free ones when absent.
     #[arg(long, value_name = "PORT")]
     port_base: Option<u16>,
     /// How many nodes; a directory that holds a cluster keeps its own number.
@@ -66,6 +67,9 @@ pub(crate) struct Arguments {
     /// holds a cluster keeps its own.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     regions: Vec<String>,
+    /// Start no stand-in for the tax authority, and upload nothing; a directory that holds a cluster keeps its own.
+    #[arg(long)]
+    no_uploads: bool,
     /// Let the device sell while the cluster is away: it is lent 100 numbers at a time, which no other sale uses. A
     /// directory that was made so once stays so.
     #[arg(long)]
@@ -120,8 +124,13 @@ async fn play(arguments: &Arguments) -> Result<()> {
     let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let place = place(arguments.dir.as_deref())?;
-    let layout =
-        Layout::open_or_make(&place.dir, arguments.nodes, arguments.port_base, &arguments.regions)?;
+    let layout = Layout::open_or_make(
+        &place.dir,
+        arguments.nodes,
+        arguments.port_base,
+        &arguments.regions,
+        !arguments.no_uploads,
+    )?;
     if arguments.offline {
         layout.sell_offline()?;
     }
@@ -198,6 +207,7 @@ fn line(layout: &Layout, children: &Children, sold: &Sold) -> String {
         .text("gateway", &format!("http://{}", layout.gateway()))
         .text("gateway_admin", &format!("http://{}", layout.gateway_admin()))
         .text("api_key", &sold.api_key)
+        .optional("mcf", layout.mcf_url().as_deref())
         .json("device_proxy", &device_proxy)
         .finish();
     line + "\n"
@@ -220,7 +230,7 @@ A cluster of {count} nodes, with mutual TLS, {groups} data group and a directory
 {lines}  gateway  {url}  http://{gateway_admin}/metrics   pid {gateway_pid}
   API key  {key}   (also in {key_file})
   device   {device_id} at {device}, for points of sale that speak the fiscal-device protocol
-
+{mcf}
 {organisations} organisation, {merchants} merchants, {outlets} outlets; {invoices} invoices sealed, their receipts in {dir}/receipts
 
 Try it, in another terminal:
@@ -243,6 +253,9 @@ Ctrl-C stops everything.
         gateway_pid = children.gateway_pid().context("it was started")?,
         key = sold.api_key,
         device_id = DEVICE,
+        mcf = layout.mcf_url().map_or_else(String::new, |url| format!(
+            "  tax authority's stand-in  {url}/admin/held shows what was uploaded\n"
+        )),
         device = layout.device_proxy(),
         key_file = quoted(&layout.api_key_path()),
         sale = quoted(&layout.sale_path()),

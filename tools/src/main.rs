@@ -7,6 +7,7 @@ mod demo;
 mod device_proxy;
 mod gateway;
 mod invoice_check;
+mod mcf_sim;
 mod node;
 mod output;
 mod pki;
@@ -41,6 +42,7 @@ enum Command {
     DeviceProxy(device_proxy::Arguments),
     DefSim(def_sim::Arguments),
     Gateway(gateway::Arguments),
+    McfSim(mcf_sim::Arguments),
     Node(node::Arguments),
     Verify(verify::Arguments),
     /// Work with invoices before they are sealed.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::DeviceProxy(arguments) => device_proxy::run(&arguments),
         Command::DefSim(arguments) => def_sim::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::McfSim(arguments) => mcf_sim::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
         Command::Webhook(Webhook::Listen(arguments)) => webhook::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

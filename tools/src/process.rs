@@ -116,7 +116,7 @@ fn run_to_the_end(runtime: Runtime, work: impl Future<Output = Result<()>>) -> R
     ended
 }
 
-async fn stdin_ends() {
+pub(crate) async fn stdin_ends() {
     let waiting = tokio::task::spawn_blocking(|| {
         let mut sink = [0; 256];
         let mut stdin = std::io::stdin().lock();

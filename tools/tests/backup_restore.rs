@@ -75,7 +75,7 @@ impl Place {
     /// Starts a demonstration; says how its nodes are reached, as `--nodes` wants it.
     fn demo(&self) -> (Processes, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fiscus"))
-            .args(["demo", "--dir", "demo", "--json"])
+            .args(["demo", "--no-uploads", "--dir", "demo", "--json"])
             .current_dir(self.dir.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -47,6 +47,7 @@ mod stream;
 mod tally;
 mod tax;
 mod time;
+mod uploads;
 mod value;
 
 pub use export::{

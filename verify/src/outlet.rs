@@ -17,6 +17,7 @@ use crate::numbers::Numbers;
 use crate::qr::{TYPES, split_number};
 use crate::record::{Body, Facts, Sale};
 use crate::tally::{Counted, Tally};
+use crate::uploads::Uploads;
 use crate::value::Value;
 
 /// How many of the last invoices credit notes are checked against.
@@ -47,6 +48,7 @@ pub(crate) struct Outlet {
     leaf_index: Option<u64>,
     pub(crate) numbers: Numbers,
     pub(crate) devices: Devices,
+    uploads: Uploads,
     /// The last number of each series before the first record, while nobody has said which is whose.
     before: Vec<(String, u64)>,
     /// Whether every series that there was before the first record is known.
@@ -84,6 +86,7 @@ impl Outlet {
             leaf_index: None,
             numbers: if complete { Numbers::from_the_start() } else { Numbers::default() },
             devices: Devices::default(),
+            uploads: Uploads::new(complete),
             before: Vec::new(),
             knows_series: complete,
             all: Tally::default(),
@@ -138,7 +141,10 @@ impl Outlet {
             return Err(failure.within(&place));
         }
         let added = match &facts.body {
-            Some(Body::Invoice(sale)) => self.add_sale(sale, sequence),
+            Some(Body::Invoice(sale)) => {
+                self.uploads.sealed(facts.position);
+                self.add_sale(sale, sequence)
+            }
             Some(Body::Plain { text, value }) => self.add_plain(&facts, text, value),
             None => Err(chain("it cannot be read")),
         };
@@ -307,6 +313,7 @@ impl Outlet {
                 self.devices.check_change(value, self.complete)
             }
             "device_event" => self.devices.registered(value),
+            "upload_event" => self.uploads.stated(value, facts.position),
             _ => Ok(()),
         }
     }

@@ -25,7 +25,7 @@ use crate::value::Value;
 /// A path in a tree of 2^63 leaves.
 const PROOF_MAX: usize = 63;
 /// Records that are not invoices.
-const PLAIN_KINDS: [&str; 14] = [
+const PLAIN_KINDS: [&str; 15] = [
     "z_closure",
     "block_grant",
     "block_close",
@@ -40,6 +40,7 @@ const PLAIN_KINDS: [&str; 14] = [
     "authority_event",
     "apply_version",
     "recovery_gap",
+    "upload_event",
 ];
 
 /// A record as an export states it.

@@ -155,6 +155,11 @@ impl<L: Line> Mediator<L> {
         self.next.or_else(|| self.status.as_ref().map(|status| status.next_invoice_seq))
     }
 
+    /// Whether its journal tells invoices, as its last entry shows.
+    pub(crate) fn tells_invoices(&self) -> Option<bool> {
+        self.entries.back().map(|entry| entry.invoice.is_some())
+    }
+
     /// How many entries are remembered.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn remembered(&self) -> usize {

@@ -57,6 +57,10 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Entries of one chunk of a dump.
 const CHUNK: u64 = 20;
 
+/// Whether a device's journal tells invoices.
+const TELLS: u8 = 1;
+const TERSE: u8 = 2;
+
 const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const GIVEN_UP: u8 = 2;
@@ -106,6 +110,8 @@ pub(crate) struct Figures {
     pub(crate) met: AtomicU64,
     /// Whether it reports something else than the directory has of it.
     pub(crate) drift: AtomicBool,
+    /// Whether its journal tells invoices: 0 not known, 1 it does, 2 it does not.
+    pub(crate) tells: AtomicU8,
     /// What the outlet's group says of who seals: 0 not heard, 1 the ledger, 2 the device.
     pub(crate) mode: AtomicU8,
 }
@@ -283,6 +289,9 @@ impl Owner {
         if let Some(next) = self.mediator.next() {
             self.figures.next.store(next, Ordering::Relaxed);
         }
+        if let Some(tells) = self.mediator.tells_invoices() {
+            self.figures.tells.store(if tells { TELLS } else { TERSE }, Ordering::Release);
+        }
         if let Some(status) = self.mediator.status() {
             self.figures.free_bytes.store(status.free_memory_bytes, Ordering::Relaxed);
             self.status.send_if_modified(|known| {
@@ -339,6 +348,9 @@ impl Attached {
     pub(crate) async fn call(&self, terminal: u64, call: Call, until: Instant) -> Reply {
         let work = match call {
             Call::Rehearse(prepared) => {
+                if let Some(fault) = self.keeps_none() {
+                    return Reply::NotNow(fault);
+                }
                 let key = key_of(&prepared.payload);
                 Work::Prepare(prepared.payload, key)
             }
@@ -385,11 +397,22 @@ impl Attached {
         }
     }
 
+    /// Why nothing more is sealed: what the device seals and does not tell would be gone with this process.
+    fn keeps_none(&self) -> Option<Fault> {
+        let terse = self.figures.tells.load(Ordering::Acquire) == TERSE;
+        (terse && !self.kept.is_on_disk()).then(|| {
+            let detail = "the device does not tell the invoices that it seals, and there is no directory to keep them \
+                          in: name one (attach.invoices_dir); nothing was done";
+            Fault::new(Code::StorageFull, detail)
+        })
+    }
+
     /// Lets the device seal. The invoice is kept before, for the ledger, until that has it; when it cannot be, nothing is
     /// sealed.
     async fn seal(&self, terminal: u64, payload: Vec<u8>, key: [u8; 16], until: Instant) -> Reply {
         let hash = payload_hash(&payload);
-        if let Err(error) = self.kept.keep(&payload).await {
+        let told = self.figures.tells.load(Ordering::Acquire) == TELLS;
+        if let Err(error) = self.kept.keep(&payload, told).await {
             let detail =
                 format!("the invoice cannot be kept for the ledger: {error}; nothing was done");
             return Reply::NotNow(Fault::new(Code::StorageFull, detail));

@@ -11,7 +11,7 @@ use fiscus_ledger::credential::Credential;
 use fiscus_ledger::facts::{OutletStatus, SigningMode};
 use fiscus_ledger::hash::{Tagged, from_hex};
 use fiscus_ledger::manifest::Manifest;
-use fiscus_ledger::state::block::{Block, Slot};
+use fiscus_ledger::state::block::{Block, CloseReason, Slot};
 use fiscus_ledger::state::table::Row;
 use fiscus_proto::client::{Answer, SubmitError};
 use fiscus_proto::command::{self as proto, Command, command};
@@ -211,8 +211,8 @@ impl Agent {
         };
         self.compare().await?;
         self.deliver(group_ms).await?;
-        while let Some(id) = self.till.with(move |till| till.give_back(group_ms)).await? {
-            self.close(id).await?;
+        while let Some((id, reason)) = self.till.with(move |till| till.give_back(group_ms)).await? {
+            self.close(id, reason).await?;
         }
         let borrowed = self.borrow(group_ms).await;
         self.till.with(|till| till.tidy(Moment::now())).await?;
@@ -334,11 +334,15 @@ impl Agent {
         }
     }
 
-    async fn close(&self, credential_id: String) -> Result<(), RoundError> {
+    async fn close(&self, credential_id: String, reason: CloseReason) -> Result<(), RoundError> {
+        let reason = match reason {
+            CloseReason::Returned => proto::CloseReason::Returned,
+            _ => proto::CloseReason::Revoked,
+        };
         let close = proto::CloseBlock {
             outlet_id: self.outlet_id(),
             credential_id: credential_id.clone(),
-            reason: proto::CloseReason::Returned.into(),
+            reason: reason.into(),
         };
         match self.submit(command::Command::CloseBlock(close)).await? {
             // A repetition is refused: it was closed before.
@@ -415,7 +419,7 @@ impl Agent {
             return Ok(());
         }
         // Asked for again, it would be the same one: it may have been lent to the key that this box had before.
-        self.close(id).await?;
+        self.close(id, CloseReason::Revoked).await?;
         let why = "the credential is not what was asked for, or is not signed by its authority";
         Err(RoundError::NotLent { terminal_id, why: why.to_owned() })
     }

@@ -27,6 +27,8 @@ pub(crate) struct Held {
     pub(crate) closed: bool,
     /// Seals that the ledger has not answered to.
     pub(crate) unsettled: u64,
+    /// A seal under it was refused, or may be lost: nobody can say that its numbers which have not come are unused.
+    pub(crate) doubtful: bool,
 }
 
 impl Held {
@@ -159,7 +161,7 @@ impl Book {
                 // They may have been lent, and sealed under: asked for again, they would be lent again.
                 self.asked.clear();
                 for held in self.held.values_mut() {
-                    held.ended = true;
+                    (held.ended, held.doubtful) = (true, true);
                 }
             }
         }
@@ -187,6 +189,7 @@ impl Book {
             ended: false,
             closed: false,
             unsettled: 0,
+            doubtful: false,
         };
         self.held.entry(terms.id.clone()).or_insert(held);
     }
@@ -226,8 +229,10 @@ impl Book {
         }
         if matches!(outcome, Outcome::Refused { .. }) {
             self.refused += 1;
-            // Nothing can link to it any more.
-            self.end(credential_id);
+            // Nothing can link to it any more, and a customer has its paper.
+            if let Some(held) = self.held.get_mut(credential_id) {
+                (held.ended, held.doubtful) = (true, true);
+            }
         }
     }
 
@@ -255,12 +260,19 @@ impl Book {
 
     /// Seals that the ledger has refused, by their numbers, from behind one on.
     pub(crate) fn refused_after(&self, sequence: u64) -> Vec<(u64, Slip)> {
+        let some = self.all_refused_after(sequence).take(REFUSED_AT_ONCE);
+        some.map(|(sequence, slip)| (sequence, slip.clone())).collect()
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_refused_after(&self, sequence: u64) -> bool {
+        self.all_refused_after(sequence).next().is_some()
+    }
+
+    fn all_refused_after(&self, sequence: u64) -> impl Iterator<Item = (u64, &Slip)> {
         let later = self.by_sequence.range(sequence.saturating_add(1)..);
         let slips = later.filter_map(|(sequence, order)| Some((*sequence, self.slips.get(order)?)));
-        let refused = slips
-            .filter(|(_, slip)| matches!(slip.settled, Some((Outcome::Refused { .. }, _))))
-            .take(REFUSED_AT_ONCE);
-        refused.map(|(sequence, slip)| (sequence, slip.clone())).collect()
+        slips.filter(|(_, slip)| matches!(slip.settled, Some((Outcome::Refused { .. }, _))))
     }
 
     /// The last number that was sealed under.
@@ -302,12 +314,26 @@ impl Book {
     /// The entries that say the same without what is of no use any more. `kept_after_ms` is since when settled seals
     /// are kept. Seals, which are long, are told by their places.
     pub(crate) fn entries(&self, kept_after_ms: u64) -> Vec<Kept> {
-        let damages = self.damages.iter().cloned();
+        let gone = |slip: &&Slip| matches!(&slip.settled, Some((Outcome::Appended { .. }, at)) if *at < kept_after_ms);
+        let needed: BTreeSet<&str> = self
+            .slips
+            .values()
+            .filter(|slip| !gone(slip))
+            .map(|slip| &*slip.credential_id)
+            .collect();
+        let held = self.held.iter().filter(|(id, held)| !held.closed || needed.contains(&***id));
+        let granted = |(_, held): (&String, &Held)| {
+            let credential = Box::new(held.credential.clone());
+            Entry::Granted { credential, terminal_id: held.terminal_id.clone() }
+        };
+        // The doubtful ones, which have ended, come before the damages that made them so.
         let mut out: Vec<Entry> =
-            damages.map(|(at_ms, detail)| Entry::Damaged { at_ms, detail }).collect();
+            held.clone().filter(|(_, held)| held.doubtful).map(granted).collect();
+        let damages = self.damages.iter().cloned();
+        out.extend(damages.map(|(at_ms, detail)| Entry::Damaged { at_ms, detail }));
         // Behind the damages it holds in spite of them; before them it is still to be made.
         let floor_at = if self.floor_known { out.len() } else { 0 };
-        if self.floor_known || !out.is_empty() {
+        if self.floor_known || !self.damages.is_empty() {
             out.insert(floor_at, Entry::Floor { authored_ms: self.floor_ms });
         }
         out.extend(self.facts.clone().map(|facts| Entry::Facts(Box::new(facts))));
@@ -317,18 +343,7 @@ impl Book {
                 out.push(Entry::Pruned { key: *key, fiscal_number: fiscal_number.clone() });
             }
         }
-        let gone = |slip: &&Slip| matches!(&slip.settled, Some((Outcome::Appended { .. }, at)) if *at < kept_after_ms);
-        let needed: BTreeSet<&str> = self
-            .slips
-            .values()
-            .filter(|slip| !gone(slip))
-            .map(|slip| &*slip.credential_id)
-            .collect();
-        let held = self.held.iter().filter(|(id, held)| !held.closed || needed.contains(&***id));
-        for (_, held) in held.clone() {
-            let credential = Box::new(held.credential.clone());
-            out.push(Entry::Granted { credential, terminal_id: held.terminal_id.clone() });
-        }
+        out.extend(held.clone().filter(|(_, held)| !held.doubtful).map(granted));
         let mut slips = Vec::with_capacity(self.slips.len());
         for slip in self.slips.values() {
             // A credential that is still sealed under needs its last slip, for the place and the link.

@@ -3,7 +3,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::credential::Credential;
-use fiscus_ledger::state::block::{Block, Slot};
+use fiscus_ledger::state::block::{Block, CloseReason, Slot};
 
 use super::clock::Moment;
 use super::disk::Disk;
@@ -173,9 +173,14 @@ impl<D: Disk> Till<D> {
         self.write(&Entry::Settled { credential_id, place, settled_ms, outcome })
     }
 
-    /// A credential that is of no use any more and whose seals the ledger has all: it is given back. From then on, and
-    /// before the ledger hears of it, nothing is sealed under it.
-    pub(crate) fn give_back(&mut self, group_ms: u64) -> Result<Option<String>, SpoolError> {
+    /// A credential that is of no use any more and whose seals the ledger has answered to: it is given back. From then on,
+    /// and before the ledger hears of it, nothing is sealed under it. Only of one whose every seal is known to be there are
+    /// the numbers that have not come returned as unused; of any other they are missing, and somebody has to look for them.
+    pub(crate) fn give_back(
+        &mut self,
+        group_ms: u64,
+    ) -> Result<Option<(String, CloseReason)>, SpoolError> {
+        let own = self.public_key();
         let low_until = group_ms.saturating_add(self.settings.low_ms());
         let useless = self.book.held.iter().find(|(_, held)| {
             let gone = held.ended || held.left() == 0 || held.terms().not_after_ms < group_ms;
@@ -191,10 +196,12 @@ impl<D: Disk> Till<D> {
         });
         let Some((id, held)) = useless else { return Ok(None) };
         let (id, ended) = (id.clone(), held.ended);
+        let known = !held.doubtful && held.terms().terminal_key == own;
+        let reason = if known { CloseReason::Returned } else { CloseReason::Revoked };
         if !ended {
             self.append(&Entry::Ended { credential_id: id.clone() })?;
         }
-        Ok(Some(id))
+        Ok(Some((id, reason)))
     }
 
     /// Writes the spool anew when much of it is of no use.

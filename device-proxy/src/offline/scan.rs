@@ -45,6 +45,11 @@ pub struct Scanned {
 }
 
 impl Scanned {
+    /// What two readings of the same file agree on, unless the disk reads now this and now that.
+    pub(super) fn read(&self) -> (usize, u64, u64, Option<&str>) {
+        (self.entries, self.end, self.time_ms, self.damage.as_deref())
+    }
+
     /// Whether something that was answered for is gone.
     #[must_use]
     pub fn is_damaged(&self) -> bool {

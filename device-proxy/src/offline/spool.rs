@@ -138,31 +138,39 @@ impl<D: Disk> Spool<D> {
         if scanned.version != VERSION {
             return Err(SpoolError::Version(scanned.version));
         }
-        let Scanned { end, counter, answered, time_ms, damage, .. } = scanned;
+        let (end, counter) = (scanned.end, scanned.counter);
         let mut spool = Self { disk, end, counter, broken: false };
-        if let Some(damage) = damage {
+        if let Some(damage) = &scanned.damage {
             spool.keep_evidence(length)?;
-            spool.mend(length, &at_damage(time_ms, &damage))?;
-            spool.tell(each)?;
-            return Ok(Opened { spool, damage: Some(damage), new: false });
+            let noted = at_damage(scanned.time_ms, damage);
+            spool.mend(length, &scanned, &noted)?;
+            let time_ms = scanned.time_ms.max(noted.time_ms());
+            spool.tell((scanned.entries() + 1, spool.end, time_ms, None), each)?;
+            return Ok(Opened { spool, damage: scanned.damage, new: false });
         }
         if length > end {
             spool.disk.truncate(SPOOL, end).map_err(broken("cut"))?;
         }
-        spool.write_again(answered)?;
+        spool.write_again(scanned.answered)?;
         spool.write_head()?;
-        spool.tell(each)?;
+        spool.tell(scanned.read(), each)?;
         Ok(Opened { spool, damage: None, new: false })
     }
 
-    /// Tells every entry.
-    fn tell(&mut self, each: Each<'_>) -> Result<(), SpoolError> {
+    /// Tells every entry. What was read of them before is there now as well, or nobody knows what is on the disk: an entry
+    /// that is passed over once would have its number given out twice.
+    fn tell(
+        &mut self,
+        before: (usize, u64, u64, Option<&str>),
+        each: Each<'_>,
+    ) -> Result<(), SpoolError> {
         let mut window = Window::new(&mut self.disk, SPOOL, self.end);
         let told = scan_in(&mut window, &mut |place, entry| {
             each(place, &entry);
             Ok(())
         });
-        told.map(|_| ()).map_err(broken("read"))
+        let told = told.map_err(broken("read"))?;
+        if told.read() == before { Ok(()) } else { Err(broken("read")(changed())) }
     }
 
     /// Brings to the disk what was read and may be in memory only: before it is built upon, it is there. A sync that
@@ -192,7 +200,7 @@ impl<D: Disk> Spool<D> {
         while let Some((at, length)) = parts.next() {
             let mut bytes = vec![0; length];
             self.disk.read(SPOOL, at, &mut bytes).map_err(broken("copied"))?;
-            name = Tagged::new("fiscus/spool-damaged/v2").h32(&name).raw(&bytes).finish();
+            name = Tagged::new("fiscus/spool-damaged/v1").h32(&name).raw(&bytes).finish();
         }
         let name = format!("{DAMAGED}{}", hex(&name[..8]));
         if self.disk.has(&name).map_err(broken("copied"))? {
@@ -212,7 +220,7 @@ impl<D: Disk> Spool<D> {
     }
 
     /// Puts what still reads of a damaged file, and an entry behind it, in its place.
-    fn mend(&mut self, length: u64, damage: &Entry) -> Result<(), SpoolError> {
+    fn mend(&mut self, length: u64, before: &Scanned, damage: &Entry) -> Result<(), SpoolError> {
         // Where they are is all that is held of them.
         let mut kept = Vec::new();
         let mut window = Window::new(&mut self.disk, SPOOL, length);
@@ -220,7 +228,9 @@ impl<D: Disk> Spool<D> {
             kept.push(Kept::At(place));
             Ok(())
         });
-        told.map_err(broken("read"))?;
+        if told.map_err(broken("read"))?.read() != before.read() {
+            return Err(broken("read")(changed()));
+        }
         kept.push(Kept::Entry(damage.clone()));
         self.rewrite(&kept, 0, &mut |_, _| {})
     }
@@ -324,10 +334,7 @@ impl<D: Disk> Spool<D> {
 
     /// Reads an entry again.
     pub(crate) fn read(&mut self, place: Place) -> Result<Entry, SpoolError> {
-        let mut body = vec![0; usize::try_from(place.length).expect("an entry is small")];
-        self.disk.read(SPOOL, place.at + FRAME_BYTES, &mut body).map_err(broken("read"))?;
-        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an entry has changed");
-        Entry::decode(&body).map_err(|_| broken("read")(wrong()))
+        read_at(&mut self.disk, place).map(|(_, entry)| entry).map_err(broken("read"))
     }
 
     /// Bytes of the file.
@@ -364,6 +371,20 @@ fn first_page(counter: u64, end: u64) -> Vec<u8> {
     page
 }
 
+fn changed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an entry has changed")
+}
+
+/// An entry with its frame, which must be what it was when it was written.
+fn read_at<D: Disk>(disk: &mut D, place: Place) -> io::Result<(Vec<u8>, Entry)> {
+    let mut framed = vec![0; usize::try_from(place.end() - place.at).expect("an entry is small")];
+    disk.read(SPOOL, place.at, &mut framed)?;
+    let (head, body) = framed.split_at(8);
+    let holds = head[..4] == place.length.to_le_bytes() && head[4..] == crc32(body).to_le_bytes();
+    let entry = Entry::decode(body).ok().filter(|_| holds).ok_or_else(changed)?;
+    Ok((framed, entry))
+}
+
 /// Writes a first page and entries into the next file, some of them at once; its length.
 fn write_entries<D: Disk>(
     disk: &mut D,
@@ -376,13 +397,7 @@ fn write_entries<D: Disk>(
     for kept in entries {
         let (framed, entry) = match kept {
             Kept::Entry(entry) => (frame(entry), entry.clone()),
-            Kept::At(place) => {
-                let mut framed = vec![0; usize::try_from(place.end() - place.at).expect("small")];
-                disk.read(SPOOL, place.at, &mut framed)?;
-                let changed = || io::Error::new(io::ErrorKind::InvalidData, "an entry has changed");
-                let entry = Entry::decode(&framed[8..]).map_err(|_| changed())?;
-                (framed, entry)
-            }
+            Kept::At(place) => read_at(disk, *place)?,
         };
         let length = u32::try_from(framed.len() - 8).expect("an entry has at most 2 MiB");
         each(Place { at: at + small(part.len()), length }, &entry);

@@ -36,21 +36,37 @@ pub(crate) struct RefusedSeal {
     code: String,
     detail: String,
     refused_ms: u64,
-    seal: OfflineSeal,
+    /// None when it cannot be read any more.
+    seal: Option<OfflineSeal>,
+}
+
+/// Some of the seals that the ledger has refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusedSeals {
+    pub(crate) seals: Vec<RefusedSeal>,
+    /// There are more behind this one.
+    pub(crate) more_after: Option<u64>,
 }
 
 impl RefusedSeal {
-    /// The seal as `POST /api/v1/invoices/reconcile` takes it, with why it was refused; none when its invoice is no text.
-    pub(crate) fn to_json(&self, device_id: &str) -> Option<String> {
-        let seal = &self.seal;
-        let told = Object::new()
-            .text("credential_id", &seal.credential_id)
-            .count("place", seal.place)
-            .text("timestamp", &seal.timestamp.to_string())
-            .text("blind", &hex(&seal.blind))
-            .text("prev_hash", &hex(&seal.prev_hash))
-            .text("signature", &hex(&seal.signature))
-            .json("invoice", std::str::from_utf8(&seal.invoice).ok()?);
+    /// The seal as `POST /api/v1/invoices/reconcile` takes it, with why it was refused; `null` when it cannot be read.
+    pub(crate) fn to_json(&self, device_id: &str) -> String {
+        let invoice = |seal: &OfflineSeal| String::from_utf8(seal.invoice.clone()).ok();
+        let seal = self.seal.as_ref().and_then(|seal| Some((seal, invoice(seal)?)));
+        let told = seal.map_or_else(
+            || "null".to_owned(),
+            |(seal, invoice)| {
+                let told = Object::new()
+                    .text("credential_id", &seal.credential_id)
+                    .count("place", seal.place)
+                    .text("timestamp", &seal.timestamp.to_string())
+                    .text("blind", &hex(&seal.blind))
+                    .text("prev_hash", &hex(&seal.prev_hash))
+                    .text("signature", &hex(&seal.signature))
+                    .json("invoice", &invoice);
+                told.finish()
+            },
+        );
         let object = Object::new()
             .text("device_id", device_id)
             .count("sequence", self.sequence)
@@ -58,16 +74,16 @@ impl RefusedSeal {
             .text("code", &self.code)
             .text("detail", &self.detail)
             .text("refused_at", &UnixMs::new(self.refused_ms).to_string())
-            .json("seal", &told.finish());
-        Some(object.finish())
+            .json("seal", &told);
+        object.finish()
     }
 }
 
 impl<D: Disk> Till<D> {
     /// Seals that the ledger has refused, by their numbers, from behind one on: some of them, which are not too long
-    /// together.
-    pub(crate) fn refused(&mut self, after: u64) -> Result<Vec<RefusedSeal>, Fault> {
-        let (mut told, mut bytes) = (Vec::new(), 0);
+    /// together. One that cannot be read is told without what it was; the others are told all the same.
+    pub(crate) fn refused(&mut self, after: u64) -> RefusedSeals {
+        let (mut seals, mut bytes, mut last) = (Vec::new(), 0, None);
         for (sequence, slip) in self.book.refused_after(after) {
             let Some((Outcome::Refused { code, detail }, refused_ms)) = slip.settled else {
                 continue;
@@ -75,18 +91,14 @@ impl<D: Disk> Till<D> {
             if bytes >= REFUSED_BYTES {
                 break;
             }
-            let sold = self.sold_at(slip.at)?;
-            bytes += sold.seal.invoice.len();
-            told.push(RefusedSeal {
-                sequence,
-                fiscal_number: slip.fiscal_number,
-                code,
-                detail,
-                refused_ms,
-                seal: sold.seal,
-            });
+            let seal = self.sold_at(slip.at).map(|sold| sold.seal).ok();
+            bytes += seal.as_ref().map_or(0, |seal| seal.invoice.len());
+            let fiscal_number = slip.fiscal_number;
+            seals.push(RefusedSeal { sequence, fiscal_number, code, detail, refused_ms, seal });
+            last = Some(sequence);
         }
-        Ok(told)
+        let more_after = last.filter(|last| self.book.is_refused_after(*last));
+        RefusedSeals { seals, more_after }
     }
 
     /// How the till is, for a host; why it seals nothing, when it does not.

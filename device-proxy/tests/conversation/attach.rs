@@ -279,6 +279,25 @@ async fn what_was_sealed_meanwhile_is_imported_later() {
     assert_eq!(device.expect("it runs").entries(), 6);
 }
 
+/// Without a directory, what a terse device seals would be gone with the proxy: one sale tells, and no second one is begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terse_device_needs_a_directory() {
+    let faults = Faults::none().terse(true);
+    let mut shop =
+        Shop::open(|_| Place::Tcp("127.0.0.1:0".parse().expect("a place")), faults).await;
+    shop.stop_proxy().await;
+    let mut config = proxy_config(&shop.cluster, &shop.device, &shop.folder);
+    config.devices[0].attach.as_mut().expect("it is a real one").invoices_dir = None;
+    shop.proxy = Some(Proxy::start(config).await.expect("the proxy starts"));
+    let mut host = shop.host().await;
+    let log = sell(&mut host, &sale(1_000)).await;
+    assert_eq!(sequence(&log), 1, "a new device's first sale tells what it is");
+    let answer = host.ask(&format!("TXN|PREPARE {}", sale(1_001))).await;
+    assert!(answer.contains("STORAGE_FULL") && answer.contains("invoices_dir"), "{answer}");
+    shop.imported(1).await;
+    shop.stop_proxy().await;
+}
+
 /// A device that speaks nothing but the protocol does not tell invoices. Those that the proxy has seen come in, also after
 /// it was killed; one that it has not is asked for, and everything goes on once it is there.
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::uploads::agent::Uploads;
 
 /// A gateway's handles. Copies share them.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ struct Shared {
     cluster: ClusterClient,
     directory: Arc<Directory>,
     deliveries: Option<Arc<Deliveries>>,
+    uploads: Option<Arc<Uploads>>,
     rates: Rates,
     visitors: Visitors,
     log_readers: Visitors,
@@ -52,6 +54,7 @@ impl App {
         cluster: ClusterClient,
         directory: Arc<Directory>,
         deliveries: Option<Arc<Deliveries>>,
+        uploads: Option<Arc<Uploads>>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(config.limits.requests_max));
         let organisations = Places::new(config.limits.requests_per_organisation_max);
@@ -65,6 +68,7 @@ impl App {
             cluster,
             directory,
             deliveries,
+            uploads,
             rates,
             visitors,
             log_readers,
@@ -95,6 +99,11 @@ impl App {
     /// The directory as it was last heard of.
     pub(in crate::access) fn directory(&self) -> &Directory {
         &self.shared.directory
+    }
+
+    /// What uploads, when this gateway does.
+    pub(crate) fn uploads(&self) -> Option<&Arc<Uploads>> {
+        self.shared.uploads.as_ref()
     }
 
     /// What serves endpoints; none when this gateway is not configured for it.

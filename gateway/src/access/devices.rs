@@ -10,11 +10,10 @@ use axum::http::StatusCode;
 use fiscus_ledger::activation::{RANDOM_BYTES, activation_code, activation_hash};
 use fiscus_ledger::facts::{DeviceFact, DeviceState};
 use fiscus_ledger::state::outlet::Outlet as Counters;
+use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::Answer;
 use fiscus_proto::command::{RegisterDevice, ReplaceDevice, RevokeDevice, command};
 use fiscus_proto::ledger::Consistency;
-use futures_util::{StreamExt, stream};
-use tokio::time::timeout;
 
 use super::caller::Caller;
 use super::outlet::Outlet;
@@ -24,12 +23,13 @@ use super::tenants::exists;
 use crate::directory::Versioned;
 use crate::directory::documents::{DeviceHealth, DeviceProfile, kind};
 use crate::http::Problem;
-use crate::standing::{self, Configured, Standing};
+use crate::standing::{self, Configured, Standing, by_group};
 
-/// So many groups are asked at a time for the counters of devices' outlets, and each for so long: a device is told
-/// without them rather than late.
-const COUNTERS_AT_ONCE: usize = 8;
+/// The counters of devices' outlets are waited for so long, all together: a device is told without them rather than late.
 const COUNTERS_WAIT: Duration = Duration::from_secs(1);
+
+/// A directory that has not been heard of for so long says nothing of now.
+const STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// An outlet has at most so many devices, those that have gone included.
 const DEVICES_MAX: usize = 1_000;
@@ -101,6 +101,13 @@ impl Caller {
         reached.map(device).collect()
     }
 
+    /// Up to when what proxies tell is known: until now, as long as the directory is heard of.
+    fn heard(&self, now: UnixMs) -> UnixMs {
+        let directory = self.app().directory();
+        let as_of = UnixMs::new(directory.as_of().time_ms);
+        if directory.age() > STALE_AFTER { as_of.min(now) } else { now }
+    }
+
     /// How a device stands, with its outlet's counters where they are known.
     #[must_use]
     pub fn standing(&self, device: &Device, counters: Option<&Counters>) -> Option<Standing> {
@@ -115,24 +122,23 @@ impl Caller {
             counters,
             manifest_version: manifest.as_deref().map(|manifest| manifest.version()),
             now,
+            heard: self.heard(now),
         };
         standing::of(&configured, device.health.as_ref().map(|health| &health.value))
     }
 
-    /// The counters of the devices' outlets, by outlet, as any replica has them. Those whose group does not answer at
-    /// once are left out.
+    /// The counters of the devices' outlets, by outlet, as any replica has them. What has not come in time is left out.
     pub async fn counters_of(&self, devices: &[Device]) -> BTreeMap<String, Counters> {
         let outlets: BTreeSet<&str> =
             devices.iter().map(|device| &*device.fact.value.outlet_id).collect();
         let outlets = outlets.into_iter().filter_map(|id| self.reach_outlet(id).ok());
         let outlets: Vec<Outlet> = outlets.collect();
-        let read = stream::iter(outlets).map(|outlet| async move {
-            let read = timeout(COUNTERS_WAIT, outlet.counters(Consistency::Local)).await;
-            let (_, counters) = read.ok()?.ok()?;
-            Some((outlet.id().to_owned(), counters?))
+        let outlets = outlets.into_iter().map(|outlet| (outlet.entry().fact.value.group, outlet));
+        let read = by_group(outlets, COUNTERS_WAIT, |outlet: Outlet| async move {
+            let (_, counters) = outlet.counters(Consistency::Local).await.ok()?;
+            Some(counters.map(|counters| (outlet.id().to_owned(), counters)))
         });
-        let read: Vec<_> = read.buffer_unordered(COUNTERS_AT_ONCE).collect().await;
-        read.into_iter().flatten().collect()
+        read.await.into_iter().collect()
     }
 
     /// Registers a device of an outlet of the caller's; what was made, and the code that activates it.

@@ -35,6 +35,7 @@ mod search;
 mod staff;
 mod strangers;
 mod tenants;
+mod uploads;
 mod visitors;
 mod webhooks;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::record::Record;
 use fiscus_ledger::state::rows::Operation;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::Answer;
@@ -20,6 +21,7 @@ use super::app::App;
 use crate::directory::OutletEntry;
 use crate::directory::documents::Merchant;
 use crate::http::{Problem, RequestContext};
+use crate::uploads::status::dgi_status;
 
 /// A group hears of a new outlet some moments after the directory; a submission waits so long for it,
 const SETTLING: Duration = Duration::from_secs(3);
@@ -61,6 +63,19 @@ impl Outlet {
     #[must_use]
     pub fn manifest(&self, version: &str) -> Option<Arc<Manifest>> {
         self.app.directory().read().manifest(version)
+    }
+
+    /// How far the tax authority has one of its invoices. What a gateway is sending now is not in the journal yet.
+    #[must_use]
+    pub fn dgi_status(&self, sealed: &JournalRecord, record: &Record<'_>) -> &'static str {
+        let environment = self.entry.fact.value.environment;
+        let status = dgi_status(environment, sealed.upload.as_deref());
+        // The answer to a seal says what held then, and is the same whenever it is repeated.
+        if status != "queued" || sealed.upload.is_none() {
+            return status;
+        }
+        let tables = self.app.directory().read();
+        if tables.is_uploading(record.outlet_id, record.position) { "uploading" } else { status }
     }
 
     /// How receipts name the host of the public verification.

@@ -7,7 +7,7 @@ use fiscus_ledger::record::{Record, RecordKind};
 use fiscus_ledger::seal::AuthCode;
 use fiscus_ledger::state::rows::SealedInvoice;
 use fiscus_ledger::time::UnixMs;
-use fiscus_proto::ledger::JournalRecord;
+use fiscus_proto::ledger::{JournalRecord, UploadStatus};
 use serde::Deserialize;
 
 use super::public::SoldAt;
@@ -34,6 +34,8 @@ pub struct SealedReceipt {
     pub printed: Option<Printed>,
     /// Where it was sold.
     pub place: SoldAt,
+    /// How far the tax authority has it.
+    pub upload: Option<Box<UploadStatus>>,
 }
 
 /// What identifies a seal.
@@ -150,6 +152,7 @@ impl SealedReceipt {
             },
             printed,
             place,
+            upload: sealed.upload.clone(),
         })
     }
 

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::outlet::Outlet;
 use super::registry::{Made, Once};
 use super::ring::{slot_id, version_before};
-use crate::delivery::notices::{is_heard, notice, with_new};
+use crate::delivery::notices::{is_wanted, notice, with_new};
 use crate::directory::Stored;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::{Notice, Notices};
@@ -31,6 +31,8 @@ use crate::webhooks::event::metadata_of;
 
 /// Reports of an organisation that are made at once are told one after the other; each is tried again so often.
 const REPORT_ATTEMPTS_MAX: u64 = 32;
+/// From this attempt on a report is kept without being told: nobody who asks for one is to be refused for a webhook.
+const TELL_ATTEMPTS_MAX: u64 = 24;
 /// The lines of an A report come within this time, or it is broken off.
 const ARTICLES_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -134,8 +136,13 @@ impl Caller {
             // Every slot has a text of the same version, so that the numbers of both stay the same.
             let json = new.text.clone().unwrap_or_default();
             change = change.put(&slot, before, &KeptText { json });
-            for (id, seen, notices) in self.told_of(outlet, &new.report, number) {
-                change = change.put(&id, seen, &notices);
+            if attempt == TELL_ATTEMPTS_MAX {
+                tracing::warn!(outlet = outlet.id(), number, "a report is not told to endpoints");
+            }
+            if attempt < TELL_ATTEMPTS_MAX {
+                for (id, seen, notices) in self.told_of(outlet, &new.report, number) {
+                    change = change.put(&id, seen, &notices);
+                }
             }
             match change.commit().await {
                 Err(problem) if problem.code == "VERSION_CONFLICT" => {}
@@ -153,7 +160,8 @@ impl Caller {
         number: u64,
     ) -> Vec<(String, u64, Notices)> {
         let tables = self.app().directory().read();
-        if !is_heard(&tables, self.organisation()) {
+        let place = (outlet.id(), outlet.entry().region());
+        if !is_wanted(&tables, self.organisation(), EventType::ReportGenerated, place) {
             return Vec::new();
         }
         let told = Notice {

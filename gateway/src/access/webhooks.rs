@@ -345,7 +345,9 @@ impl Caller {
             let begin = known.value.begin.get(group);
             next.saturating_sub(kept.scanned.get(group).or(begin).copied().unwrap_or(0))
         });
-        let lag_events = behind.sum::<u64>() + kept.pending.len() as u64;
+        // Where a quiet destination is, is written now and then only; it is not behind for that.
+        let behind = if kept.is_live { 0 } else { behind.sum() };
+        let lag_events = behind + kept.pending.len() as u64;
         Ok(Progress { kept, lag_events })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fiscus_ledger::facts::{DeviceState, OutletStatus};
+use fiscus_ledger::facts::{DeviceFact, DeviceState, OutletStatus};
 use fiscus_ledger::time::UnixMs;
 use serde_json::{Value, json};
 
@@ -11,39 +11,64 @@ use crate::delivery::notices::notice;
 use crate::directory::documents::DeviceHealth;
 use crate::directory::webhooks::{EndpointState, Notice};
 use crate::directory::{OutletEntry, Tables};
+use crate::standing::{self, Colour, Configured, SILENT_AFTER_MS};
 use crate::webhooks::catalogue::EventType;
 use crate::webhooks::event::metadata_of;
 
-/// A proxy tells once a minute how its device is; one that has missed two of these is not heard of any more.
-const SILENT_AFTER_MS: u64 = 150_000;
-/// So long before its end a certificate is to be renewed.
-const CERTIFICATE_SOON_MS: u64 = 30 * 24 * 3_600_000;
 /// So many devices of an outlet are told.
 const DEVICES_MAX: usize = 16;
+const DETAIL_CHARS_MAX: usize = 500;
 
-/// What is wrong with a device, for programs and for people.
-type Problem = (&'static str, String);
+/// What is wrong with a device.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    /// For programs.
+    code: String,
+    /// Tells those of one code apart.
+    field: String,
+    /// For people.
+    detail: String,
+}
 
-/// By organisation.
-pub(crate) fn all(tables: &Tables, now: UnixMs) -> BTreeMap<String, Conditions> {
+impl Problem {
+    fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), field: String::new(), detail: detail.into() }
+    }
+}
+
+/// A device and what its proxy told last.
+type Told<'a> = (&'a DeviceFact, &'a DeviceHealth);
+
+/// The organisations that have somebody to tell.
+pub(crate) fn heard(tables: &Tables) -> BTreeSet<String> {
     let there = tables.webhooks.values().filter(|it| it.value.state != EndpointState::Deleted);
-    let heard: BTreeSet<&str> = there.map(|known| &*known.value.organisation).collect();
+    there.map(|known| known.value.organisation.clone()).collect()
+}
+
+/// By organisation, of those that are looked at.
+pub(crate) fn all(
+    tables: &Tables,
+    organisations: &BTreeSet<String>,
+    now: UnixMs,
+) -> BTreeMap<String, Conditions> {
     let mut found: BTreeMap<String, Conditions> =
-        heard.iter().map(|organisation| ((*organisation).to_owned(), Conditions::new())).collect();
-    let mut outlets: BTreeMap<&str, Vec<(&str, &DeviceHealth)>> = BTreeMap::new();
+        organisations.iter().map(|it| (it.clone(), Conditions::new())).collect();
+    let mut outlets: BTreeMap<&str, Vec<Told<'_>>> = BTreeMap::new();
     for (device_id, known) in &tables.devices {
         // One that was never heard of may not be installed yet.
         if let Some(health) = tables.device_healths.get(device_id)
             && known.value.state == DeviceState::Active
         {
-            outlets.entry(&known.value.outlet_id).or_default().push((device_id, &health.value));
+            outlets.entry(&known.value.outlet_id).or_default().push((&known.value, &health.value));
         }
     }
+    let manifest = tables.manifest_at(now);
+    let manifest = manifest.as_deref().map(|manifest| manifest.version());
     for (outlet_id, devices) in outlets {
         let Some(outlet) = tables.outlet(outlet_id) else { continue };
         let Some(conditions) = found.get_mut(&outlet.merchant.value.organisation) else { continue };
         if outlet.fact.value.status == OutletStatus::Active {
-            of_outlet(conditions, &outlet, &devices, now);
+            of_outlet(conditions, &outlet, &devices, (manifest, now));
         }
     }
     found
@@ -52,11 +77,10 @@ pub(crate) fn all(tables: &Tables, now: UnixMs) -> BTreeMap<String, Conditions> 
 fn of_outlet(
     found: &mut Conditions,
     outlet: &OutletEntry,
-    devices: &[(&str, &DeviceHealth)],
-    now: UnixMs,
+    devices: &[Told<'_>],
+    (manifest_version, now): (Option<&str>, UnixMs),
 ) {
     let about = |kind: EventType, mut data: Value| {
-        data["since"] = json!(now.to_string());
         for (name, value) in metadata_of(outlet) {
             data[name] = value;
         }
@@ -64,59 +88,81 @@ fn of_outlet(
     };
     let is_offline = devices.iter().all(|(_, health)| is_silent(health, now));
     if is_offline {
+        let since = devices.iter().map(|(_, health)| &health.last_seen).max();
         let told = devices.iter().take(DEVICES_MAX);
-        let told = told.map(|(id, it)| json!({"device_id": id, "last_seen": it.last_seen}));
-        let data = json!({"devices": told.collect::<Vec<_>>()});
+        let told = told
+            .map(|(fact, it)| json!({"device_id": &*fact.device_id, "last_seen": it.last_seen}));
+        let data = json!({"since": since, "devices": told.collect::<Vec<_>>()});
         let key = format!("outlet/{}", outlet.id());
-        found.insert(key, about(EventType::OutletOfflineAlert, data));
+        found.insert(key, Some(about(EventType::OutletOfflineAlert, data)));
     }
-    for (device_id, health) in devices {
-        let mut problems = problems(health, now);
-        // That all of them are silent is told once, of the outlet.
-        problems.retain(|(code, _)| !is_offline || *code != "SILENT");
-        if problems.is_empty() {
-            continue;
+    for (fact, health) in devices {
+        let device_id = &*fact.device_id;
+        let known = Configured {
+            fact,
+            outlet: Some(&outlet.fact.value),
+            counters: None,
+            manifest_version,
+            now,
+            heard: now,
+        };
+        for problem in problems(&known, health) {
+            let Problem { code, field, detail } = problem;
+            let is_silence = code == SILENT;
+            let mut data = json!({
+                "device_id": device_id, "state": health.state, "last_seen": health.last_seen,
+                "problems": [{"code": code, "detail": detail}],
+            });
+            if is_silence {
+                data["since"] = json!(health.last_seen);
+            }
+            let key = format!("device/{device_id}/{code}{field}");
+            // That all of them are silent is told once, of the outlet.
+            let told = !(is_offline && is_silence);
+            found.insert(key, told.then(|| about(EventType::DeviceUnhealthy, data)));
         }
-        let told = problems.iter().map(|(code, detail)| json!({"code": code, "detail": detail}));
-        let data = json!({
-            "device_id": device_id, "state": health.state, "last_seen": health.last_seen,
-            "problems": told.collect::<Vec<_>>(),
-        });
-        found.insert(format!("device/{device_id}"), about(EventType::DeviceUnhealthy, data));
     }
 }
+
+const SILENT: &str = "SILENT";
 
 fn is_silent(health: &DeviceHealth, now: UnixMs) -> bool {
     let seen_ms = UnixMs::parse_canonical(&health.last_seen).map_or(0, UnixMs::get);
     now.get().saturating_sub(seen_ms) > SILENT_AFTER_MS
 }
 
-fn problems(health: &DeviceHealth, now: UnixMs) -> Vec<Problem> {
+/// What people see of a device, as far as it needs one of them.
+fn problems(known: &Configured<'_>, health: &DeviceHealth) -> Vec<Problem> {
+    let Some(standing) = standing::of(known, Some(health)) else { return Vec::new() };
     let mut found = Vec::new();
-    if is_silent(health, now) {
-        let detail = format!("its proxy is not heard of since {}", health.last_seen);
-        found.push(("SILENT", detail));
+    let is_other = standing.drift.iter().any(|drift| drift.field == "signing_mode");
+    if is_silent(health, known.now) {
+        found.push(Problem::new(SILENT, standing.detail));
     } else if health.state != "up" {
-        let detail = "its proxy runs, and the device does not answer it: look at cable and power";
-        found.push(("DEVICE_AWAY", detail.to_owned()));
+        let detail = match &*health.role {
+            "serve" => "its proxy runs, and its outlet's group does not answer it",
+            _ => "its proxy runs, and the device does not answer it: look at cable and power",
+        };
+        found.push(Problem::new("DEVICE_AWAY", detail));
+    } else if standing.state == Colour::Blocked && !health.import_stopped && !is_other {
+        found.push(Problem::new("BLOCKED", standing.detail));
     }
-    if health.import_stopped {
-        let number = health.imported_sequence.saturating_add(1);
-        let detail = format!(
-            "the ledger refuses entry {number} of its journal; nothing after it is imported until a person looks"
-        );
-        found.push(("IMPORT_STOPPED", detail));
+    for drift in standing.drift {
+        let detail = match &*drift.configured {
+            "" => drift.reported,
+            configured => {
+                format!("{}: {configured} is wanted, it reports {}", drift.field, drift.reported)
+            }
+        };
+        let field = format!("/{}", drift.field);
+        found.push(Problem { field, ..Problem::new("DRIFT", detail) });
     }
-    if let Some(drift) = &health.drift {
-        found.push(("DRIFT", drift.chars().take(500).collect()));
+    for warning in standing.warnings {
+        let code = json!(warning.code);
+        found.push(Problem::new(code.as_str().unwrap_or_default(), warning.detail));
     }
-    let ends = health.certificate_expires_at.as_deref();
-    let ends = ends.and_then(|text| UnixMs::parse_canonical(text).map(|ends| (text, ends)));
-    if let Some((text, ends)) = ends
-        && ends.get().saturating_sub(now.get()) <= CERTIFICATE_SOON_MS
-    {
-        let detail = format!("its proxy's certificate ends at {text}; issue a new one");
-        found.push(("CERTIFICATE_ENDS", detail));
+    for problem in &mut found {
+        problem.detail = problem.detail.chars().take(DETAIL_CHARS_MAX).collect();
     }
     found
 }
@@ -130,7 +176,7 @@ mod tests {
     fn health(change: &Value) -> DeviceHealth {
         let mut told = json!({
             "state": "up", "firmware_version": "2.4.1", "last_sequence": 42, "imported_sequence": 42,
-            "free_memory_bytes": 1_000_000, "queue_depth": 0, "reconnects": 0, "import_stopped": false,
+            "free_memory_bytes": 10_000_000, "queue_depth": 0, "reconnects": 0, "import_stopped": false,
             "last_seen": "2026-11-28T10:14:30.123Z",
         });
         for (name, value) in change.as_object().expect("an object") {
@@ -139,28 +185,63 @@ mod tests {
         serde_json::from_value(told).expect("a health")
     }
 
+    fn codes(change: &Value) -> Vec<String> {
+        let now = UnixMs::parse_canonical(NOW).expect("a time");
+        let fact = DeviceFact {
+            device_id: "def-1".into(),
+            outlet_id: "outlet-gombe".into(),
+            state: DeviceState::Active,
+            public_key: Vec::new(),
+        };
+        let known = Configured {
+            fact: &fact,
+            outlet: None,
+            counters: None,
+            manifest_version: Some("2026-02-01"),
+            now,
+            heard: now,
+        };
+        problems(&known, &health(change)).into_iter().map(|it| it.code + &it.field).collect()
+    }
+
     #[test]
     fn each_problem_of_a_device_has_a_code() {
-        let now = UnixMs::parse_canonical(NOW).expect("a time");
-        for (change, codes) in [
+        let offline = |change: &Value| {
+            let mut told = json!({
+                "state": "online", "numbers_left": 400, "until": "2026-12-01T10:15:30.123Z", "waiting": 0,
+                "refused": 0, "damages": 0, "spool_bytes": 1,
+            });
+            for (name, value) in change.as_object().expect("an object") {
+                told[name] = value.clone();
+            }
+            json!({"role": "serve", "offline": told})
+        };
+        for (change, expected) in [
             (json!({}), vec![]),
             (json!({"certificate_expires_at": "2027-11-28T10:15:30.000Z"}), vec![]),
             (json!({"state": "away"}), vec!["DEVICE_AWAY"]),
-            (json!({"import_stopped": true, "drift": "x"}), vec!["IMPORT_STOPPED", "DRIFT"]),
+            (json!({"import_stopped": true, "drift": "x"}), vec!["DRIFT/device", "IMPORT_STOPPED"]),
             (json!({"last_seen": "2026-11-28T10:13:00.123Z"}), vec![]),
             (json!({"last_seen": "2026-11-28T10:12:59.123Z", "state": "away"}), vec!["SILENT"]),
             (json!({"last_seen": "once"}), vec!["SILENT"]),
             (
                 json!({"certificate_expires_at": "2026-12-01T10:15:30.000Z"}),
-                vec!["CERTIFICATE_ENDS"],
+                vec!["CERTIFICATE_EXPIRES_SOON"],
             ),
             (
                 json!({"certificate_expires_at": "2026-11-01T10:15:30.000Z"}),
-                vec!["CERTIFICATE_ENDS"],
+                vec!["CERTIFICATE_EXPIRED"],
             ),
+            (
+                json!({"tax_manifest_version": "2025-02-01", "firmware_before": "2.3.9"}),
+                vec!["DRIFT/firmware_version", "DRIFT/tax_manifest_version"],
+            ),
+            (offline(&json!({})), vec![]),
+            (offline(&json!({"refused": 2})), vec!["OFFLINE_SEALS_REFUSED"]),
+            (offline(&json!({"damages": 1})), vec!["SPOOL_DAMAGED"]),
+            (offline(&json!({"state": "blocked", "why": "x"})), vec!["BLOCKED"]),
         ] {
-            let found = problems(&health(&change), now);
-            assert_eq!(found.iter().map(|(code, _)| *code).collect::<Vec<_>>(), codes, "{change}");
+            assert_eq!(codes(&change), expected, "{change}");
         }
     }
 }

@@ -32,6 +32,7 @@ mod tax;
 pub mod terminals;
 mod time;
 mod tongue;
+mod uploads;
 pub mod verify;
 mod webhooks;
 
@@ -80,6 +81,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(devices::routes())
         .merge(api_keys::routes())
         .merge(webhooks::routes())
+        .merge(uploads::routes())
         .merge(actions::routes())
         .merge(payments::routes())
         .merge(shifts::routes())

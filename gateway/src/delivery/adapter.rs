@@ -69,14 +69,9 @@ impl Spec {
 
     /// Whether it wants an event of an outlet of its tenant's.
     pub(crate) fn wants(&self, event: &Event, outlet: &OutletEntry) -> bool {
-        let listed =
-            |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
         match &self.kind {
             Kind::Webhook(endpoint) => {
-                let endpoint = &endpoint.value;
-                listed(&endpoint.events, event.kind.as_str())
-                    && listed(&endpoint.outlets, &event.outlet_id)
-                    && listed(&endpoint.regions, outlet.region())
+                endpoint.value.wants(event.kind.as_str(), &event.outlet_id, outlet.region())
             }
         }
     }
@@ -208,7 +203,10 @@ impl Adapter {
     ) -> Result<(EventType, u64, Value), Outcome> {
         let tables = self.directory.read();
         let kept = Kept::from(&tables, &endpoint.organisation, number);
-        let notice = kept.iter().find(|notice| notice.number == number);
+        if kept.is_awaited(number) {
+            return Err(Outcome::Withdrawn { pause_ms: 0 });
+        }
+        let notice = kept.get(number);
         let kind =
             notice.and_then(|notice| EventType::parse(&notice.kind).map(|kind| (kind, notice)));
         let (kind, notice) = kind.ok_or_else(|| Outcome::Undeliverable {

@@ -15,7 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kept::{
-    DeadLetter, Kept, KeptPending, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing, weight,
+    DeadLetter, Kept, KeptPending, NOTICES, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing,
+    weight,
 };
 use super::policy::{Mode, Policy, jittered};
 
@@ -185,6 +186,7 @@ impl Destination {
         });
         Kept {
             scanned: scanned.collect(),
+            is_live: self.is_live(),
             scanned_ms: self.scanned_ms,
             next_sequence: self.next_sequence,
             pending: self.pending.values().map(|pending| pending.kept.clone()).collect(),
@@ -216,6 +218,11 @@ impl Destination {
     #[must_use]
     pub fn position(&self, source: u64) -> Option<Position> {
         self.positions.get(&source).copied()
+    }
+
+    fn is_live(&self) -> bool {
+        let mut groups = self.positions.iter().filter(|(source, _)| **source != NOTICES).peekable();
+        groups.peek().is_some() && groups.all(|(_, position)| *position == Position::Live)
     }
 
     /// The search in a source has come so far; the last thing that was looked at happened then.

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) lease_ms: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) log_kept_ms: u64,
+    /// Somebody else shares the leases: they are held although there is no destination.
+    pub(crate) leases_shared: bool,
     pub(crate) alert_after_ms: u64,
 }
 
@@ -100,6 +102,8 @@ pub(crate) struct Engine {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    /// Which parts are served here, for whoever shares the leases.
+    serving: watch::Sender<BTreeSet<usize>>,
     leases: Leases,
     began: Instant,
     random: SystemRandom,
@@ -115,6 +119,8 @@ pub(crate) struct Engine {
     touched: BTreeSet<String>,
     wakes: BTreeSet<(u64, String)>,
     dirty: BTreeSet<usize>,
+    /// By shard, how many leaves had been handed out when it was written last, and when that was.
+    written: BTreeMap<usize, (u64, u64)>,
     unlogged: BTreeSet<String>,
     loading: BTreeSet<(u64, u64)>,
     /// A write of shards, or one that takes some, is under way.
@@ -124,8 +130,12 @@ pub(crate) struct Engine {
     /// The shard that comes first in the next one.
     written_next: usize,
     logging: bool,
+    /// This gateway stops.
+    leaving: bool,
     watch: Watch,
     alerting: bool,
+    /// The organisation whose alerts were written last.
+    alerted_last: String,
     beats: u64,
     in_flight: usize,
     /// The destination that something was sent to last, and the one that was let go on in old pages last.
@@ -141,6 +151,7 @@ impl Engine {
         cluster: ClusterClient,
         figures: Arc<Figures>,
         settings: Settings,
+        serving: watch::Sender<BTreeSet<usize>>,
     ) -> Self {
         let random = SystemRandom::new();
         let mut me = [0; 8];
@@ -152,6 +163,7 @@ impl Engine {
             cluster,
             figures,
             settings,
+            serving,
             leases: Leases::new(&hex(&me), settings.lease_ms, 0),
             began: Instant::now(),
             random,
@@ -165,14 +177,17 @@ impl Engine {
             touched: BTreeSet::new(),
             wakes: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            written: BTreeMap::new(),
             unlogged: BTreeSet::new(),
             loading: BTreeSet::new(),
             keeping: false,
             left_out: false,
             written_next: 0,
             logging: false,
+            leaving: false,
             watch: Watch::default(),
             alerting: false,
+            alerted_last: String::new(),
             beats: 0,
             in_flight: 0,
             sent_last: String::new(),
@@ -214,6 +229,7 @@ impl Engine {
             }
             self.turn();
         }
+        self.serving.send_replace(BTreeSet::new());
         self.leave().await;
     }
 
@@ -227,6 +243,21 @@ impl Engine {
         self.dispatch();
         self.catch_up();
         self.send();
+        self.tell_what_is_served();
+    }
+
+    fn tell_what_is_served(&self) {
+        let now_ms = self.now_ms();
+        let held = self.leases.held().keys().copied();
+        let serving: BTreeSet<usize> =
+            held.filter(|shard| self.leases.may_send(*shard, now_ms)).collect();
+        self.serving.send_if_modified(|known| {
+            let changed = *known != serving;
+            if changed {
+                *known = serving;
+            }
+            changed
+        });
     }
 
     fn ended(&mut self, ended: Option<Result<(tokio::task::Id, Happened), JoinError>>) {
@@ -346,7 +377,7 @@ impl Engine {
                     }
                 }
                 // Shards that did not fit into this write do not wait for the next beat.
-                if self.left_out {
+                if self.left_out && !self.leaving {
                     self.keep(now_ms);
                 }
                 return;
@@ -481,6 +512,7 @@ impl Engine {
         ids.iter().for_each(|id| self.forget(id));
         self.others.remove(&shard);
         self.dirty.remove(&shard);
+        self.written.remove(&shard);
         self.leases.let_go(shard);
     }
 
@@ -589,6 +621,7 @@ impl Engine {
 
     /// Gives everything back: others go on at once where this gateway stopped.
     async fn leave(&mut self) {
+        self.leaving = true;
         self.leases.leave_all();
         let deadline = Instant::now() + LEAVE_WAIT;
         while self.in_flight > 0 || self.keeping {
@@ -597,7 +630,8 @@ impl Engine {
                 Ok(None) | Err(_) => break,
             }
         }
-        // The place goes last: until then nobody takes what did not fit.
+        // What hangs has used up that time. The place goes last: until then nobody takes what did not fit.
+        let deadline = Instant::now() + LEAVE_WAIT;
         while !self.leases.held().is_empty() && Instant::now() < deadline {
             let Some(beat::ShardsWrite { place, shards, puts }) =
                 self.puts_of_held(|_, _| true, true)
@@ -607,9 +641,10 @@ impl Engine {
             let sent_ms = self.now_ms();
             let Ok(written) = timeout(LEAVE_WAIT, write(&self.cluster, puts)).await else { break };
             tracing::info!(?written, "the deliveries are given back");
-            let taken = matches!(written, Written::Taken);
+            // A write that was under way may have been taken; what it made is known after that.
+            let is_known = !matches!(written, Written::Unknown);
             self.kept(place, &shards, sent_ms, written);
-            if !taken {
+            if !is_known {
                 break;
             }
         }

@@ -52,6 +52,8 @@ pub struct Kept {
     /// By source, the first leaf that was not looked at. What is below it is delivered, given up, not wanted, or
     /// pending.
     pub scanned: BTreeMap<u64, u64>,
+    /// Everything that was handed out had been looked at: what has come since then is looked at as it comes.
+    pub is_live: bool,
     /// The time of the last event that was looked at.
     pub scanned_ms: u64,
     /// The next event's number.

@@ -23,12 +23,12 @@ pub mod kept;
 pub mod leases;
 pub(crate) mod notices;
 pub mod policy;
-mod store;
+pub(crate) mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ use crate::webhooks::post::{Poster, RootsError, SystemResolver, roots};
 use crate::webhooks::vault::{Vault, VaultError};
 pub(crate) use adapter::Adapter;
 use engine::{Engine, Settings};
-use feed::Feed;
+pub(crate) use feed::{Feed, Found};
 use figures::Figures;
 use store::{NewLines, write_logs};
 
@@ -77,6 +77,7 @@ pub(crate) struct Deliveries {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    serving: watch::Sender<BTreeSet<usize>>,
 }
 
 impl Deliveries {
@@ -85,6 +86,7 @@ impl Deliveries {
         section: &WebhooksSection,
         cluster: &ClusterClient,
         directory: &Arc<Directory>,
+        leases_shared: bool,
     ) -> Result<Self, DeliveryError> {
         let files = std::iter::once(&section.key_file).chain(&section.former_key_files);
         let vault = Vault::load(files.map(|path| &**path))?;
@@ -112,10 +114,12 @@ impl Deliveries {
             lease_ms: section.lease_ms,
             in_flight_max: section.in_flight_max,
             log_kept_ms: section.log_kept_hours * 3_600_000,
+            leases_shared,
             alert_after_ms: section.alert_after_ms,
         };
         let (adapter, figures) = (Arc::new(adapter), Arc::default());
-        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings })
+        let serving = watch::Sender::new(BTreeSet::new());
+        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings, serving })
     }
 
     /// What messages are made with.
@@ -143,6 +147,16 @@ impl Deliveries {
         self.feed.tails()
     }
 
+    /// The parts of all destinations that this gateway serves now; uploads share the leases.
+    pub(crate) fn serving(&self) -> watch::Receiver<BTreeSet<usize>> {
+        self.serving.subscribe()
+    }
+
+    /// The newest events of all groups.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// The figures as Prometheus reads them.
     pub(crate) fn exposition(&self, out: &mut String) {
         self.figures.exposition(out);
@@ -152,7 +166,8 @@ impl Deliveries {
     pub(crate) async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         let adapter = Arc::clone(&self.adapter);
         let figures = Arc::clone(&self.figures);
-        let engine = Engine::new(adapter, self.cluster.clone(), figures, self.settings);
+        let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
+        let engine = Engine::new(adapter, cluster, figures, self.settings, serving);
         tokio::select! {
             () = engine.run(stop) => {}
             () = self.follow_groups() => {}

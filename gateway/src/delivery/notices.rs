@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::directory::webhooks::{EndpointState, Notice, Notices};
+use crate::directory::webhooks::{EndpointState, Notice, Notices, PAGE_NOTICES, PAGES};
 use crate::directory::{Tables, Versioned};
 use crate::webhooks::catalogue::EventType;
 
@@ -21,10 +21,18 @@ pub(crate) fn notice(kind: EventType, time_ms: u64, data: Value) -> Notice {
     Notice { number: 0, kind, time_ms, endpoint_id, outlet_id, data }
 }
 
-/// Whether an organisation has somebody to tell.
-pub(crate) fn is_heard(tables: &Tables, organisation: &str) -> bool {
+/// Whether somebody of an organisation is to be told what happens at an outlet; one that is paused is told later.
+pub(crate) fn is_wanted(
+    tables: &Tables,
+    organisation: &str,
+    kind: EventType,
+    (outlet_id, region): (&str, &str),
+) -> bool {
     tables.webhooks.values().any(|known| {
-        known.value.organisation == organisation && known.value.state != EndpointState::Deleted
+        let endpoint = &known.value;
+        endpoint.organisation == organisation
+            && matches!(endpoint.state, EndpointState::Active | EndpointState::Paused)
+            && endpoint.wants(kind.as_str(), outlet_id, region)
     })
 }
 
@@ -51,17 +59,22 @@ pub(crate) fn with_new(
     std::iter::once(own).chain(pages).collect()
 }
 
-/// An organisation's notices from a number on, as far as they are kept.
+/// An organisation's notices from a number on, as far as they are kept. Its documents are written together and heard of
+/// one by one, in any order: what is not here is not gone for that.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pages: Vec<Arc<Versioned<Notices>>>,
+    /// What is older is kept no longer.
+    oldest: u64,
 }
 
 impl Kept {
     pub(crate) fn from(tables: &Tables, organisation: &str, number: u64) -> Self {
         let own = tables.webhook_notices.get(organisation);
+        let newest = own.and_then(|own| own.value.last.front().map(|notice| notice.number));
+        let oldest = newest.unwrap_or(0).saturating_sub(PAGES * PAGE_NOTICES);
         if own.is_none_or(|own| number >= own.value.next) {
-            return Self { pages: Vec::new() };
+            return Self { pages: Vec::new(), oldest };
         }
         let (first, end) = (format!("{organisation}/"), format!("{organisation}0"));
         let mut pages: Vec<_> =
@@ -69,12 +82,38 @@ impl Kept {
         pages.extend(own.cloned());
         pages.retain(|page| page.value.last.back().is_some_and(|last| last.number >= number));
         pages.sort_by_key(|page| page.value.next);
-        Self { pages }
+        Self { pages, oldest }
     }
 
-    /// In the order of their numbers.
+    /// In the order of their numbers. One may be in two documents, of which one is heard of later.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Notice> {
         self.pages.iter().flat_map(|page| &page.value.last)
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, number: u64) -> Option<&Notice> {
+        self.iter().find(|notice| notice.number == number)
+    }
+
+    /// Whether a notice that is not here, and that there is, is yet to be heard of.
+    pub(crate) fn is_awaited(&self, number: u64) -> bool {
+        number >= self.oldest && self.get(number).is_none()
+    }
+
+    /// Those from a number on that can be told now, each once; where to go on, and whether there are more, which are
+    /// yet to be heard of: nothing behind such a one is told before it.
+    pub(crate) fn ready(&self, from: u64) -> (Vec<&Notice>, u64, bool) {
+        let (mut ready, mut next) = (Vec::new(), from.max(self.oldest));
+        for notice in self.iter() {
+            if notice.number > next {
+                return (ready, next, true);
+            }
+            if notice.number == next {
+                ready.push(notice);
+                next += 1;
+            }
+        }
+        (ready, next, false)
     }
 }
 
@@ -114,6 +153,82 @@ mod tests {
         assert_eq!(largest, Some(32));
         assert!(Kept::from(&tables, "or", 0).iter().next().is_none(), "another one's");
         assert_eq!(Kept::from(&tables, "org", 800).iter().count(), 0);
+    }
+
+    #[test]
+    fn a_notice_is_wanted_when_an_endpoint_that_is_served_wants_it() {
+        let told = |change: Value| {
+            let mut endpoint = serde_json::json!({
+                "organisation": "org", "endpoint_id": "e", "url": "", "per_second": 1, "secrets": [],
+            });
+            for (name, value) in change.as_object().expect("an object") {
+                endpoint[name] = value.clone();
+            }
+            let mut tables = Tables::default();
+            let bytes = endpoint.to_string().into_bytes().into();
+            let (kind, id) = (kind::WEBHOOK.to_owned(), "org/e".to_owned());
+            tables.put(&Document { kind, id, version: 1, bytes });
+            is_wanted(&tables, "org", EventType::ReportGenerated, ("outlet", "region"))
+        };
+        assert!(told(serde_json::json!({"events": ["report.generated"], "outlets": ["outlet"]})));
+        assert!(told(serde_json::json!({"state": "paused", "regions": ["region"]})));
+        for change in [
+            serde_json::json!({"events": ["invoice.sealed"]}),
+            serde_json::json!({"outlets": ["other"]}),
+            serde_json::json!({"regions": ["other"]}),
+            serde_json::json!({"state": "disabled"}),
+            serde_json::json!({"state": "deleted"}),
+            serde_json::json!({"organisation": "other"}),
+        ] {
+            assert!(!told(change.clone()), "{change}");
+        }
+    }
+
+    #[test]
+    fn what_is_heard_of_one_by_one_is_told_in_order_and_nothing_is_passed_over() {
+        let new = |count: u64| {
+            (0..count).map(|at| notice(EventType::OutletOfflineAlert, at, Value::Null))
+        };
+        let documents = |tables: &Tables, count| {
+            let written = with_new(tables, "org", new(count)).into_iter();
+            let document = |(id, seen, value): (String, u64, Notices)| {
+                let bytes = serde_json::to_vec(&value).expect("JSON").into();
+                let kind = kind::WEBHOOK_NOTICES.to_owned();
+                Document { kind, id, version: seen + 1, bytes }
+            };
+            written.map(document).collect::<Vec<_>>()
+        };
+        let ready = |tables: &Tables, from| {
+            let kept = Kept::from(tables, "org", from);
+            let (ready, next, is_behind) = kept.ready(from);
+            let numbers = ready.iter().map(|notice| notice.number).collect::<Vec<_>>();
+            (numbers, next, is_behind)
+        };
+        for reversed in [false, true] {
+            let mut tables = Tables::default();
+            write(&mut tables, 30);
+            let mut turn = documents(&tables, 5);
+            assert_eq!(turn.len(), 2, "the page is full");
+            if reversed {
+                turn.reverse();
+            }
+            tables.put(&turn[0]);
+            if reversed {
+                assert_eq!(ready(&tables, 28), (vec![28, 29, 30, 31], 32, false));
+            } else {
+                assert_eq!(ready(&tables, 28), (vec![], 28, true), "the page is yet to come");
+                assert!(Kept::from(&tables, "org", 28).is_awaited(28));
+                assert!(!Kept::from(&tables, "org", 33).is_awaited(33));
+            }
+            assert!(Kept::from(&tables, "org", 40).is_awaited(40), "the document is old here");
+            tables.put(&turn[1]);
+            assert_eq!(ready(&tables, 28), ((28..35).collect(), 35, false));
+        }
+        let mut tables = Tables::default();
+        (0..30).for_each(|_| write(&mut tables, 25));
+        assert!(!Kept::from(&tables, "org", 0).is_awaited(0), "it is kept no longer");
+        let (numbers, next, is_behind) = ready(&tables, 0);
+        assert_eq!((numbers[0], next, is_behind), (736 - 512, 750, false));
     }
 
     #[test]

@@ -55,8 +55,13 @@ pub mod kind {
     /// What became of a destination's last attempts, and what was given up.
     pub const DELIVERY_LOG: &str = "delivery_log";
 
+    /// What is being uploaded, by part of the outlets.
+    pub const UPLOAD_PROGRESS: &str = "upload_progress";
+    /// What operators have said of uploads.
+    pub const UPLOAD_CONTROL: &str = "upload_control";
+
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 18] = [
+    pub const FOLLOWED: [&str; 20] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -74,6 +79,8 @@ pub mod kind {
         WEBHOOK_NOTICES,
         DELIVERY_SHARD,
         DELIVERY_GATEWAY,
+        UPLOAD_PROGRESS,
+        UPLOAD_CONTROL,
         DELIVERY_ALERTS,
     ];
 }
@@ -178,7 +185,7 @@ pub struct DeviceHealth {
     #[serde(default = "attach")]
     #[schema(example = "attach")]
     pub role: String,
-    /// `up`, or `away` when its line is silent.
+    /// `up`, or `away` when the real device's line is silent, or the outlet's group does not answer the one that needs it.
     #[schema(example = "up")]
     pub state: String,
     /// The device's own.

@@ -10,6 +10,7 @@
 
 pub mod documents;
 mod tables;
+pub mod uploads;
 pub mod webhooks;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -14,6 +14,7 @@ use super::documents::{
     ApiKey, Cashier, DeviceHealth, DeviceProfile, Idempotency, Merchant, Organisation,
     OutletProfile, Region, TerminalProfile, kind,
 };
+use super::uploads::{UploadControl, UploadProgress, upload_shard};
 use super::webhooks::{DeliveryLog, Notices, WebhookEndpoint};
 use crate::alerts::Alerts;
 use crate::delivery::kept::{Presence, Shard};
@@ -65,6 +66,10 @@ pub struct Tables {
     pub delivery_shards: Table<Shard>,
     /// Gateways that deliver, by their places.
     pub delivery_gateways: Table<Presence>,
+    /// What is being uploaded, by parts of the outlets.
+    pub upload_progress: Table<UploadProgress>,
+    /// What operators have said of uploads.
+    pub upload_control: Table<UploadControl>,
     /// What must be looked at, by organisation.
     pub(crate) delivery_alerts: Table<Alerts>,
     /// Manifests by the time from which they are in force.
@@ -132,6 +137,8 @@ impl Tables {
             kind::WEBHOOK_NOTICES => put_json(&mut self.webhook_notices, document),
             kind::DELIVERY_SHARD => put_json(&mut self.delivery_shards, document),
             kind::DELIVERY_GATEWAY => put_json(&mut self.delivery_gateways, document),
+            kind::UPLOAD_PROGRESS => put_json(&mut self.upload_progress, document),
+            kind::UPLOAD_CONTROL => put_json(&mut self.upload_control, document),
             kind::DELIVERY_ALERTS => put_json(&mut self.delivery_alerts, document),
             kind::OUTLET => {
                 if let Some(Fact::Outlet(fact)) = fact(FactKind::Outlet, document) {
@@ -178,9 +185,19 @@ impl Tables {
             kind::WEBHOOK_NOTICES => of(&self.webhook_notices, id),
             kind::DELIVERY_SHARD => of(&self.delivery_shards, id),
             kind::DELIVERY_GATEWAY => of(&self.delivery_gateways, id),
+            kind::UPLOAD_PROGRESS => of(&self.upload_progress, id),
+            kind::UPLOAD_CONTROL => of(&self.upload_control, id),
             kind::DELIVERY_ALERTS => of(&self.delivery_alerts, id),
             _ => 0,
         }
+    }
+
+    /// Whether a gateway is sending the invoice at a position.
+    #[must_use]
+    pub fn is_uploading(&self, outlet_id: &str, position: u64) -> bool {
+        let shard = self.upload_progress.get(&upload_shard(outlet_id).to_string());
+        let sending = shard.and_then(|shard| shard.value.sending.get(outlet_id));
+        sending.is_some_and(|sending| (sending.first..=sending.last).contains(&position))
     }
 
     /// An outlet with its merchant; none when either is not known.
@@ -271,6 +288,8 @@ stored! {
     Shard => kind::DELIVERY_SHARD,
     Presence => kind::DELIVERY_GATEWAY,
     DeliveryLog => kind::DELIVERY_LOG,
+    UploadProgress => kind::UPLOAD_PROGRESS,
+    UploadControl => kind::UPLOAD_CONTROL,
 }
 
 #[cfg(test)]

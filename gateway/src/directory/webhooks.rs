@@ -60,6 +60,16 @@ pub struct WebhookEndpoint {
 }
 
 impl WebhookEndpoint {
+    /// Whether it wants an event of an outlet in a region.
+    #[must_use]
+    pub fn wants(&self, event: &str, outlet_id: &str, region: &str) -> bool {
+        let listed =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
+        listed(&self.events, event)
+            && listed(&self.outlets, outlet_id)
+            && listed(&self.regions, region)
+    }
+
     /// Leaves nothing of a deleted endpoint but that there was one.
     pub fn bury(&mut self) {
         *self = Self {
@@ -147,7 +157,7 @@ pub struct Notice {
 
 /// Notices of a page, and pages that are kept.
 pub const PAGE_NOTICES: u64 = 32;
-const PAGES: u64 = 16;
+pub(crate) const PAGES: u64 = 16;
 
 impl Notices {
     /// Adds one. The page before is given back when this is the first of a new one.

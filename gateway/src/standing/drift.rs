@@ -102,15 +102,15 @@ fn differs(found: &mut Vec<Drift>, field: &str, configured: &str, reported: Opti
 /// A real device that has less than was imported of it has lost entries; a proxy that has sealed under a number that
 /// the ledger has not given away has lived longer than the ledger, which was restored from an old backup.
 fn counters(known: &Configured<'_>, health: &DeviceHealth) -> Option<Drift> {
-    let counters = known.counters?;
     let reported = health.last_sequence;
     let (wrong, ledgers) = if is_attached(health) {
-        let series = counters.device_series.get(&*known.fact.device_id);
-        let imported = series.map_or(0, |series| series.last);
-        // One that was never met has reported nothing.
+        // Both as of when it was told: what was imported since is no more than it has sealed since. One that was never met
+        // has reported nothing.
+        let imported = health.imported_sequence;
         (health.state == "up" && reported < imported, imported)
     } else {
-        (reported > counters.series.last, counters.series.last)
+        let last = known.counters?.series.last;
+        (reported > last, last)
     };
     wrong.then(|| Drift::new("last_sequence", ledgers.to_string(), reported.to_string()))
 }

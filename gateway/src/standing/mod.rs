@@ -10,6 +10,7 @@
 //! A proxy that is cut off tells nothing, so its silence is what is looked at: with numbers left it sells on (amber),
 //! without it does not (red). A device that was replaced or revoked stands nowhere.
 
+mod counters;
 mod drift;
 mod warnings;
 
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 
 use crate::directory::documents::{DeviceHealth, OfflineHealth};
 
+pub use counters::by_group;
 pub use drift::Drift;
 pub use warnings::{Warning, WarningCode};
 
@@ -114,6 +116,9 @@ pub struct Configured<'a> {
     pub manifest_version: Option<&'a str>,
     /// The time.
     pub now: UnixMs,
+    /// The time up to which what proxies tell is known: earlier than now while the directory is not heard of. What has not
+    /// been told since then is nobody's silence.
+    pub heard: UnixMs,
 }
 
 /// How a device stands; none when it was replaced or revoked.
@@ -122,7 +127,13 @@ pub fn of(known: &Configured<'_>, health: Option<&DeviceHealth>) -> Option<Stand
     if matches!(known.fact.state, DeviceState::Replaced { .. } | DeviceState::Revoked) {
         return None;
     }
-    let (state, detail) = colour(known, health);
+    let (state, mut detail) = colour(known, health);
+    if known.heard < known.now {
+        detail.push_str(&format!(
+            " (as of {}: the directory has not been heard of since)",
+            known.heard
+        ));
+    }
     let offline = health.and_then(|told| told.offline.as_ref());
     let imports =
         health.map_or(0, |told| told.last_sequence.saturating_sub(told.imported_sequence));
@@ -136,7 +147,7 @@ pub fn of(known: &Configured<'_>, health: Option<&DeviceHealth>) -> Option<Stand
         numbers_until: offline.and_then(|told| told.until.clone()),
         waiting: if attached { imports } else { offline.map_or(0, |told| told.waiting) },
         drift: health.map_or_else(Vec::new, |told| drift::of(known, told)),
-        warnings: health.map_or_else(Vec::new, |told| warnings::of(told, known.now)),
+        warnings: health.map_or_else(Vec::new, |told| warnings::of(told, known)),
     })
 }
 
@@ -176,7 +187,7 @@ fn colour(known: &Configured<'_>, health: Option<&DeviceHealth>) -> (Colour, Str
     if let Some(detail) = drift::wrong_mode(known, health) {
         return (Colour::Blocked, detail);
     }
-    match (is_silent(health, known.now), is_attached(health)) {
+    match (is_silent(health, known.heard), is_attached(health)) {
         (true, true) => {
             let detail = format!(
                 "not heard of since {}; the real device can seal by itself, and its journal is imported when its \
@@ -187,7 +198,7 @@ fn colour(known: &Configured<'_>, health: Option<&DeviceHealth>) -> (Colour, Str
         }
         (true, false) => silent_till(health, known.now),
         (false, true) => attached(health),
-        (false, false) => serving(health),
+        (false, false) => serving(health, known.now),
     }
 }
 
@@ -213,6 +224,13 @@ fn silent_till(health: &DeviceHealth, now: UnixMs) -> (Colour, String) {
         let detail = format!("not heard of since {seen}; it seals nothing without the ledger");
         return (Colour::Blocked, detail);
     };
+    if offline.state == "blocked" {
+        let detail = format!(
+            "not heard of since {seen}, and it sealed nothing then: {}",
+            why_blocked(offline)
+        );
+        return (Colour::Blocked, detail);
+    }
     let until = offline.until.as_deref().unwrap_or("-");
     match (usable(offline, now), offline.numbers_left) {
         (0, 0) => {
@@ -253,14 +271,33 @@ fn attached(health: &DeviceHealth) -> (Colour, String) {
     }
 }
 
-fn serving(health: &DeviceHealth) -> (Colour, String) {
+fn why_blocked(offline: &OfflineHealth) -> &str {
+    offline.why.as_deref().unwrap_or("its proxy does not say why")
+}
+
+fn serving(health: &DeviceHealth, now: UnixMs) -> (Colour, String) {
     let online = || (Colour::Online, "the ledger seals, and has everything".to_owned());
+    if health.state != "up" {
+        let detail = "its proxy runs, and its outlet's group does not answer it; it seals nothing without the ledger";
+        return (Colour::Blocked, detail.to_owned());
+    }
     let Some(offline) = &health.offline else { return online() };
     match (&*offline.state, offline.waiting) {
-        ("blocked", _) => {
-            let why = offline.why.as_deref().unwrap_or("its proxy does not say why");
-            (Colour::Blocked, why.to_owned())
-        }
+        ("blocked", _) => (Colour::Blocked, why_blocked(offline).to_owned()),
+        ("offline", _) => match usable(offline, now) {
+            0 => {
+                let detail =
+                    "its outlet's group does not answer its proxy, and no numbers are left";
+                (Colour::Blocked, detail.to_owned())
+            }
+            left => {
+                let until = offline.until.as_deref().unwrap_or("-");
+                let detail = format!(
+                    "its outlet's group does not answer its proxy; it has {left} numbers left, valid until {until}"
+                );
+                (Colour::Offline, detail)
+            }
+        },
         (_, 0) => online(),
         (_, waiting) => {
             let since = offline.waiting_since.as_deref().unwrap_or("-");

@@ -1,4 +1,5 @@
 use fiscus_ledger::facts::{Environment, SigningMode};
+use fiscus_ledger::state::outlet::DeviceSeries;
 use serde_json::{Value, json};
 
 use super::*;
@@ -80,6 +81,7 @@ fn stands(health: &DeviceHealth) -> Standing {
         counters: None,
         manifest_version: Some("2026-02-01"),
         now: NOW,
+        heard: NOW,
     };
     of(&known, Some(health)).expect("it stands")
 }
@@ -117,6 +119,26 @@ fn each_colour_has_its_cause() {
         (a_real_one(json!({"state": "away"})), Colour::Blocked, "cable and power"),
         (a_real_one(json!({"import_stopped": true})), Colour::Blocked, "refuses entry 8"),
         (a_real_one(json!({"last_seen": long})), Colour::Offline, "by itself"),
+        // The directory answers its proxy, and the outlet's group does not.
+        (
+            told(json!({"offline": {"state": "offline", "waiting": 2}})),
+            Colour::Offline,
+            "group does not answer its proxy; it has 412",
+        ),
+        (
+            told(json!({"offline": {"state": "offline", "numbers_left": 0}})),
+            Colour::Blocked,
+            "no numbers are left",
+        ),
+        (told(json!({"state": "away", "offline": null})), Colour::Blocked, "group does not answer"),
+        // What stopped it before it fell silent stops it still.
+        (
+            told(
+                json!({"last_seen": long, "offline": {"state": "blocked", "why": "STORAGE_FULL: x"}}),
+            ),
+            Colour::Blocked,
+            "STORAGE_FULL: x",
+        ),
     ];
     for (health, colour, words) in rows {
         let standing = stands(&health);
@@ -127,6 +149,50 @@ fn each_colour_has_its_cause() {
     }
     let silent = stands(&told(json!({"last_seen": at(SILENT_AFTER_MS)})));
     assert_eq!(silent.state, Colour::Online, "the last moment that counts as heard of");
+}
+
+/// Nothing is inferred from a directory that is not heard of.
+#[test]
+fn silence_is_judged_as_of_what_is_known() {
+    let long_ago = SILENT_AFTER_MS * 2;
+    let health = told(json!({"last_seen": at(long_ago + 1_000)}));
+    let (fact, outlet) =
+        (fact(DeviceState::Active), outlet(SigningMode::Cluster, OutletStatus::Active));
+    let known = Configured {
+        fact: &fact,
+        outlet: Some(&outlet),
+        counters: None,
+        manifest_version: None,
+        now: NOW,
+        heard: UnixMs::new(NOW.get() - long_ago),
+    };
+    let standing = of(&known, Some(&health)).expect("it stands");
+    assert_eq!(standing.state, Colour::Online);
+    assert!(standing.detail.ends_with("the directory has not been heard of since)"));
+    let known = Configured { heard: NOW, ..known };
+    assert_eq!(of(&known, Some(&health)).expect("it stands").state, Colour::Offline);
+}
+
+/// The ledger goes on between two words of a proxy: only what one word says of both is compared.
+#[test]
+fn a_real_device_that_sells_has_lost_nothing() {
+    let (fact, outlet) =
+        (fact(DeviceState::Active), outlet(SigningMode::Def, OutletStatus::Active));
+    let mut counters = Counters::new(outlet.clone(), 1);
+    let series = DeviceSeries { last: 9, head: [0; 32], closed: 0 };
+    counters.device_series.insert("def-1".into(), series);
+    let known = Configured {
+        fact: &fact,
+        outlet: Some(&outlet),
+        counters: Some(&counters),
+        manifest_version: None,
+        now: NOW,
+        heard: NOW,
+    };
+    let drift = |changes| of(&known, Some(&a_real_one(changes))).expect("it stands").drift;
+    assert_eq!(drift(json!({"last_sequence": 7, "imported_sequence": 7})), []);
+    let lost = drift(json!({"last_sequence": 6, "imported_sequence": 7}));
+    assert_eq!((&*lost[0].field, &*lost[0].reported), ("last_sequence", "6"));
 }
 
 #[test]
@@ -140,6 +206,7 @@ fn what_cannot_seal_is_red_whatever_its_proxy_says() {
             counters: None,
             manifest_version: None,
             now: NOW,
+            heard: NOW,
         };
         of(&known, told.then_some(&health))
     };
@@ -188,6 +255,7 @@ fn drift_names_what_is_registered_and_what_is_reported() {
         counters: None,
         manifest_version: None,
         now: NOW,
+        heard: NOW,
     };
     let drift = of(&known, Some(&told(json!({})))).expect("it stands").drift;
     assert_eq!((&*drift[0].configured, &*drift[0].reported), ("def", "cluster"));

@@ -1,10 +1,9 @@
 //! What a person should look at before it stops a sale.
 
-use fiscus_ledger::time::UnixMs;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{is_attached, is_silent, time_of, usable};
+use super::{Configured, is_attached, is_silent, time_of, usable};
 use crate::directory::documents::DeviceHealth;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -53,8 +52,8 @@ pub struct Warning {
     pub detail: String,
 }
 
-pub(super) fn of(health: &DeviceHealth, now: UnixMs) -> Vec<Warning> {
-    let mut found = Vec::new();
+pub(super) fn of(health: &DeviceHealth, known: &Configured<'_>) -> Vec<Warning> {
+    let (now, mut found) = (known.now, Vec::new());
     let mut warn = |code, detail: String| found.push(Warning { code, detail });
     if let Some((text, end)) =
         health.certificate_expires_at.as_deref().and_then(|text| Some((text, time_of(text)?)))
@@ -93,7 +92,7 @@ pub(super) fn of(health: &DeviceHealth, now: UnixMs) -> Vec<Warning> {
         warn(WarningCode::SpoolDamaged, detail);
     }
     let since = offline.waiting_since.as_deref().and_then(time_of);
-    if let Some(since) = since.filter(|_| offline.waiting > 0 && !is_silent(health, now))
+    if let Some(since) = since.filter(|_| offline.waiting > 0 && !is_silent(health, known.heard))
         && now.get().saturating_sub(since.get()) > WAITS_LONG_MS
     {
         let detail = format!("{} sales wait for the ledger, since {since}", offline.waiting);

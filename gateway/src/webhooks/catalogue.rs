@@ -45,6 +45,10 @@ macro_rules! events {
 events! {
     /// An invoice was sealed: it has its number and its signature.
     InvoiceSealed = "invoice.sealed",
+    /// The tax authority has acknowledged invoices of an outlet, up to 100 at once.
+    InvoiceSyncSuccess = "invoice.sync.success",
+    /// The tax authority has refused invoices of an outlet, or could not take them again and again; each with its reason.
+    InvoiceSyncFailed = "invoice.sync.failed",
     /// A report was made, and can be read: a Z closes a day, an X looks at an outlet, a shift or a terminal, an A lists
     /// the lines of a range.
     ReportGenerated = "report.generated",

@@ -58,6 +58,11 @@ impl Event {
                 "failed" | "reversed" => EventType::PaymentFailed,
                 _ => return None,
             },
+            RecordKind::Upload => match &*text("state")? {
+                "acknowledged" => EventType::InvoiceSyncSuccess,
+                "rejected" | "failed" => EventType::InvoiceSyncFailed,
+                _ => return None,
+            },
             RecordKind::Device if record.group == DIRECTORY => match &*text("state")? {
                 "active" => EventType::DeviceActivated,
                 "revoked" | "replaced" => EventType::DeviceRevoked,
@@ -210,6 +215,9 @@ fn fields(kind: EventType) -> &'static [&'static str] {
         }
         EventType::DeviceActivated | EventType::DeviceRevoked => {
             &["device_id", "state", "replaced_by", "version"]
+        }
+        EventType::InvoiceSyncSuccess | EventType::InvoiceSyncFailed => {
+            &["state", "destination", "batch_id", "receipt", "count", "invoices"]
         }
         EventType::BlockMissingNumbers => &["credential_id", "series", "missing"],
         EventType::IntegrityAlert => &["last_known", "last_issued", "skipped"],

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderName, HeaderValue, RETRY_AFTER};
@@ -22,7 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -100,6 +100,9 @@ pub enum PostError {
     /// HTTP.
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
+    /// The answer's body.
+    #[error("no whole answer: {0}")]
+    Body(String),
     /// Time.
     #[error("no answer within {} ms", .0.as_millis())]
     Time(Duration),
@@ -112,6 +115,9 @@ pub struct RootsError {
     path: String,
     detail: String,
 }
+
+/// A certificate chain and its private key.
+pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -162,20 +168,37 @@ impl Poster {
     /// When the TLS library has no protocol version.
     #[must_use]
     pub fn new(guard: Guard, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        Self::with_identity(guard, resolver, roots, None).expect("there is no key to be wrong")
+    }
+
+    /// The same, with a certificate that says who sends.
+    ///
+    /// # Panics
+    /// When the TLS library has no protocol version.
+    pub fn with_identity(
+        guard: Guard,
+        resolver: Arc<dyn Resolver>,
+        roots: RootCertStore,
+        identity: Option<Identity>,
+    ) -> Result<Self, rustls::Error> {
         let has_roots = !roots.is_empty();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("the default versions are there").with_root_certificates(roots);
-        Self {
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
+        };
+        Ok(Self {
             guard,
             resolver,
             lookups: Lookups::new(),
-            tls: TlsConnector::from(Arc::new(config.with_no_client_auth())),
+            tls: TlsConnector::from(Arc::new(config)),
             has_roots,
             idle: Mutex::default(),
             connections: Mutex::default(),
-        }
+        })
     }
 
     /// The rule that it goes by.
@@ -202,6 +225,26 @@ impl Poster {
         let sent = timeout_at(deadline, self.send(tenant, &place, target, headers, body)).await;
         let (sender, response) = sent.unwrap_or(Err(PostError::Time(limit)))?;
         Ok(self.read(place, sender, response, deadline).await)
+    }
+
+    /// Sends a message and reads the whole answer, of at most so many bytes; without the body's end there is none.
+    pub async fn ask(
+        &self,
+        target: &Target,
+        headers: &[(HeaderName, HeaderValue)],
+        body: &Bytes,
+        (limit, bytes_max): (Duration, usize),
+    ) -> Result<(Reply, Bytes), PostError> {
+        let deadline = Instant::now() + limit;
+        let place = (target.secure, format!("{}:{}", target.host_text(), target.port));
+        let sent = timeout_at(deadline, self.send("uploads", &place, target, headers, body)).await;
+        let (sender, response) = sent.unwrap_or(Err(PostError::Time(limit)))?;
+        let reply = reply_of(&response);
+        let whole = Limited::new(response.into_body(), bytes_max).collect();
+        let read = timeout_at(deadline, whole).await.map_err(|_| PostError::Time(limit))?;
+        let bytes = read.map_err(|error| PostError::Body(error.to_string()))?.to_bytes();
+        self.keep(place, sender);
+        Ok((reply, bytes))
     }
 
     async fn send(

@@ -333,7 +333,7 @@ async fn every_report_is_told_to_those_who_want_its_outlet() {
 async fn tell_health(client: &ClusterClient, seen: u64, change: &Value) {
     let mut told = json!({
         "state": "up", "firmware_version": "2.4.1", "last_sequence": 0, "imported_sequence": 0,
-        "free_memory_bytes": 1_000_000_000, "queue_depth": 0, "reconnects": 0, "import_stopped": false,
+        "role": "serve", "free_memory_bytes": 1_000_000_000, "queue_depth": 0, "reconnects": 0, "import_stopped": false,
     });
     let told_of = told.as_object_mut().expect("an object");
     told_of.extend(change.as_object().expect("an object").clone());

@@ -100,7 +100,10 @@ impl GrantBlock {
             .answering(self.submitted.mark(Operation::GrantBlock));
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         block.grant_hash = outlet.chain.head;
-        outlet.series.last = block.last;
+        #[cfg(not(feature = "planted-reused-block"))]
+        {
+            outlet.series.last = block.last;
+        }
         outlet.series.reserved.insert_range(block.first, block.last);
         state.blocks.put(self.credential_id.clone(), block);
         self.submitted.remember(Operation::GrantBlock, &mut state.submissions, recorded.position);

@@ -25,6 +25,7 @@ mod raise_apply_version;
 mod reconcile_offline;
 mod record_checkpoint;
 mod record_payment;
+mod record_upload;
 mod recovery_gap;
 mod register_device;
 mod register_outlet;
@@ -54,6 +55,10 @@ pub use raise_apply_version::RaiseApplyVersion;
 pub use reconcile_offline::ReconcileOffline;
 pub use record_checkpoint::{CHECKPOINT_KIND, RecordCheckpoint, recorded_size};
 pub use record_payment::RecordPayment;
+pub use record_upload::{
+    RecordUpload, UPLOAD_ITEMS_MAX, UPLOAD_REASON_BYTES_MAX, UPLOAD_REFUSED_MAX, UploadItem,
+    UploadVerdict,
+};
 pub use recovery_gap::{RecoveryGap, SEQUENCE_MAX};
 pub use register_device::RegisterDevice;
 pub use register_outlet::RegisterOutlet;
@@ -99,6 +104,7 @@ pub enum GroupCommand {
     System(SystemCommand),
     Seal(Seal),
     RecordPayment(RecordPayment),
+    RecordUpload(RecordUpload),
     OpenShift(OpenShift),
     CloseShift(CloseShift),
     CloseDay(CloseDay),
@@ -186,6 +192,7 @@ impl Command for GroupCommand {
             Self::System(_) => {}
             Self::Seal(command) => command.read(parsed, reads),
             Self::RecordPayment(command) => command.read(reads),
+            Self::RecordUpload(command) => command.read(reads),
             Self::OpenShift(command) => command.read(reads),
             Self::CloseShift(command) => command.read(reads),
             Self::CloseDay(command) => command.read(reads),
@@ -204,6 +211,7 @@ impl Command for GroupCommand {
             Self::System(command) => command.run(&mut cx),
             Self::Seal(command) => command.apply(&mut cx, parsed),
             Self::RecordPayment(command) => command.apply(&mut cx),
+            Self::RecordUpload(command) => command.apply(&mut cx),
             Self::OpenShift(command) => command.apply(&mut cx),
             Self::CloseShift(command) => command.apply(&mut cx),
             Self::CloseDay(command) => command.apply(&mut cx),

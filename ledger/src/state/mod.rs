@@ -9,6 +9,7 @@ pub mod registry;
 pub mod rows;
 pub mod table;
 pub mod tally;
+pub mod upload;
 pub mod working;
 
 use std::sync::Arc;

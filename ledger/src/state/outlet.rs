@@ -10,6 +10,7 @@ use crate::invoice::CanonicalInvoice;
 use crate::state::ranges::RangeSet;
 use crate::state::table::Row;
 use crate::state::tally::Tally;
+use crate::state::upload::Uploads;
 use crate::state::{Id, read_id};
 use crate::time::UnixMs;
 
@@ -137,9 +138,6 @@ fn decode_device_series(from: &mut Reader<'_>) -> Result<BTreeMap<Id, DeviceSeri
         }
         all.insert(id, DeviceSeries::decode(from)?);
     }
-    if all.is_empty() {
-        return Err(DecodeError::Invalid("device series"));
-    }
     Ok(all)
 }
 
@@ -220,6 +218,8 @@ pub struct Outlet {
     pub period: Period,
     /// Totals since the first invoice; never reset.
     pub perpetual: Tally,
+    /// How far the tax authority has its invoices.
+    pub uploads: Uploads,
 }
 
 impl Outlet {
@@ -236,7 +236,21 @@ impl Outlet {
             last_z: 0,
             period: Period::opening_after(0, ZERO_HASH),
             perpetual: Tally::default(),
+            uploads: Uploads::default(),
         }
+    }
+
+    /// How many invoices there are, of all series.
+    #[must_use]
+    pub fn invoices(&self) -> u64 {
+        let devices = self.device_series.values().map(|series| series.last);
+        devices.fold(self.series.sealed, u64::saturating_add)
+    }
+
+    /// How many of them the tax authority has not answered for, among them those that are to be sent again.
+    #[must_use]
+    pub fn upload_queue(&self) -> u64 {
+        self.invoices().saturating_sub(self.uploads.settled())
     }
 
     /// What a fiscal number of the main series starts with, without the last dash.
@@ -295,12 +309,16 @@ impl Row for Outlet {
         self.period.encode(out);
         self.perpetual.encode(out);
         // Most outlets never have a real device: their rows do not mention any.
-        if !self.device_series.is_empty() {
+        let is_uploaded = self.uploads != Uploads::default();
+        if !self.device_series.is_empty() || is_uploaded {
             out.len(self.device_series.len());
             for (id, series) in &self.device_series {
                 out.str(id);
                 series.encode(out);
             }
+        }
+        if is_uploaded {
+            self.uploads.encode(out);
         }
     }
 
@@ -315,9 +333,20 @@ impl Row for Outlet {
             last_z: from.u64("outlet last Z")?,
             period: Period::decode(from)?,
             perpetual: Tally::decode(from)?,
+            uploads: Uploads::default(),
         };
         if !from.is_empty() {
             outlet.device_series = decode_device_series(from)?;
+            if from.is_empty() && outlet.device_series.is_empty() {
+                return Err(DecodeError::Invalid("device series"));
+            }
+        }
+        if !from.is_empty() {
+            outlet.uploads = Uploads::decode(from)?;
+            if outlet.uploads == Uploads::default() || outlet.uploads.settled() > outlet.invoices()
+            {
+                return Err(DecodeError::Invalid("uploads"));
+            }
         }
         Ok(outlet)
     }

@@ -19,6 +19,7 @@ use crate::state::rows::{
     TerminalKey,
 };
 use crate::state::table::{Row, Table};
+use crate::state::upload::Upload;
 
 /// The rows that a batch reads.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,7 @@ pub struct Reads {
     pub(crate) invoices: BTreeSet<InvoiceKey>,
     pub(crate) terminals: BTreeSet<TerminalKey>,
     pub(crate) payments: BTreeSet<PaymentKey>,
+    pub(crate) uploads: BTreeSet<InvoiceKey>,
     pub(crate) devices: BTreeSet<Id>,
     pub(crate) blocks: BTreeSet<Id>,
     pub(crate) waiting: BTreeSet<WaitingKey>,
@@ -48,6 +50,7 @@ pub struct WorkingSet {
     pub(crate) invoices: Table<SealedInvoice>,
     pub(crate) terminals: Table<Terminal>,
     pub(crate) payments: Table<Payment>,
+    pub(crate) uploads: Table<Upload>,
     pub(crate) devices: Table<Device>,
     pub(crate) blocks: Table<Block>,
     pub(crate) waiting: Table<WaitingSeal>,
@@ -82,6 +85,7 @@ impl WorkingSet {
             invoices: Table::default(),
             terminals: Table::default(),
             payments: Table::default(),
+            uploads: Table::default(),
             devices: Table::default(),
             blocks: Table::default(),
             waiting: Table::default(),
@@ -109,6 +113,7 @@ impl WorkingSet {
         new |= fill_table(&mut self.invoices, &reads.invoices, fetch)?;
         new |= fill_table(&mut self.terminals, &reads.terminals, fetch)?;
         new |= fill_table(&mut self.payments, &reads.payments, fetch)?;
+        new |= fill_table(&mut self.uploads, &reads.uploads, fetch)?;
         new |= fill_table(&mut self.devices, &reads.devices, fetch)?;
         new |= fill_table(&mut self.blocks, &reads.blocks, fetch)?;
         new |= fill_table(&mut self.waiting, &reads.waiting, fetch)?;
@@ -163,6 +168,7 @@ impl WorkingSet {
         rows.push_table(&self.devices);
         rows.push_table(&self.blocks);
         rows.push_table(&self.waiting);
+        rows.push_table(&self.uploads);
         rows.push_table(&self.documents);
         rows.push_table(&self.number_spaces);
         rows.push_table(&self.activations);

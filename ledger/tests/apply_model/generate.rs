@@ -48,6 +48,8 @@ pub(crate) struct Generator {
     manifests: Vec<Manifest>,
     /// What devices have sealed, imported or not.
     pub(crate) imports: Vec<GroupStep>,
+    /// Whether the tax authority answers now and then.
+    pub(crate) uploads: bool,
     next_key: u8,
     /// Seals that terminals have made, submitted or not.
     made: Vec<GroupStep>,
@@ -94,7 +96,7 @@ impl Generator {
     pub(crate) fn new(seed: u64, manifests: &[Manifest]) -> Self {
         let manifests = manifests.to_vec();
         let (imports, made) = (Vec::new(), Vec::new());
-        Self { random: Random::new(seed), manifests, imports, next_key: 0, made }
+        Self { random: Random::new(seed), manifests, imports, uploads: false, next_key: 0, made }
     }
 
     pub(crate) fn manifests(&self) -> Vec<&Manifest> {
@@ -139,6 +141,9 @@ impl Generator {
     }
 
     pub(crate) fn step(&mut self, model: &Model, group: &Group) -> GroupStep {
+        if self.uploads && self.random.percent(40) {
+            return if self.random.percent(40) { self.seal(model) } else { self.upload(model) };
+        }
         match self.random.below(100) {
             0..=26 => self.seal(model),
             27..=34 => self.import(model),

@@ -116,6 +116,7 @@ impl Journals {
             assert_eq!(small(outlet.last_z), fold.closures.len());
             numbers(&outlet.series, &shop.numbers);
             device_series(&outlet, shop, fold);
+            crate::uploads::check(store, shop, &outlet.uploads);
             let sealed: Vec<u64> = outlet
                 .period
                 .sealed

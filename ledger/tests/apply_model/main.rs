@@ -13,9 +13,11 @@ mod imports;
 mod invariants;
 mod invoice;
 mod model;
+mod payments;
 mod random;
 mod store;
 mod system;
+mod uploads;
 #[path = "../vectors/mod.rs"]
 mod vectors;
 
@@ -36,6 +38,7 @@ use store::Store;
 const SEQUENCES: u64 = 10_000;
 const DIRECTORY_SEQUENCES: u64 = 3_000;
 const GOLDEN_SEQUENCES: u64 = 200;
+const UPLOAD_SEQUENCES: u64 = 2_000;
 
 #[allow(clippy::disallowed_methods, reason = "a failure is repeated by naming its seed")]
 fn number_from(name: &str) -> Option<u64> {
@@ -104,8 +107,9 @@ impl Pair {
     }
 }
 
-fn group_sequence(seed: u64, manifests: &[Manifest]) -> Hash32 {
+fn group_sequence(seed: u64, manifests: &[Manifest], uploads: bool) -> Hash32 {
     let mut generator = Generator::new(seed, manifests);
+    generator.uploads = uploads;
     let mut model = Model::new(1);
     let mut pair = Pair::new(1);
     let mut journals = Journals::default();
@@ -142,7 +146,7 @@ fn group_sequence(seed: u64, manifests: &[Manifest]) -> Hash32 {
 fn the_first_sequences_reach_the_committed_states() {
     let manifests = generate::manifests();
     let lines = (0..GOLDEN_SEQUENCES).map(|seed| {
-        let state = group_sequence(seed, &manifests);
+        let state = group_sequence(seed, &manifests, false);
         format!("{seed} {}\n", hex(&state))
     });
     vectors::compare("../../ledger/tests/apply_model/states-v1.txt", &lines.collect::<String>());
@@ -156,6 +160,14 @@ fn the_directory_agrees_with_its_registry() {
 #[test]
 fn a_data_group_agrees_with_its_model() {
     for_each_seed(SEQUENCES, |seed, manifests| {
-        group_sequence(seed, manifests);
+        group_sequence(seed, manifests, false);
+    });
+}
+
+/// Sequences of their own, so that those above stay what they are.
+#[test]
+fn a_group_that_uploads_agrees_with_its_model() {
+    for_each_seed(UPLOAD_SEQUENCES, |seed, manifests| {
+        group_sequence(seed, manifests, true);
     });
 }

@@ -16,11 +16,11 @@ use fiscus_ledger::invoice::InvoiceType;
 use fiscus_ledger::offline::OfflineSeal;
 use fiscus_ledger::state::Id;
 use fiscus_ledger::state::block::CloseReason;
-use fiscus_ledger::state::rows::PaymentStatus;
 
 use crate::answer::{Answer, Step};
 use crate::invoice::Plan;
 use crate::system::System;
+use crate::uploads::Uploaded;
 
 /// A record.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ pub(crate) struct Shop {
     pub(crate) numbers: Vec<Use>,
     /// The entries that were imported of each device.
     pub(crate) devices: Vec<(Id, Vec<Hash32>)>,
+    pub(crate) uploads: Uploaded,
 }
 
 impl Shop {
@@ -62,7 +63,7 @@ impl Shop {
         self.journal.iter().filter_map(|rec| Some((rec, rec.plan.as_ref()?)))
     }
 
-    fn original(&self, number: &str) -> Option<&Rc<Plan>> {
+    pub(crate) fn original(&self, number: &str) -> Option<&Rc<Plan>> {
         let of = |rec: &Rec| rec.number.as_deref() == Some(number);
         self.invoices().find(|(rec, _)| of(rec)).map(|(_, plan)| plan)
     }
@@ -115,9 +116,9 @@ pub(crate) struct Lent {
 }
 
 #[derive(Debug, Clone)]
-struct Paid {
-    event: RecordPayment,
-    position: usize,
+pub(crate) struct Paid {
+    pub(crate) event: RecordPayment,
+    pub(crate) position: usize,
 }
 
 /// The group.
@@ -128,7 +129,7 @@ pub(crate) struct Model {
     pub(crate) tills: Vec<Till>,
     pub(crate) devices: Vec<(u64, DeviceFact)>,
     pub(crate) lent: Vec<Lent>,
-    payments: Vec<Paid>,
+    pub(crate) payments: Vec<Paid>,
     /// Outlet, operation, key, fingerprint, position.
     pub(crate) submissions: Vec<(&'static str, Submitted, usize)>,
 }
@@ -163,6 +164,7 @@ impl Model {
             GroupCommand::System(command) => Ok(self.system.step(command, step.genuine)),
             GroupCommand::Seal(command) => self.seal(command, step.plan.as_ref().unwrap()),
             GroupCommand::RecordPayment(command) => self.pay(command),
+            GroupCommand::RecordUpload(command) => self.upload(command),
             GroupCommand::OpenShift(command) => self.open_shift(command),
             GroupCommand::CloseShift(command) => self.close_shift(command),
             GroupCommand::CloseDay(command) => self.close_day(command),
@@ -323,53 +325,6 @@ impl Model {
             }
         }
         Ok(())
-    }
-
-    fn pay(&mut self, command: &RecordPayment) -> Checked<Answer> {
-        if command.provider.is_empty() || command.amount.minor() < 0 {
-            return refuse("FIELD_INVALID");
-        }
-        let shop = self.known(&command.outlet_id)?;
-        let same = |paid: &&Paid| {
-            paid.event.outlet_id == command.outlet_id
-                && paid.event.provider == command.provider
-                && paid.event.reference == command.reference
-        };
-        if let Some(number) = &command.fiscal_number
-            && self.shops[shop].original(number).is_none()
-        {
-            return refuse("INVOICE_UNKNOWN");
-        }
-        let events: Vec<&Paid> = self.payments.iter().filter(same).collect();
-        if let (Some(first), Some(last)) = (events.first(), events.last()) {
-            let invoice = events.iter().find_map(|paid| paid.event.fiscal_number.as_ref());
-            let other = matches!((invoice, &command.fiscal_number), (Some(a), Some(b)) if a != b);
-            let event = &first.event;
-            if other || event.amount != command.amount || event.currency != command.currency {
-                return refuse("PAYMENT_MISMATCH");
-            }
-            let links = invoice.is_none()
-                && command.fiscal_number.is_some()
-                && last.event.status == command.status;
-            let said = events.iter().find(|paid| paid.event.status == command.status);
-            if let Some(said) = said.filter(|_| !links) {
-                return Err(Answer::Already(said.position));
-            }
-            use PaymentStatus::{Confirmed, Failed, Pending, Reversed};
-            let allowed = matches!(
-                (last.event.status, command.status),
-                (Pending, Confirmed | Failed | Reversed)
-                    | (Failed, Confirmed)
-                    | (Confirmed, Reversed)
-            );
-            if !allowed && !links {
-                return refuse("PAYMENT_TRANSITION");
-            }
-        }
-        let answer = self.write(shop, "payment_event", None)?;
-        let position = self.shops[shop].journal.len();
-        self.payments.push(Paid { event: command.clone(), position });
-        Ok(answer)
     }
 
     fn open_shift(&mut self, command: &OpenShift) -> Checked<Answer> {
@@ -653,7 +608,16 @@ impl Model {
         let shop = known.unwrap_or_else(|| {
             let (journal, numbers, devices) = (Vec::new(), Vec::new(), Vec::new());
             let fact = fact.clone();
-            self.shops.push(Shop { fact, version, held: false, journal, numbers, devices });
+            let uploads = Uploaded::default();
+            self.shops.push(Shop {
+                fact,
+                version,
+                held: false,
+                journal,
+                numbers,
+                devices,
+                uploads,
+            });
             self.shops.len() - 1
         });
         self.shops[shop].fact = fact.clone();

@@ -14,6 +14,7 @@ use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::registry::{Activation, Document, NumberSpace};
 use fiscus_ledger::state::rows::{Device, Payment, SealedInvoice, Submission, Terminal};
 use fiscus_ledger::state::table::Row;
+use fiscus_ledger::state::upload::Upload;
 
 pub(crate) const CLUSTER: &str = "model";
 
@@ -71,6 +72,7 @@ impl Store {
                 SealedInvoice::TABLE => drop(read_back::<SealedInvoice>(row)),
                 Terminal::TABLE => drop(read_back::<Terminal>(row)),
                 Payment::TABLE => drop(read_back::<Payment>(row)),
+                Upload::TABLE => drop(read_back::<Upload>(row)),
                 Device::TABLE => drop(read_back::<Device>(row)),
                 Block::TABLE => drop(read_back::<Block>(row)),
                 WaitingSeal::TABLE => drop(read_back::<WaitingSeal>(row)),

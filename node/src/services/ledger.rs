@@ -22,6 +22,7 @@ use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{Groups, Hosted};
 use crate::records::{self, SignedRecord};
+use crate::services::uploads::Uploads;
 use crate::services::{documents, group_view, outlets, require, still_open};
 
 pub(super) const READERS: [Role; 5] = Role::ALL;
@@ -161,7 +162,11 @@ impl LedgerService {
         leaf: Option<u64>,
     ) -> Result<wire::ReadRecordResponse, Status> {
         let found = leaf.map(|leaf| reading.record(leaf)).transpose().map_err(|e| failed(&e))?;
-        let record = found.flatten().map(|found| self.signed(hosted, found)).transpose()?;
+        let mut record = found.flatten().map(|found| self.signed(hosted, found)).transpose()?;
+        if let Some(record) = &mut record {
+            let found = Uploads::new(reading).of(&record.record);
+            record.upload = found.map_err(|error| failed(&error))?;
+        }
         Ok(wire::ReadRecordResponse { as_of: Some(as_of(reading.as_of())), record })
     }
 }
@@ -172,6 +177,7 @@ pub(crate) fn journal_record(group: u64, record: SignedRecord) -> wire::JournalR
         leaf: record.leaf,
         record: record.record.into(),
         signature: record.signature.to_vec().into(),
+        upload: None,
     }
 }
 
@@ -445,6 +451,14 @@ impl Ledger for LedgerService {
         self.invoice_of(request.into_inner()).await.map(Response::new)
     }
 
+    async fn list_uploads(
+        &self,
+        request: Request<wire::ListUploadsRequest>,
+    ) -> Result<Response<wire::ListUploadsResponse>, Status> {
+        require(&self.context, &request, &READERS)?;
+        self.uploads_of(request.into_inner()).await.map(Response::new)
+    }
+
     async fn read_block(
         &self,
         request: Request<wire::ReadBlockRequest>,
@@ -559,12 +573,15 @@ impl LedgerService {
             .leaves_of_positions(outlet_id, from, to, PAGE)
             .map_err(|error| failed(&error))?;
         let (mut page, mut bytes) = (Vec::with_capacity(leaves.len()), 0);
+        let mut uploads = Uploads::new(&reading);
         for leaf in leaves {
             let found = reading.record(leaf).map_err(|error| failed(&error))?;
             let found =
                 found.ok_or_else(|| Status::data_loss(format!("leaf {leaf} is missing")))?;
             bytes += found.record.len();
-            page.push(self.signed(hosted, found)?);
+            let upload = uploads.of(&found.record).map_err(|error| failed(&error))?;
+            let signed = self.signed(hosted, found)?;
+            page.push(wire::JournalRecord { upload, ..signed });
             if bytes >= PAGE_BYTES {
                 break;
             }

@@ -15,6 +15,7 @@ mod rehearse;
 mod reports;
 mod search;
 mod submit;
+pub(crate) mod uploads;
 mod watch;
 
 use std::sync::{Arc, Weak};

@@ -10,6 +10,7 @@ use fiscus_raft::store::Reading;
 use tonic::Status;
 
 use super::ledger::{LedgerService, as_of, failed};
+use super::uploads::Uploads;
 use crate::groups::Hosted;
 
 impl LedgerService {
@@ -64,7 +65,10 @@ impl LedgerService {
                 let found = leaf.map(|leaf| reading.record(leaf)).transpose();
                 let found = found.map_err(|error| failed(&error))?.flatten();
                 let found = found.ok_or_else(|| Status::data_loss("a known record is missing"))?;
-                Ok(Answer::AlreadyRecorded(self.signed(hosted, found)?))
+                let upload = Uploads::new(reading).of(&found.record);
+                let upload = upload.map_err(|error| failed(&error))?;
+                let signed = self.signed(hosted, found)?;
+                Ok(Answer::AlreadyRecorded(wire::JournalRecord { upload, ..signed }))
             }
             _ => Ok(Answer::Taken(wire::Done {})),
         }

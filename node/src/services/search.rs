@@ -12,9 +12,11 @@ use fiscus_ledger::state::rows::{Payment, PaymentStatus};
 use fiscus_proto::command as proto;
 use fiscus_proto::ledger as wire;
 use fiscus_raft::store::{FindLimits, FoundRecord, NumberQuery, Reading, RecordQuery, StoreError};
+use fiscus_raft::threads::aside;
 use tonic::Status;
 
 use super::ledger::{LedgerService, READ_WAIT, as_of, failed};
+use super::uploads::Uploads;
 use crate::groups::Hosted;
 
 /// Outlets of one call.
@@ -52,7 +54,7 @@ impl LedgerService {
             self.catch_up(&hosted).await?;
         }
         let service = self.clone();
-        let searched = tokio::task::spawn_blocking(move || {
+        let searched = aside(move || {
             let _turn = turn;
             let hosted: Arc<Hosted> = hosted;
             let reading = hosted.handle.replica().read().map_err(|error| failed(&error))?;
@@ -64,9 +66,22 @@ impl LedgerService {
     fn all_signed(
         &self,
         hosted: &Hosted,
+        uploads: &mut Uploads<'_>,
         found: Vec<FoundRecord>,
     ) -> Result<Vec<wire::JournalRecord>, Status> {
-        found.into_iter().map(|found| self.signed(hosted, found)).collect()
+        let told = found.into_iter().map(|found| self.told(hosted, uploads, found));
+        told.collect()
+    }
+
+    /// A record with its signature and, of an invoice, how far the tax authority has it.
+    fn told(
+        &self,
+        hosted: &Hosted,
+        uploads: &mut Uploads<'_>,
+        found: FoundRecord,
+    ) -> Result<wire::JournalRecord, Status> {
+        let upload = uploads.of(&found.record).map_err(|error| failed(&error))?;
+        Ok(wire::JournalRecord { upload, ..self.signed(hosted, found)? })
     }
 
     pub(super) async fn records_of(
@@ -96,7 +111,7 @@ impl LedgerService {
             let found = found.map_err(|error| failed(&error))?;
             Ok(wire::FindRecordsResponse {
                 as_of: Some(as_of(reading.as_of())),
-                records: service.all_signed(hosted, found.records)?,
+                records: service.all_signed(hosted, &mut Uploads::new(reading), found.records)?,
                 next_leaf: found.next,
             })
         })
@@ -119,7 +134,7 @@ impl LedgerService {
             let found = found.map_err(|error| failed(&error))?;
             Ok(wire::FindNumbersResponse {
                 as_of: Some(as_of(reading.as_of())),
-                records: service.all_signed(hosted, found.records)?,
+                records: service.all_signed(hosted, &mut Uploads::new(reading), found.records)?,
                 next_sequence: found.next,
             })
         })
@@ -144,11 +159,12 @@ impl LedgerService {
         number: &str,
     ) -> Result<wire::ReadInvoiceResponse, Status> {
         let found = invoice(reading, outlet_id, number).map_err(|error| failed(&error))?;
-        let credits = self.all_signed(hosted, found.credits.0)?;
+        let uploads = &mut Uploads::new(reading);
+        let credits = self.all_signed(hosted, uploads, found.credits.0)?;
         let credential = found.record.as_ref().map(|record| self.credential(reading, record));
         Ok(wire::ReadInvoiceResponse {
             as_of: Some(as_of(reading.as_of())),
-            record: found.record.map(|record| self.signed(hosted, record)).transpose()?,
+            record: found.record.map(|record| self.told(hosted, uploads, record)).transpose()?,
             invoice_row: found.row.into(),
             credits,
             payments: found.payments.0,

@@ -33,7 +33,9 @@ impl LedgerService {
             Some(command)
                 if !directory && (changes_directory(&command) || asks_for_heads(&command)) =>
             {
-                malformed("a device proxy may not change the directory, nor ask for heads")
+                malformed(
+                    "a device proxy changes no directory, speaks for no tax authority, asks for no heads",
+                )
             }
             command => self.answer(request.group, command, limit).await,
         };
@@ -148,6 +150,8 @@ fn changes_directory(command: &Command) -> bool {
                 | Kind::PutDocument(_)
                 | Kind::PutDocuments(_)
                 | Kind::PublishManifest(_)
+                // What the tax authority has answered is not said in a shop.
+                | Kind::RecordUpload(_)
                 | Kind::RegisterDevice(_)
                 | Kind::ReplaceDevice(_)
                 | Kind::RevokeDevice(_)

@@ -25,6 +25,7 @@ use fiscus_ledger::note::{Note, NoteSignature};
 use fiscus_ledger::state::group::CheckpointTuple;
 use fiscus_proto::peer;
 use fiscus_raft::consensus::Lane;
+use fiscus_raft::threads::aside;
 use futures_util::future::join_all;
 use hyper::Uri;
 use rustls::ClientConfig;
@@ -250,7 +251,7 @@ async fn proof(hosted: &Arc<Hosted>, old: u64, size: u64) -> Result<Vec<Hash32>,
         return Ok(Vec::new());
     }
     let replica = hosted.handle.replica().clone();
-    let proving = tokio::task::spawn_blocking(move || {
+    let proving = aside(move || {
         let reading = replica.read().map_err(|error| error.to_string())?;
         reading.prove_consistency(old, size).map_err(|error| error.to_string())
     });

@@ -10,11 +10,12 @@ use super::error::ReadError;
 use super::read::{Read, may_differ_elsewhere, rejected};
 use crate::ledger::{
     AReportRequest, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest,
-    FindRecordsResponse, ListCheckpointsRequest, ListCheckpointsResponse, ProveConsistencyRequest,
-    ProveConsistencyResponse, ProveHeadsRequest, ProveHeadsResponse, ProveInclusionRequest,
-    ProveInclusionResponse, ReadBlockRequest, ReadBlockResponse, ReadCheckpointRequest,
-    ReadCheckpointResponse, ReadInvoiceRequest, ReadInvoiceResponse, ReadTileRequest,
-    ReadTileResponse, RehearseRequest, RehearseResponse, ReportPart, SignedReport, XReportRequest,
+    FindRecordsResponse, ListCheckpointsRequest, ListCheckpointsResponse, ListUploadsRequest,
+    ListUploadsResponse, ProveConsistencyRequest, ProveConsistencyResponse, ProveHeadsRequest,
+    ProveHeadsResponse, ProveInclusionRequest, ProveInclusionResponse, ReadBlockRequest,
+    ReadBlockResponse, ReadCheckpointRequest, ReadCheckpointResponse, ReadInvoiceRequest,
+    ReadInvoiceResponse, ReadTileRequest, ReadTileResponse, RehearseRequest, RehearseResponse,
+    ReportPart, SignedReport, XReportRequest,
 };
 
 impl ClusterClient {
@@ -40,6 +41,19 @@ impl ClusterClient {
         self.read(request.group, timeout, |mut node| {
             let request = request.clone();
             async move { node.read_block(request).await }
+        })
+        .await
+    }
+
+    /// Lists the invoices of an outlet that the tax authority has refused.
+    pub async fn list_uploads(
+        &self,
+        request: ListUploadsRequest,
+        timeout: Duration,
+    ) -> Result<ListUploadsResponse, ReadError> {
+        self.read(request.group, timeout, |mut node| {
+            let request = request.clone();
+            async move { node.list_uploads(request).await }
         })
         .await
     }

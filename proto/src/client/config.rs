@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::ClientError;
+use crate::dial::{Dialer, connect_lazy};
 use crate::tls::{TlsMaterial, client_config, only_node};
 
 /// A client's configuration.
@@ -21,13 +22,16 @@ pub struct ClientConfig {
     pub limits: ClientLimits,
     /// Where the jitter of retries starts; drawn from the process when absent.
     pub jitter_seed: Option<u64>,
+    /// How nodes are reached when it is not over TCP.
+    pub dialer: Option<Dialer>,
 }
 
 impl ClientConfig {
     /// A configuration with the usual limits.
     #[must_use]
     pub fn new(seeds: Vec<String>, tls: Option<TlsMaterial>) -> Self {
-        Self { seeds, tls, region: None, limits: ClientLimits::default(), jitter_seed: None }
+        let limits = ClientLimits::default();
+        Self { seeds, tls, region: None, limits, jitter_seed: None, dialer: None }
     }
 }
 
@@ -84,7 +88,8 @@ impl ClientConfig {
             .http2_keep_alive_interval(self.limits.attempt_timeout)
             .keep_alive_timeout(self.limits.attempt_timeout)
             .keep_alive_while_idle(true);
-        let Some(tls) = &self.tls else { return Ok(endpoint.connect_lazy()) };
+        let dialer = self.dialer.as_ref();
+        let Some(tls) = &self.tls else { return Ok(connect_lazy(&endpoint, dialer)) };
         let any = client_config(tls);
         let expected = match node {
             Some(id) => only_node(any, id),
@@ -93,7 +98,7 @@ impl ClientConfig {
         let endpoint = endpoint
             .tls_config(expected)
             .map_err(|source| ClientError::Tls { address: address.to_owned(), source })?;
-        Ok(endpoint.connect_lazy())
+        Ok(connect_lazy(&endpoint, dialer))
     }
 }
 

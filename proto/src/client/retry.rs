@@ -43,6 +43,8 @@ pub(super) fn repetition(command: &Command) -> Repetition {
         // A block closes once, an outlet is released once.
         Kind::CloseBlock(_)
         | Kind::RecoveryGap(_)
+        // It names up to where everything was settled before.
+        | Kind::RecordUpload(_)
         // They name the version or the state that they change.
         | Kind::RaiseApplyVersion(_)
         | Kind::ChangeOutlet(_)

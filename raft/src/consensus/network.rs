@@ -28,6 +28,7 @@ use crate::consensus::state_machine::SnapshotData;
 use crate::consensus::{Member, RaftVote, TypeConfig};
 use crate::disk::Disk;
 use crate::latency::Stages;
+use crate::threads::blocking;
 
 type Rpc = RPCError<TypeConfig>;
 
@@ -207,7 +208,7 @@ impl Connection {
         }
         let (group, to) = (self.group, self.target);
         let what = status.message();
-        match super::state_machine::blocking(|| data.dir.verify(&*self.disk)) {
+        match blocking(|| data.dir.verify(&*self.disk)) {
             Ok(()) => tracing::error!(group, to, what, "a snapshot was refused for its content"),
             Err(error) => {
                 tracing::error!(group, to, what, %error, "a snapshot of this node is damaged");
@@ -248,7 +249,7 @@ impl Connection {
                     let _turn = options.snapshot_turn.lock().await;
                     tokio::time::sleep(Duration::from_micros(pause)).await;
                 }
-                let read = super::state_machine::blocking(|| dir.read(&*disk, &name, at, bytes));
+                let read = blocking(|| dir.read(&*disk, &name, at, bytes));
                 let data = match read {
                     Ok(data) => data.into(),
                     Err(error) => {

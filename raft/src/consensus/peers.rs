@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fiscus_proto::dial::{Dialer, connect_lazy};
 use fiscus_proto::peer::peer_client::PeerClient;
 use fiscus_proto::tls::only_node;
 use tonic::metadata::MetadataValue;
@@ -82,6 +83,7 @@ type Channels = BTreeMap<(String, u64, Lane), Channel>;
 pub struct PeerPool {
     identity: Identity,
     tls: Option<ClientTlsConfig>,
+    dialer: Option<Dialer>,
     channels: Arc<Mutex<Channels>>,
 }
 
@@ -106,7 +108,13 @@ impl PeerPool {
     /// A pool that has no connection yet.
     #[must_use]
     pub fn new(identity: Identity, tls: Option<ClientTlsConfig>) -> Self {
-        Self { identity, tls, channels: Arc::default() }
+        Self { identity, tls, dialer: None, channels: Arc::default() }
+    }
+
+    /// The same, which reaches the others as the dialer does.
+    #[must_use]
+    pub fn with_dialer(self, dialer: Option<Dialer>) -> Self {
+        Self { dialer, ..self }
     }
 
     /// Whose pool it is.
@@ -160,7 +168,7 @@ impl PeerPool {
             let tls = if to == 0 { tls.clone() } else { only_node(tls.clone(), to) };
             endpoint = endpoint.tls_config(tls).map_err(wrong)?;
         }
-        let channel = endpoint.connect_lazy();
+        let channel = connect_lazy(&endpoint, self.dialer.as_ref());
         channels.insert(place, channel.clone());
         Ok(channel)
     }

@@ -16,6 +16,7 @@ use crate::consensus::convert::{
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
 use crate::latency::Stages;
 use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir, SnapshotError};
+use crate::threads::{aside, blocking};
 use crate::wal::LogId;
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
@@ -61,7 +62,7 @@ impl SnapshotBuilder {
             begun.unwrap_or_else(|| Err(io::Error::other("this snapshot was built already")))?;
         self.wait_until_durable(build.log_id()).await?;
         let replica = self.replica.clone();
-        let built = tokio::task::spawn_blocking(move || replica.write_snapshot(build)).await;
+        let built = aside(move || replica.write_snapshot(build)).await;
         let built = built.map_err(io::Error::other)?;
         if let Err(SnapshotError::Store(error)) = &built
             && error.is_damage()
@@ -90,16 +91,6 @@ impl SnapshotBuilder {
 impl StateMachine {
     pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed, stages: Arc<Stages>) -> Self {
         Self { replica, flushed, stages }
-    }
-}
-
-/// Runs what takes long without stopping the others that share the thread. On a runtime of one thread
-/// there is nobody to make room for.
-pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    let handle = tokio::runtime::Handle::try_current();
-    match handle.map(|handle| handle.runtime_flavor()) {
-        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

@@ -13,7 +13,7 @@
 //! sync drops the writes it should have made durable, as kernels do: later syncs of the same file
 //! succeed without them. Non-goals: permissions, symbolic links, time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,7 +187,9 @@ impl SimulatedDisk {
             }
         }
         let mut inodes = BTreeMap::new();
-        for (number, inode) in &state.inodes {
+        // What has no name any more is not found again.
+        let named: BTreeSet<u64> = names.values().copied().chain([ROOT]).collect();
+        for (number, inode) in state.inodes.iter().filter(|(number, _)| named.contains(number)) {
             let content = inode.after_power_cut(mode, &mut dice);
             inodes.insert(
                 *number,

@@ -2,6 +2,7 @@
 //! which field is wrong.
 
 use bytes::Bytes;
+use fiscus_ledger::commands::UploadVerdict;
 use fiscus_ledger::facts::{
     Environment, FactKind, IDENTIFIER_BYTES_MAX, OutletStatus, SigningMode,
 };
@@ -136,6 +137,18 @@ pub(super) fn payment_status(field: &'static str, value: i32) -> Read<PaymentSta
         Ok(proto::PaymentStatus::Failed) => Ok(PaymentStatus::Failed),
         Ok(proto::PaymentStatus::Reversed) => Ok(PaymentStatus::Reversed),
         Ok(proto::PaymentStatus::Unspecified) | Err(_) => {
+            Err(CommandError::Choice { field, value })
+        }
+    }
+}
+
+pub(super) fn upload_verdict(field: &'static str, value: i32) -> Read<UploadVerdict> {
+    match proto::UploadVerdict::try_from(value) {
+        Ok(proto::UploadVerdict::Acknowledged) => Ok(UploadVerdict::Acknowledged),
+        Ok(proto::UploadVerdict::Rejected) => Ok(UploadVerdict::Rejected),
+        Ok(proto::UploadVerdict::Failed) => Ok(UploadVerdict::Failed),
+        Ok(proto::UploadVerdict::Again) => Ok(UploadVerdict::Again),
+        Ok(proto::UploadVerdict::Unspecified) | Err(_) => {
             Err(CommandError::Choice { field, value })
         }
     }

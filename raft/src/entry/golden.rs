@@ -98,6 +98,20 @@ fn other_data_commands() -> Vec<Kind> {
             currency: "CDF".into(),
             fiscal_number: Some("P-C-1".into()),
         }),
+        Kind::RecordUpload(proto::RecordUpload {
+            outlet_id: "O1".into(),
+            verdict: 2,
+            destination: "dgi".into(),
+            batch_id: "b1".into(),
+            receipt: "r1".into(),
+            after_position: 3,
+            through_position: 5,
+            items: vec![proto::UploadItem {
+                fiscal_number: "P-C-1".into(),
+                code: "NIF_UNKNOWN".into(),
+                reason: "no".into(),
+            }],
+        }),
         Kind::ReconcileOffline(proto::ReconcileOffline {
             outlet_id: "O1".into(),
             seal: Some(proto::OfflineSeal {

@@ -5,8 +5,8 @@ use fiscus_ledger::commands::{
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryCommand, DirectoryFact,
     GrantBlock, GroupCommand, ImportDeviceSeal, OpenShift, PrepareAuthority, PublishManifest,
     PutDocument, PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordCheckpoint,
-    RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice, RevokeDevice, Seal,
-    Submitted, SystemCommand, Tick,
+    RecordPayment, RecordUpload, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice,
+    RevokeDevice, Seal, Submitted, SystemCommand, Tick, UPLOAD_ITEMS_MAX, UploadItem,
 };
 use fiscus_ledger::credential::AUTHORITY_ID_BYTES_MAX;
 use fiscus_ledger::device_seal::DeviceSeal;
@@ -21,7 +21,7 @@ use fiscus_proto::command::command::Command as Kind;
 
 use super::field::{
     CommandError, amount, array, arrays, bounded, close_reason, currency, environment, fact_kind,
-    name, outlet_status, owned, payment_status, present, signing_mode,
+    name, outlet_status, owned, payment_status, present, signing_mode, upload_verdict,
 };
 
 /// A fact's id: a terminal's is made of two identifiers and a slash.
@@ -45,6 +45,7 @@ pub fn data_command(command: proto::Command) -> Result<GroupCommand, CommandErro
         Kind::CloseBlock(message) => close_block(message).map(GroupCommand::CloseBlock),
         Kind::DirectoryFact(message) => directory_fact(message).map(GroupCommand::DirectoryFact),
         Kind::RecoveryGap(message) => recovery_gap(message).map(GroupCommand::RecoveryGap),
+        Kind::RecordUpload(message) => record_upload(message).map(GroupCommand::RecordUpload),
         other => system_command(other, "a data group").map(GroupCommand::System),
     }
 }
@@ -138,6 +139,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::CloseBlock(_) => "CloseBlock",
         Kind::DirectoryFact(_) => "DirectoryFact",
         Kind::RecoveryGap(_) => "RecoveryGap",
+        Kind::RecordUpload(_) => "RecordUpload",
         Kind::RegisterOutlet(_) => "RegisterOutlet",
         Kind::ChangeOutlet(_) => "ChangeOutlet",
         Kind::PutDocument(_) => "PutDocument",
@@ -281,6 +283,31 @@ fn recovery_gap(message: proto::RecoveryGap) -> Result<RecoveryGap, CommandError
         last_issued: message.last_issued,
         evidence: Id::from(message.evidence),
         operator: Id::from(message.operator),
+    })
+}
+
+fn record_upload(message: proto::RecordUpload) -> Result<RecordUpload, CommandError> {
+    // Apply refuses more than this; what is far more is not even looked at.
+    if message.items.len() > UPLOAD_ITEMS_MAX {
+        let (limit, found) = (UPLOAD_ITEMS_MAX, message.items.len());
+        return Err(CommandError::TooLong { field: "items", limit, found });
+    }
+    let items = message.items.into_iter().map(|item| {
+        Ok(UploadItem {
+            fiscal_number: bounded("fiscal_number", item.fiscal_number, NUMBER_BYTES_MAX)?,
+            code: Id::from(item.code),
+            reason: Id::from(item.reason),
+        })
+    });
+    Ok(RecordUpload {
+        items: items.collect::<Result<_, CommandError>>()?,
+        outlet_id: name("outlet_id", message.outlet_id)?,
+        verdict: upload_verdict("verdict", message.verdict)?,
+        destination: Id::from(message.destination),
+        batch_id: Id::from(message.batch_id),
+        receipt: Id::from(message.receipt),
+        after: message.after_position,
+        through: message.through_position,
     })
 }
 

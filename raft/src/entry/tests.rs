@@ -3,8 +3,9 @@ use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, AttachSignatures, ChangeOutlet, CheckpointCut,
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryFact, GrantBlock, OpenShift,
     PrepareAuthority, PublishManifest, PutDocument, PutDocuments, RaiseApplyVersion,
-    ReconcileOffline, RecordCheckpoint, RecordPayment, RecoveryGap, RegisterDevice, RegisterOutlet,
-    ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick,
+    ReconcileOffline, RecordCheckpoint, RecordPayment, RecordUpload, RecoveryGap, RegisterDevice,
+    RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick, UploadItem,
+    UploadVerdict,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::invoice::Currency;
@@ -131,6 +132,30 @@ fn record_payment() -> impl Strategy<Value = GroupCommand> {
     )
 }
 
+fn record_upload() -> impl Strategy<Value = GroupCommand> {
+    let item = (id(), id(), id()).prop_map(|(fiscal_number, code, reason)| UploadItem {
+        fiscal_number,
+        code,
+        reason,
+    });
+    let items = vec(item, 0..4);
+    let verdict = select(UploadVerdict::ALL.to_vec());
+    (id(), verdict, (id(), id(), id()), any::<[u64; 2]>(), items).prop_map(
+        |(outlet_id, verdict, (destination, batch_id, receipt), [after, through], items)| {
+            GroupCommand::RecordUpload(RecordUpload {
+                outlet_id,
+                verdict,
+                destination,
+                batch_id,
+                receipt,
+                after,
+                through,
+                items,
+            })
+        },
+    )
+}
+
 fn reconcile_offline() -> impl Strategy<Value = GroupCommand> {
     let seal = (id(), any::<[u64; 2]>(), any::<[Hash32; 2]>(), signature(), blob());
     (id(), seal).prop_map(|(outlet_id, seal)| {
@@ -154,6 +179,7 @@ fn data() -> impl Strategy<Value = GroupCommand> {
         system().prop_map(GroupCommand::System),
         submissions(),
         record_payment(),
+        record_upload(),
         reconcile_offline(),
         (id(), id(), select(reasons)).prop_map(|(outlet_id, credential_id, reason)| {
             GroupCommand::CloseBlock(CloseBlock { outlet_id, credential_id, reason })

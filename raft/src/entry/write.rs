@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fiscus_ledger::commands::{
     DirectoryCommand, GroupCommand, ImportDeviceSeal, PrepareAuthority, PutDocument,
-    ReconcileOffline, RecordPayment, Submitted, SystemCommand,
+    ReconcileOffline, RecordPayment, RecordUpload, Submitted, SystemCommand, UploadVerdict,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::outcome::Refusal;
@@ -25,6 +25,7 @@ pub fn to_proto_data(command: &GroupCommand) -> proto::Command {
             payload: bytes(&command.payload),
         }),
         GroupCommand::RecordPayment(command) => Kind::RecordPayment(record_payment(command)),
+        GroupCommand::RecordUpload(command) => Kind::RecordUpload(record_upload(command)),
         GroupCommand::OpenShift(command) => Kind::OpenShift(proto::OpenShift {
             submitted: submitted(&command.submitted),
             terminal_id: command.terminal_id.to_string(),
@@ -202,6 +203,30 @@ fn record_payment(command: &RecordPayment) -> proto::RecordPayment {
         amount_minor: command.amount.minor(),
         currency: command.currency.as_str().to_owned(),
         fiscal_number: command.fiscal_number.as_deref().map(str::to_owned),
+    }
+}
+
+fn record_upload(command: &RecordUpload) -> proto::RecordUpload {
+    let items = command.items.iter().map(|item| proto::UploadItem {
+        fiscal_number: item.fiscal_number.to_string(),
+        code: item.code.to_string(),
+        reason: item.reason.to_string(),
+    });
+    let verdict = match command.verdict {
+        UploadVerdict::Acknowledged => proto::UploadVerdict::Acknowledged,
+        UploadVerdict::Rejected => proto::UploadVerdict::Rejected,
+        UploadVerdict::Failed => proto::UploadVerdict::Failed,
+        UploadVerdict::Again => proto::UploadVerdict::Again,
+    };
+    proto::RecordUpload {
+        outlet_id: command.outlet_id.to_string(),
+        verdict: verdict.into(),
+        destination: command.destination.to_string(),
+        batch_id: command.batch_id.to_string(),
+        receipt: command.receipt.to_string(),
+        after_position: command.after,
+        through_position: command.through,
+        items: items.collect(),
     }
 }
 

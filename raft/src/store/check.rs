@@ -25,6 +25,7 @@ use fiscus_ledger::state::outlet::{Chain, Outlet};
 use fiscus_ledger::state::registry::{Activation, Document, NumberSpace};
 use fiscus_ledger::state::rows::{Device, Payment, SealedInvoice, Submission, Terminal};
 use fiscus_ledger::state::table::Row;
+use fiscus_ledger::state::upload::Upload;
 use fiscus_ledger::tree::CompactRange;
 use fiscus_proto::peer::SnapshotFile;
 use fiscus_proto::stored;
@@ -264,6 +265,7 @@ impl Rows {
             Some(SealedInvoice::TABLE) => sound::<SealedInvoice>(value),
             Some(Terminal::TABLE) => sound::<Terminal>(value),
             Some(Payment::TABLE) => sound::<Payment>(value),
+            Some(Upload::TABLE) => sound::<Upload>(value),
             Some(Device::TABLE) => sound::<Device>(value),
             Some(Block::TABLE) => self.take_block(key, value),
             Some(WaitingSeal::TABLE) => sound::<WaitingSeal>(value),

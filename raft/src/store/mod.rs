@@ -39,6 +39,7 @@ mod state;
 mod taken;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod versions;
 mod walk;
 
@@ -63,4 +64,5 @@ pub use scrub::{Content, Examined, KEPT_HEIGHTS, Place};
 pub use series::SeriesError;
 pub use snapshot::{SnapshotBuild, SnapshotDir, SnapshotError};
 pub use state::drop_index;
+pub use uploads::FoundUpload;
 pub use versions::HeadsVersion;

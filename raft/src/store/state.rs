@@ -126,7 +126,7 @@ pub(crate) fn open_or_rebuild(
     dir: &Path,
     options: &ReplicaOptions,
 ) -> Result<(OpenState, Working), StoreError> {
-    let current = read_current(&**disk, dir)?;
+    let current = find_current(&**disk, dir, options)?;
     let name = current.clone().unwrap_or_else(|| "state-1".to_owned());
     forget_strays(&**disk, dir, &name)?;
     let opened = match &current {
@@ -352,9 +352,37 @@ pub(crate) fn read_current(disk: &dyn Disk, dir: &Path) -> Result<Option<String>
         None => Err(StoreError::Io {
             doing: "read",
             path,
-            source: io::Error::other("it does not name a state"),
+            source: io::Error::new(io::ErrorKind::InvalidData, "it does not name a state"),
         }),
     }
+}
+
+/// The state in use, although the file that names it may be damaged: the only one that there is, since whatever is
+/// replaced is removed. Of several nobody knows which one it was.
+fn find_current(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &ReplicaOptions,
+) -> Result<Option<String>, StoreError> {
+    let damage = match read_current(disk, dir) {
+        Err(StoreError::Io { path, source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+            format!("{}: {source}", path.display())
+        }
+        read => return read,
+    };
+    let mut names = disk.list(dir).map_err(io_error("list", dir))?;
+    names.retain(|name| name.starts_with("state-"));
+    if let [only] = names.as_slice() {
+        tracing::error!(group = options.group, damage, only, "the only state is taken into use");
+        write_current(disk, dir, only)?;
+        return Ok(Some(only.clone()));
+    }
+    Err(StoreError::Lost {
+        group: options.group,
+        dir: dir.to_owned(),
+        damage,
+        tried: format!("it may have been one of {}", names.join(", ")),
+    })
 }
 
 pub(crate) fn write_current(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {

@@ -10,7 +10,8 @@ use fiscus_ledger::apply::{Entry, apply_entry};
 use fiscus_ledger::commands::{
     ActivateAuthority, AttachSignatures, CheckpointCut, CloseBlock, CloseDay, CloseShift,
     DirectoryFact, GrantBlock, GroupCommand, OpenShift, PrepareAuthority, ReconcileOffline,
-    RecordPayment, RecoveryGap, Seal, Submitted, SystemCommand, Tick, authority_proof_hash,
+    RecordPayment, RecordUpload, RecoveryGap, Seal, Submitted, SystemCommand, Tick, UploadItem,
+    UploadVerdict, authority_proof_hash,
 };
 use fiscus_ledger::facts::{
     Environment, Fact, OutletFact, OutletStatus, SigningMode, TerminalFact,
@@ -201,6 +202,7 @@ impl Replica {
                 evidence: "E".into(),
                 operator: "O".into(),
             }),
+            15 => upload(outlet_id, from),
             _ => GroupCommand::System(self.system(from)),
         }
     }
@@ -293,6 +295,27 @@ fn payment(outlet_id: &str, from: &mut Choices<'_>) -> GroupCommand {
         amount: Amount::from_minor(i64::from(from.next() % 4)).expect("it is small"),
         currency: Currency::CDF,
         fiscal_number: (from.next() & 1 == 1).then(|| format!("CD-{outlet_id}-1").into()),
+    })
+}
+
+fn upload(outlet_id: &str, from: &mut Choices<'_>) -> GroupCommand {
+    let verdict = *from.of(&UploadVerdict::ALL);
+    let refuses = matches!(verdict, UploadVerdict::Rejected | UploadVerdict::Failed);
+    let first = u64::from(from.next() % 4);
+    let items = (first..first + 1 + u64::from(from.next() % 3)).map(|number| UploadItem {
+        fiscal_number: format!("CD-{outlet_id}-{number}").into(),
+        code: if refuses { "NIF" } else { "" }.into(),
+        reason: "".into(),
+    });
+    GroupCommand::RecordUpload(RecordUpload {
+        outlet_id: outlet_id.into(),
+        verdict,
+        destination: "dgi".into(),
+        batch_id: "B".into(),
+        receipt: "".into(),
+        items: items.collect(),
+        after: u64::from(from.next() % 8),
+        through: u64::from(from.next() % 16),
     })
 }
 

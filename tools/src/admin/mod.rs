@@ -29,6 +29,7 @@ mod scrub;
 mod snapshot;
 mod status;
 mod tail;
+mod uploads;
 mod wal;
 
 use std::borrow::Cow;
@@ -71,6 +72,9 @@ enum Admin {
     /// Look at outlets, register and change them.
     #[command(subcommand)]
     Outlets(outlets::Outlets),
+    /// How far the tax authority has the invoices.
+    #[command(subcommand)]
+    Uploads(uploads::Uploads),
     /// Make organisations, the tenants, and list them.
     #[command(subcommand)]
     Organisations(organisations::Organisations),
@@ -112,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Admin::Nodes(command) => nodes::run(connection, command),
         Admin::Groups(command) => groups::run(connection, command),
         Admin::Outlets(command) => outlets::run(connection, command),
+        Admin::Uploads(command) => uploads::run(connection, command),
         Admin::Organisations(command) => organisations::run(connection, command),
         Admin::ApiKeys(command) => api_keys::run(connection, command),
         Admin::Devices(command) => devices::run(connection, command),

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fiscus_ledger::payload::{Object, array};
 use fiscus_node::identity;
+use fiscus_node::surroundings::Randomness;
 use fiscus_proto::peer::{Membership, NodeInfo, VoterSet};
 use fiscus_proto::stored::NodeIdentity;
 use fiscus_raft::store::{Restoration, restore_log};
@@ -143,7 +144,10 @@ impl<'a> Plan<'a> {
         for id in self.nodes.keys() {
             let dir = fresh.join(format!("n{id}"));
             fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-            identities.insert(*id, identity::open(&dir, self.cluster, *id)?);
+            identities.insert(
+                *id,
+                identity::open(&*disk(), &Randomness::system(), &dir, self.cluster, *id)?,
+            );
         }
         let membership = self.membership(&identities);
         let mut held = 0;
@@ -204,7 +208,7 @@ impl<'a> Plan<'a> {
             })?;
         }
         wal.shutdown();
-        identity::note_log(dir, identity)?;
+        identity::note_log(&*disk, dir, identity)?;
         for place in [&dir.join("groups"), dir] {
             disk.sync_dir(place).with_context(|| place.display().to_string())?;
         }

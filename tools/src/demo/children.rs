@@ -31,6 +31,8 @@ pub(super) enum Which {
     /// First, so that both are asked to stop first: they let requests come to their end.
     DeviceProxy,
     Gateway,
+    /// The tax authority's stand-in.
+    Mcf,
     Node(u64),
 }
 
@@ -39,6 +41,7 @@ impl fmt::Display for Which {
         match self {
             Self::DeviceProxy => f.write_str("the device proxy"),
             Self::Gateway => f.write_str("the gateway"),
+            Self::Mcf => f.write_str("the control module"),
             Self::Node(id) => write!(f, "node {id}"),
         }
     }
@@ -99,6 +102,21 @@ impl ChildCommand {
         }
     }
 
+    fn mcf(layout: &Layout) -> Option<Self> {
+        let address = layout.mcf_address()?;
+        let (dir, key) = (layout.mcf_dir(), layout.mcf_key_path());
+        let arguments = [
+            "mcf-sim".into(),
+            "--dir".into(),
+            dir.clone().into_os_string(),
+            "--listen".into(),
+            address.clone().into(),
+            "--key-file".into(),
+            key.into_os_string(),
+        ];
+        Some(Self { arguments: arguments.into(), log: dir.join("log"), address })
+    }
+
     fn spawn(&self, program: &PathBuf) -> Result<Running> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| self.log.display().to_string())?;
@@ -132,6 +150,9 @@ impl Children {
 
     /// Starts the gateway and the device proxy.
     pub(super) fn start_gateways(&mut self, layout: &Layout) -> Result<()> {
+        if let Some(mcf) = ChildCommand::mcf(layout) {
+            self.add(Which::Mcf, mcf)?;
+        }
         self.add(Which::Gateway, ChildCommand::gateway(layout))?;
         self.add(Which::DeviceProxy, ChildCommand::device_proxy(layout))
     }
@@ -146,7 +167,7 @@ impl Children {
     pub(super) fn nodes(&self) -> impl Iterator<Item = (u64, u32)> {
         self.running.iter().filter_map(|(which, running)| match which {
             Which::Node(id) => Some((*id, running.pid)),
-            Which::DeviceProxy | Which::Gateway => None,
+            Which::DeviceProxy | Which::Gateway | Which::Mcf => None,
         })
     }
 
@@ -224,7 +245,7 @@ impl Children {
     /// Asks every process to stop, those that clients talk with first, and sees to it.
     pub(super) async fn stop(mut self) -> Result<()> {
         let mut forced = Vec::new();
-        for which in [Which::DeviceProxy, Which::Gateway] {
+        for which in [Which::DeviceProxy, Which::Gateway, Which::Mcf] {
             let Some(mut first) = self.running.remove(&which) else { continue };
             drop(first.child.stdin.take());
             forced.extend(first.see_it_end(which).await?);

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use fiscus_device_proxy::config::{OfflineSection, ProxyConfig};
 use fiscus_gateway::config::{GatewayConfig, Tier, WebhooksSection};
+use fiscus_gateway::uploads::config::UploadsSection;
 use fiscus_ledger::base64::encode_standard;
 use fiscus_node::config::{NodeConfig, SignerSection, TlsSection};
 use fiscus_node::signer::{KeyFile, Passphrase};
@@ -28,8 +29,8 @@ pub(super) const VERIFY_HOST: &str = "verify.example.cd";
 /// The fiscal device that the device proxy is.
 pub(super) const DEVICE: &str = "def-gombe-1";
 const REMEMBERED: &str = "demo.toml";
-/// Requests a minute of the demonstration's key.
-const KEY_PER_MINUTE: u32 = 100_000;
+/// Requests a minute of the demonstration's key: more than this machine can do, so that it can be measured.
+const KEY_PER_MINUTE: u32 = 10_000_000;
 const DATA_GROUPS: u64 = 1;
 const DAYS: u32 = 365;
 /// Longer than any certificate, so that more of them can be issued.
@@ -49,6 +50,9 @@ struct Remembered {
     /// The device's and the admin port of the device proxy, in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_proxy: Option<(u16, u16)>,
+    /// The port of the tax authority's stand-in; none in a directory in which nothing is uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mcf: Option<u16>,
 }
 
 /// Where everything is.
@@ -58,6 +62,7 @@ pub(super) struct Layout {
     ports: Vec<(u16, u16)>,
     gateway: (u16, u16),
     device_proxy: (u16, u16),
+    mcf: Option<u16>,
 }
 
 impl Layout {
@@ -67,6 +72,7 @@ impl Layout {
         nodes: u64,
         port_base: Option<u16>,
         regions: &[String],
+        uploads: bool,
     ) -> Result<Self> {
         let remembered = dir.join(REMEMBERED);
         if remembered.exists() {
@@ -75,11 +81,13 @@ impl Layout {
         }
         let empty = std::fs::read_dir(dir).context("the directory")?.next().is_none();
         ensure!(empty, "{} is neither empty nor a demonstration's", dir.display());
-        let mut ports = ports(usize::try_from(nodes)? + 2, port_base)?;
+        let mut ports = ports(usize::try_from(nodes)? + 2 + usize::from(uploads), port_base)?;
+        let mcf = if uploads { ports.pop().map(|(port, _)| port) } else { None };
         let device_proxy = ports.pop().context("there are ports for the device proxy")?;
         let gateway = ports.pop().context("there are ports for the gateway")?;
-        let layout = Self { dir: dir.to_owned(), ports, gateway, device_proxy };
+        let layout = Self { dir: dir.to_owned(), ports, gateway, device_proxy, mcf };
         layout.make(regions)?;
+        layout.make_mcf()?;
         layout.make_gateway()?;
         layout.make_device_proxy()?;
         // Last: a directory without it was never complete.
@@ -104,6 +112,7 @@ impl Layout {
             ports: known.ports,
             gateway: known.gateway.map_or_else(&mut port, Ok)?,
             device_proxy: known.device_proxy.map_or_else(&mut port, Ok)?,
+            mcf: known.mcf,
         };
         if !has_gateway {
             let port = layout.gateway.0;
@@ -124,6 +133,7 @@ impl Layout {
             ports: self.ports.clone(),
             gateway: Some(self.gateway),
             device_proxy: Some(self.device_proxy),
+            mcf: self.mcf,
         };
         write(&self.dir.join(REMEMBERED), &toml::to_string(&remembered)?)
     }
@@ -142,6 +152,7 @@ impl Layout {
         // Whoever tries it out alone on this machine is not to be slowed down.
         config.rates.enterprise = Tier { per_minute: KEY_PER_MINUTE, per_day: 0 };
         config.webhooks = Some(self.webhooks()?);
+        config.uploads = self.uploads();
         config.check()?;
         std::fs::create_dir_all(self.gateway_dir()).context("the gateway's directory")?;
         write(&self.gateway_dir().join("url"), &format!("http://{}\n", self.gateway()))?;
@@ -161,6 +172,26 @@ impl Layout {
         webhooks.allow =
             ["127.0.0.0/8", "::1/128"].iter().filter_map(|it| it.parse().ok()).collect();
         Ok(webhooks)
+    }
+
+    /// The directory and the key of the tax authority's stand-in.
+    fn make_mcf(&self) -> Result<()> {
+        let Some(url) = self.mcf_url() else { return Ok(()) };
+        std::fs::create_dir_all(self.mcf_dir()).context("the control module's directory")?;
+        let mut key = [0; 24];
+        SystemRandom::new().fill(&mut key).ok().context("the system has no randomness")?;
+        write_secret(&self.mcf_key_path(), fiscus_ledger::hash::hex(&key).as_bytes())?;
+        write(&self.mcf_dir().join("url"), &format!("{url}\n"))
+    }
+
+    /// Uploads to the stand-in, on this machine.
+    fn uploads(&self) -> Option<UploadsSection> {
+        let mut uploads = UploadsSection::new(format!("{}/v1/batches", self.mcf_url()?));
+        uploads.key_file = Some(self.mcf_key_path());
+        uploads.plain_http = true;
+        uploads.allow =
+            ["127.0.0.0/8", "::1/128"].iter().filter_map(|it| it.parse().ok()).collect();
+        Some(uploads)
     }
 
     /// The device proxy's directory, certificate and configuration.
@@ -328,6 +359,23 @@ impl Layout {
     /// A sale to try the device with: the canonical bytes that the protocol asks for.
     pub(super) fn device_sale_path(&self) -> PathBuf {
         self.device_proxy_dir().join("sale.json")
+    }
+
+    /// Where the tax authority's stand-in is; nothing when nothing is uploaded.
+    pub(super) fn mcf_url(&self) -> Option<String> {
+        self.mcf_address().map(|address| format!("http://{address}"))
+    }
+
+    pub(super) fn mcf_address(&self) -> Option<String> {
+        self.mcf.map(|port| local(port).to_string())
+    }
+
+    pub(super) fn mcf_dir(&self) -> PathBuf {
+        self.dir.join("mcf")
+    }
+
+    pub(super) fn mcf_key_path(&self) -> PathBuf {
+        self.mcf_dir().join("key")
     }
 
     /// Where the key of the demonstration's owner is kept.

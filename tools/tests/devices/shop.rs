@@ -274,6 +274,8 @@ impl DefProcess {
 
     pub(crate) fn kill(&mut self) {
         if let Some((mut child, ..)) = self.child.take() {
+            // A link that stays leads to whatever line has the same number next; a system takes it away with its device.
+            let _ = std::fs::remove_file(self.line());
             child.kill().unwrap();
             child.wait().unwrap();
         }

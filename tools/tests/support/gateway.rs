@@ -44,6 +44,11 @@ impl Demo {
         self.child_pid("/device-proxy/device-proxy.toml")
     }
 
+    /// The process of the tax authority's stand-in, while there is one.
+    pub fn mcf_pid(&self) -> Option<u32> {
+        self.child_pid(" mcf-sim ")
+    }
+
     /// The process of its gateway, while there is one.
     pub fn gateway_pid(&self) -> Option<u32> {
         self.child_pid("/gateway/gateway.toml")
@@ -105,6 +110,11 @@ impl Beside {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Its process, while there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     pub async fn ready(&self) {

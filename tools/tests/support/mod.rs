@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 pub mod operator;
 pub mod processes;
+pub mod webhooks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,9 @@ impl DeviceAt {
     }
 }
 
+/// Stands among the arguments of a demonstration that is to upload.
+pub const UPLOADS: &str = "with uploads";
+
 impl Demo {
     pub fn start(dir: &Path) -> Self {
         Self::start_with(dir, &[])
@@ -89,10 +93,14 @@ impl Demo {
 
     /// The same with a program that stands elsewhere.
     pub fn start_program(program: &Path, dir: &Path, arguments: &[&str]) -> Self {
+        // What is uploaded makes records; tests that are about others have none of them.
+        let uploads = arguments.contains(&UPLOADS);
+        let arguments = arguments.iter().filter(|argument| **argument != UPLOADS);
         let mut child = Command::new(program)
             .args(["demo", "--json", "--dir"])
             .arg(dir)
             .args(arguments)
+            .args((!uploads).then_some("--no-uploads"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -16,6 +16,8 @@ const ARROWS: &[(&str, Reach)] = &[
     ("tools", Reach::Anything),
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),
+    ("jepsen/sim", Reach::LeafOfAll),
+    ("jepsen/stand-in", Reach::For("jepsen/sim")),
     ("tests", Reach::LeafOfAll),
     ("benches", Reach::LeafOfAll),
 ];
@@ -28,7 +30,15 @@ enum Reach {
     Leaf(&'static [&'static str]),
     /// May reach everything, and nothing may reach it.
     LeafOfAll,
+    /// Reaches nothing, and only this one may reach it.
+    For(&'static str),
 }
+
+/// Manifests with lints of their own, each with its reason.
+const OWN_LINTS: &[(&str, &str)] = &[(
+    "jepsen/stand-in/Cargo.toml",
+    "it gives two symbols of the C library, which cannot be done without unsafe code",
+)];
 
 /// Checks names and edges of every member.
 pub(crate) fn check(workspace: &Workspace) -> Vec<Finding> {
@@ -60,10 +70,16 @@ fn check_edges(member: &Member, from: Reach, all: &[Member], manifest: &str) -> 
             continue;
         };
         let is_leaf = matches!(reach(&target.folder), Some(Reach::Leaf(_) | Reach::LeafOfAll));
+        let only_for = match reach(&target.folder) {
+            Some(Reach::For(user)) => Some(user),
+            _ => None,
+        };
         let forbidden = match from {
             _ if is_leaf => true,
+            _ if only_for.is_some() => only_for != Some(member.folder.as_str()),
             _ if dependency.dev => false,
             Reach::Anything | Reach::LeafOfAll => false,
+            Reach::For(_) => true,
             Reach::Only(allowed) | Reach::Leaf(allowed) => {
                 !allowed.contains(&target.folder.as_str())
             }
@@ -83,18 +99,19 @@ fn reach(folder: &str) -> Option<Reach> {
     ARROWS.iter().find(|(known, _)| *known == folder).map(|(_, reach)| *reach)
 }
 
-/// Folder name and crate name agree; the task runner keeps the name that everybody gives it.
+/// Folder name and crate name agree, the last part of it; the task runner keeps the name that everybody gives it.
 fn package_name(folder: &str) -> String {
     match folder {
         "tools/xtask" => "xtask".to_owned(),
-        folder => format!("fiscus-{folder}"),
+        folder => format!("fiscus-{}", folder.rsplit('/').next().unwrap_or(folder)),
     }
 }
 
 /// A package manifest that does not inherit the lints escapes all of them.
 pub(crate) fn check_lints_inherited(path: &str, manifest: &str) -> Option<Finding> {
     let sections = || manifest.lines().map(str::trim);
-    if !sections().any(|line| line == "[package]") {
+    let has_own = OWN_LINTS.iter().any(|(known, _)| *known == path);
+    if has_own || !sections().any(|line| line == "[package]") {
         return None;
     }
     let inherits = sections()
@@ -148,6 +165,12 @@ mod tests {
             ("jepsen", "tools", false, true),
             ("jepsen", "tests", true, false),
             ("benches", "node", false, true),
+            ("jepsen/sim", "node", false, true),
+            ("jepsen/sim", "jepsen/stand-in", false, true),
+            ("node", "jepsen/stand-in", true, false),
+            ("tools", "jepsen/stand-in", false, false),
+            ("jepsen/stand-in", "ledger", false, false),
+            ("tools", "jepsen/sim", true, false),
             ("ledger", "benches", true, false),
         ];
         for (from, to, dev, allowed) in table {

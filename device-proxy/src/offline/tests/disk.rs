@@ -38,6 +38,8 @@ struct State {
     fuse: Option<u64>,
     fails: Option<io::ErrorKind>,
     syncs_fail: bool,
+    /// A byte that is read wrong once, after so many times that it is read right.
+    misread: Option<(u64, usize)>,
 }
 
 /// A disk; copies are the same disk.
@@ -125,6 +127,11 @@ impl SimDisk {
         self.state().syncs_fail = fail;
     }
 
+    /// A byte is read wrong once, after so many times that it is read right.
+    pub(super) fn misread(&self, reads: u64, at: usize) {
+        self.state().misread = Some((reads, at));
+    }
+
     /// Somebody takes a file away.
     pub(super) fn delete(&self, name: &str) {
         let mut state = self.state();
@@ -194,6 +201,17 @@ impl Disk for SimDisk {
         let end = at + into.len();
         let bytes = file.current.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?;
         into.copy_from_slice(bytes);
+        if let Some((left, wrong)) = &mut state.misread
+            && (at..end).contains(wrong)
+        {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => {
+                    into[*wrong - at] ^= 0x40;
+                    state.misread = None;
+                }
+            }
+        }
         Ok(())
     }
 

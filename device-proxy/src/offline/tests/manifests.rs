@@ -59,8 +59,9 @@ fn what_was_sealed_before_it_came_into_force_is_taken_and_the_rest_is_kept() {
 
     // They are told with everything that there is, a year later and after the spool was written anew as well.
     let told = |shop: &mut Shop| -> Vec<serde_json::Value> {
-        let refused = shop.till().refused(0).expect("they read");
-        let lines = refused.iter().map(|refused| refused.to_json("def-1").expect("text"));
+        let refused = shop.till().refused(0);
+        assert_eq!(refused.more_after, None);
+        let lines = refused.seals.iter().map(|refused| refused.to_json("def-1"));
         lines.map(|line| serde_json::from_str(&line).expect("JSON")).collect()
     };
     let first = told(&mut shop);
@@ -72,7 +73,7 @@ fn what_was_sealed_before_it_came_into_force_is_taken_and_the_rest_is_kept() {
         assert_eq!(line["seal"]["invoice"]["outlet_id"], "outlet-gombe");
     }
     let sequence = first[0]["sequence"].as_u64().expect("a number");
-    assert_eq!(shop.till().refused(sequence).expect("they read").len(), 1);
+    assert_eq!(shop.till().refused(sequence).seals.len(), 1);
     let entries = shop.till().book.entries(u64::MAX);
     shop.till().spool.rewrite(&entries, 0, &mut |_, _| {}).expect("written anew");
     shop.cut();
@@ -96,6 +97,38 @@ fn what_was_sealed_before_it_came_into_force_is_taken_and_the_rest_is_kept() {
         let missing = |(first, last): &(u64, u64)| (*first..=*last).contains(&sequence);
         assert!(outlet.series.missing.ranges().iter().any(missing), "{refused} is flagged");
     }
+}
+
+/// One that cannot be read any more hides none of the others, and how to go on is told.
+#[test]
+fn every_refused_seal_is_told_a_part_at_a_time() {
+    let mut shop = Shop::new(504, 500);
+    // Two credentials.
+    shop.settings.low_numbers = 500;
+    shop.open().expect("it opens");
+    shop.pass(1_000);
+    shop.round().expect("numbers");
+    shop.away();
+    let from = shop.wall_ms;
+    shop.ledger.publish(next(from));
+    for _ in 0..502 {
+        shop.sold();
+    }
+    shop.pass(1_000);
+    shop.round().expect("each is refused");
+    let at = usize::try_from(shop.till().book.slips[&2].at.at).expect("small");
+    shop.disk.damage("spool", |bytes| bytes[at + 30] ^= 0x40);
+    let some = shop.till().refused(0);
+    let next = some.more_after.expect("there are more");
+    assert_eq!((some.seals.len(), next), (500, some.seals[499].sequence));
+    let line = |at: usize| -> serde_json::Value {
+        serde_json::from_str(&some.seals[at].to_json("def-1")).expect("JSON")
+    };
+    let (whole, gone) = (line(0), line(1));
+    assert!(whole["seal"].is_object() && gone["seal"].is_null());
+    assert_eq!((&gone["code"], &gone["device_id"]), (&"MANIFEST_STALE".into(), &"def-1".into()));
+    let rest = shop.till().refused(next);
+    assert_eq!((rest.seals.len(), rest.more_after), (2, None));
 }
 
 /// A manifest that was known before the network went comes into force here as it does there.

@@ -17,7 +17,6 @@ use fiscus_ledger::hash::payload_hash;
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::outcome::Outcome as Answer;
-use fiscus_ledger::state::block::CloseReason;
 use fiscus_ledger::time::UnixMs;
 
 use super::clock::Moment;
@@ -135,8 +134,8 @@ impl Shop {
                 _ => after = Some(order),
             }
         }
-        while let Some(id) = till.give_back(group_ms)? {
-            self.ledger.close(&id, CloseReason::Returned);
+        while let Some((id, reason)) = till.give_back(group_ms)? {
+            self.ledger.close(&id, reason);
             till.closed(&id)?;
         }
         while let Some(asked) = till.ask(self.chance.bytes(), group_ms, now)? {

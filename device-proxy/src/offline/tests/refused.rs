@@ -8,6 +8,7 @@ use fiscus_ledger::outcome::Outcome;
 use fiscus_ledger::state::block::CloseReason;
 use fiscus_ledger::time::UnixMs;
 
+use super::super::entry::Outcome::Refused;
 use super::{HOUR_MS, Shop};
 
 fn code(outcome: &Outcome) -> String {
@@ -139,4 +140,41 @@ fn what_a_stolen_box_seals_after_its_revocation_is_refused() {
     let standing = shop.till().standing(now);
     assert_eq!((standing.refused, standing.waiting), (1, 0));
     assert!(shop.till().book.held[&id].ended, "nothing more is sealed under it");
+}
+
+/// That its numbers were not used is said of a credential only while every seal under it is known to have come.
+#[test]
+fn numbers_of_a_refused_lost_or_foreign_seal_are_not_returned_as_unused() {
+    let closed = |wrong: &str| {
+        let mut shop = Shop::new(14, 10);
+        shop.pass(1_000);
+        shop.round().expect("numbers");
+        let id = shop.till().book.held.keys().next().expect("one").clone();
+        shop.away();
+        shop.pass(1_000);
+        shop.sold();
+        match wrong {
+            "refused" => {
+                let next = shop.till().undelivered(None, u64::MAX).expect("it reads");
+                let (_, sold) = next.expect("one");
+                let (code, detail) = ("MANIFEST_STALE".to_owned(), String::new());
+                shop.till().settle(&sold, Refused { code, detail }, 1).expect("it is noted");
+            }
+            "lost" => shop.till().distrust("a copy").expect("it is noted"),
+            "foreign" => shop.key = 7,
+            _ => {}
+        }
+        // Written anew and opened again, it knows the same.
+        let entries = shop.till().book.entries(0);
+        shop.till().spool.rewrite(&entries, 0, &mut |_, _| {}).expect("written anew");
+        shop.open().expect("it opens");
+        shop.pass(72 * HOUR_MS);
+        shop.round().expect("it is delivered, and given back");
+        assert!(shop.till().book.held.get(&id).is_none_or(|held| held.closed), "{wrong}");
+        shop.ledger.block(&id.as_str().into()).closed.map(|(reason, _)| reason)
+    };
+    assert_eq!(closed("nothing"), Some(CloseReason::Returned));
+    for wrong in ["refused", "lost", "foreign"] {
+        assert_eq!(closed(wrong), Some(CloseReason::Revoked), "{wrong}");
+    }
 }

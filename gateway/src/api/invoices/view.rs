@@ -130,15 +130,43 @@ pub struct SealedInvoice {
     /// `live`, or `sandbox` for trials.
     #[schema(example = "live")]
     pub environment: String,
-    /// How far the upload to the tax authority is: `queued`; `none` for a sandbox.
+    /// How far the upload to the tax authority is: `queued`, `uploading`, `acknowledged`, `rejected`, `failed`; `none`
+    /// for a sandbox.
     #[schema(example = "queued")]
     pub dgi_status: String,
+    /// Only when the tax authority has refused it: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dgi_refusal: Option<DgiRefusal>,
     /// Only when a terminal sealed it offline. Verification accepts either code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline: Option<OfflinePaper>,
     /// Only when a real fiscal device sealed it. Verification by number accepts either code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DevicePaper>,
+}
+
+/// Why the tax authority has refused an invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DgiRefusal {
+    /// The tax authority's code.
+    #[schema(example = "NIF_UNKNOWN")]
+    pub code: String,
+    /// Its sentence.
+    #[schema(example = "the buyer's tax number is not registered")]
+    pub reason: String,
+    /// The position of the journal record that says so.
+    #[schema(example = 121)]
+    pub position: u64,
+}
+
+impl DgiRefusal {
+    /// Of an invoice that is refused, or was before it was asked for again.
+    #[must_use]
+    pub fn of(upload: Option<&fiscus_proto::ledger::UploadStatus>) -> Option<Self> {
+        let upload = upload.filter(|upload| !upload.code.is_empty())?;
+        let (code, reason) = (upload.code.clone(), upload.reason.clone());
+        Some(Self { code, reason, position: upload.stated_at })
+    }
 }
 
 /// The paper of whoever sealed, when it was not the ledger.
@@ -188,7 +216,6 @@ impl SealedInvoice {
             .ok_or_else(|| Problem::internal("a fiscal number has no sequence"))?;
         let environment = outlet.entry().fact.value.environment;
         let (offline, device) = papers(Printed::of(&record)?);
-        let sandbox = environment == fiscus_ledger::facts::Environment::Sandbox;
         Ok(Self {
             fiscal_number: record.fiscal_number.to_owned(),
             outlet_id: record.outlet_id.to_owned(),
@@ -208,7 +235,8 @@ impl SealedInvoice {
             totals: canonical.totals,
             tax_manifest_version: canonical.tax_manifest_version,
             environment: environment.as_str().to_owned(),
-            dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
+            dgi_status: outlet.dgi_status(sealed, &record).to_owned(),
+            dgi_refusal: DgiRefusal::of(sealed.upload.as_deref()),
             offline,
             device,
         })

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::view::{mode_name, status_name};
 use crate::access::{self, Caller, Outlet as Reached, Scope};
-use crate::api::devices::Device;
+use crate::api::devices::{Device, State};
 use crate::api::time::when;
 use crate::http::list::AsOf;
 use crate::http::parameters::Consistency;
@@ -79,9 +79,15 @@ pub(super) struct SinceZ {
 /// How far the upload to the tax authority is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UploadQueue {
-    /// Sealed invoices that are to be uploaded.
+    /// Sealed invoices that are to be uploaded, or are on their way.
     #[schema(example = 42)]
     pub queued: u64,
+    /// Those that the tax authority has.
+    #[schema(example = 1180)]
+    pub acknowledged: u64,
+    /// Those that it has refused.
+    #[schema(example = 1)]
+    pub refused: u64,
 }
 
 /// The numbers of a real device.
@@ -236,7 +242,11 @@ impl StatusView {
             device_series: counters.device_series.iter().map(DeviceSeries::of).collect(),
             standing: OutletStanding::of(counters, &devices),
             devices,
-            upload: UploadQueue { queued: if live { series.sealed } else { 0 } },
+            upload: UploadQueue {
+                queued: if live { counters.upload_queue() } else { 0 },
+                acknowledged: counters.uploads.acknowledged,
+                refused: counters.uploads.refused,
+            },
             as_of,
         }
     }
@@ -256,7 +266,10 @@ impl OutletStanding {
         }
         let standing =
             devices.iter().filter_map(|device| Some((device, device.standing.as_ref()?)));
-        match standing.max_by_key(|(_, standing)| standing.state) {
+        // A spare one in its box keeps nobody from selling, unless there is no other.
+        let sells = |device: &Device| device.state != State::Registered && device.health.is_some();
+        let worst = standing.max_by_key(|(device, standing)| (sells(device), standing.state));
+        match worst {
             Some((device, worst)) if worst.state != Colour::Online => {
                 told(worst.state, format!("device {}: {}", device.device_id, worst.detail))
             }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::access::{Credited, SoldAt};
 use crate::http::list::AsOf;
+use crate::uploads::status::dgi_status;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -59,8 +60,8 @@ pub struct VerifiedReceipt {
     pub auth_code: String,
     /// How much of it credit notes took back.
     pub credited: CreditedState,
-    /// How far the upload to the tax authority is: `queued`; `none` for a trial, and where the
-    /// ledger does not have it.
+    /// How far the upload to the tax authority is: `queued`, `acknowledged`, `rejected`, `failed`; `none` for a trial,
+    /// and where the ledger does not have it.
     #[schema(example = "queued")]
     pub dgi_status: String,
     /// Whether the ledger has it.
@@ -183,12 +184,16 @@ pub(super) struct Facts<'f> {
     pub(super) environment: fiscus_ledger::facts::Environment,
     pub(super) ledger: LedgerState,
     pub(super) sealed_offline: bool,
+    pub(super) upload: Option<&'f fiscus_proto::ledger::UploadStatus>,
 }
 
 impl VerifiedReceipt {
     pub(super) fn new(facts: &Facts<'_>, credited: Credited, as_of: Option<AsOf>) -> Self {
         let sandbox = facts.environment == fiscus_ledger::facts::Environment::Sandbox;
-        let queued = !sandbox && facts.ledger == LedgerState::Recorded;
+        let dgi_status = match facts.ledger {
+            LedgerState::Recorded => dgi_status(facts.environment, facts.upload),
+            _ => "none",
+        };
         let named = |name: fn(&SoldAt) -> &str| facts.place.map_or("", name).to_owned();
         Self {
             fiscal_number: facts.fiscal_number.to_owned(),
@@ -203,7 +208,7 @@ impl VerifiedReceipt {
             fiscal_authority_id: facts.authority_id.to_owned(),
             auth_code: facts.auth_code.to_string(),
             credited: credited.into(),
-            dgi_status: if queued { "queued" } else { "none" }.to_owned(),
+            dgi_status: dgi_status.to_owned(),
             ledger: facts.ledger,
             sealed_offline: facts.sealed_offline,
             as_of,

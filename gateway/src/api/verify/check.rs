@@ -95,6 +95,7 @@ async fn verified(
         environment: receipt.place.environment,
         ledger: LedgerState::Recorded,
         sealed_offline: receipt.offline().is_some(),
+        upload: receipt.upload.as_deref(),
     };
     Ok(Verification::Verified(Box::new(VerifiedReceipt::new(&facts, credited, as_of))))
 }
@@ -133,6 +134,7 @@ async fn unrecorded(
         environment,
         ledger,
         sealed_offline: fields.credential.is_some() || fields.kind.starts_with("offline_"),
+        upload: None,
     };
     // Nothing can be credited that the ledger does not have.
     Ok(Verification::Verified(Box::new(VerifiedReceipt::new(&facts, Credited::None, as_of))))

@@ -1,13 +1,13 @@
 //! Once a second: leases are taken, renewed and given back, cursors and logs are written, figures are refreshed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::command::PutDocument;
 
-use super::{Engine, Happened, LINES_MAX, wall_ms};
-use crate::alerts;
+use super::{Engine, Happened, LINES_MAX, in_turn, wall_ms};
+use crate::alerts::{self, Moment};
 use crate::delivery::destination::Position;
 use crate::delivery::figures::Gauge;
 use crate::delivery::kept::{SHARDS, Shard};
@@ -22,6 +22,10 @@ use crate::directory::webhooks::EndpointState;
 /// Logs that are written at once, and every how many beats.
 const LOGS_MAX: usize = 12;
 const LOG_BEATS: u64 = 2;
+/// Where nothing is sent, cursors are written when so many leaves have been passed, or some and so long ago: whoever
+/// takes the shard goes through no more than these once again.
+const PASSED_MAX: u64 = 4_096;
+const PASSED_MS_MAX: u64 = 30_000;
 
 /// A write of this gateway's place and of shards, each with the version that was seen.
 pub(super) struct ShardsWrite {
@@ -39,12 +43,14 @@ impl Engine {
         self.let_go_of_expired();
         let now_ms = self.now_ms();
         // Where there is nothing to deliver, nothing is written.
-        if self.specs.is_empty() {
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if !has_work {
             self.leases.leave_all();
         }
-        if self.directory.is_loaded() && !(self.specs.is_empty() && self.leases.held().is_empty()) {
+        if self.directory.is_loaded() && (has_work || !self.leases.held().is_empty()) {
             self.leases.share(now_ms);
             self.claim(now_ms);
+            self.pass(now_ms);
             self.keep(now_ms);
         }
         if self.beats.is_multiple_of(LOG_BEATS) {
@@ -74,7 +80,8 @@ impl Engine {
     /// Takes shards that nobody serves, with a write of its own: what is held here is not to wait for it.
     fn claim(&mut self, now_ms: u64) {
         let claims = self.leases.claims(now_ms);
-        if self.keeping || self.specs.is_empty() || claims.shards.is_empty() {
+        let has_work = !self.specs.is_empty() || self.settings.leases_shared;
+        if self.keeping || !has_work || claims.shards.is_empty() {
             return;
         }
         let Some((place, seen)) = self.leases.own_place(now_ms, self.random()) else { return };
@@ -105,6 +112,18 @@ impl Engine {
         });
     }
 
+    /// Has the cursors of shards written in which nothing happens but that they move.
+    fn pass(&mut self, now_ms: u64) {
+        let passed = self.dispatched.values().sum();
+        let shards: BTreeSet<usize> = self.served.values().map(|served| served.shard).collect();
+        for shard in shards {
+            let written = *self.written.entry(shard).or_insert((passed, now_ms));
+            if is_passed(written, (passed, now_ms)) {
+                self.dirty.insert(shard);
+            }
+        }
+    }
+
     /// Writes that this gateway is there, when that is due, and the shards that have changed.
     pub(super) fn keep(&mut self, now_ms: u64) {
         let dirty = std::mem::take(&mut self.dirty);
@@ -117,8 +136,10 @@ impl Engine {
         let write_of_held = self.puts_of_held(wanted, false);
         self.dirty = dirty;
         let Some(ShardsWrite { place, shards, puts }) = write_of_held else { return };
+        let passed = self.dispatched.values().sum();
         for (shard, _, _) in &shards {
             self.dirty.remove(shard);
+            self.written.insert(*shard, (passed, now_ms));
         }
         self.keeping = true;
         let cluster = self.cluster.clone();
@@ -208,39 +229,45 @@ impl Engine {
 
     /// Tells what must be looked at, of one organisation at a time, of those that this gateway looks after.
     fn alert(&mut self) {
-        if self.alerting {
-            return;
-        }
-        if !self.feed.knows_owners() {
+        let directory = Arc::clone(&self.directory);
+        let time_ms = directory.as_of().time_ms;
+        // What proxies told has the directory's time, so that is what their silence is measured by.
+        if !self.feed.knows_owners() || time_ms == 0 {
             self.watch.forget();
             return;
         }
-        let (now_ms, wall_ms) = (self.now_ms(), wall_ms());
-        let directory = Arc::clone(&self.directory);
+        let now_ms = self.now_ms();
+        let moment = Moment { now_ms, time_ms, after_ms: self.settings.alert_after_ms };
         let tables = directory.read();
-        for (organisation, holds) in alerts::all(&tables, UnixMs::new(wall_ms)) {
-            if !self.leases.may_send(shard_of(&format!("alerts/{organisation}")), now_ms) {
-                continue;
-            }
+        let mut own = alerts::heard(&tables);
+        own.retain(|it| self.leases.may_send(shard_of(&format!("alerts/{it}")), now_ms));
+        self.watch.forget_others(&own);
+        let conditions = alerts::all(&tables, &own, UnixMs::new(time_ms));
+        let mut first = None;
+        // All of them are looked at, and whoever had its turn last is written last.
+        for organisation in in_turn(&own, &self.alerted_last) {
             let known = tables.delivery_alerts.get(&organisation);
             let (seen, known) =
                 known.map_or_else(Default::default, |it| (it.version, it.value.clone()));
-            let times = (wall_ms, self.settings.alert_after_ms);
-            let Some((alerts, new)) = self.watch.look(&organisation, &holds, &known, times) else {
-                continue;
-            };
-            let mut puts = vec![put(kind::DELIVERY_ALERTS, &organisation, seen, &alerts)];
-            if !new.is_empty() {
-                let told = with_new(&tables, &organisation, new);
-                let told =
-                    told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it));
-                puts.extend(told);
+            let Some(holds) = conditions.get(&organisation) else { continue };
+            let changed = self.watch.look(&organisation, holds, &known, moment);
+            if let (Some((alerts, new)), None) = (changed, &first) {
+                first = Some((organisation, seen, alerts, new));
             }
-            self.alerting = true;
-            let cluster = self.cluster.clone();
-            self.tasks.spawn(async move { Happened::Alerted(write(&cluster, puts).await) });
-            return;
         }
+        let Some((organisation, seen, alerts, new)) = first.filter(|_| !self.alerting) else {
+            return;
+        };
+        let mut puts = vec![put(kind::DELIVERY_ALERTS, &organisation, seen, &alerts)];
+        if !new.is_empty() {
+            let told = with_new(&tables, &organisation, new);
+            let told = told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it));
+            puts.extend(told);
+        }
+        self.alerting = true;
+        self.alerted_last = organisation;
+        let cluster = self.cluster.clone();
+        self.tasks.spawn(async move { Happened::Alerted(write(&cluster, puts).await) });
     }
 
     /// Refreshes the figures of what is served here.
@@ -268,5 +295,30 @@ impl Engine {
         });
         let shards = self.leases.held().len();
         self.figures.show(gauges.collect(), shards, self.in_flight, self.feed.bytes());
+    }
+}
+
+/// Whether enough has been passed since a shard was written; both are leaves and times.
+fn is_passed(written: (u64, u64), now: (u64, u64)) -> bool {
+    let (leaves, ms) = (now.0.saturating_sub(written.0), now.1.saturating_sub(written.1));
+    leaves >= PASSED_MAX || (leaves > 0 && ms >= PASSED_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_of_a_quiet_part_are_written_now_and_then_and_those_of_an_idle_one_never() {
+        for (leaves, ms, passed) in [
+            (0, 0, false),
+            (0, u64::MAX, false),
+            (1, PASSED_MS_MAX - 1, false),
+            (1, PASSED_MS_MAX, true),
+            (PASSED_MAX - 1, 0, false),
+            (PASSED_MAX, 0, true),
+        ] {
+            assert_eq!(is_passed((7, 0), (7 + leaves, ms)), passed, "{leaves} {ms}");
+        }
     }
 }

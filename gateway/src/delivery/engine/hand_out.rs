@@ -51,6 +51,7 @@ impl Engine {
         if served.machine.position(group) == Some(Position::Live) {
             served.machine.move_to(group, Position::At(leaf), 0);
             self.behind.insert(id.to_owned());
+            self.dirty.insert(served.shard);
         }
     }
 
@@ -70,6 +71,7 @@ impl Engine {
             if served.machine.room() == 0 {
                 served.machine.move_to(source, Position::At(leaf), 0);
                 self.behind.insert(id.clone());
+                self.dirty.insert(served.shard);
                 continue;
             }
             served.machine.offer(event.place, event.lane, event.time_ms);
@@ -126,7 +128,10 @@ impl Engine {
                 served.machine.move_to(group, position, time_ms);
                 self.dirty.insert(served.shard);
             }
-            served.machine.move_to(group, position, 0);
+            if served.machine.position(group) != Some(position) {
+                served.machine.move_to(group, position, 0);
+                self.dirty.insert(served.shard);
+            }
             is_behind |= position != Position::Live;
         }
         is_behind || self.dispatched.is_empty()
@@ -179,13 +184,12 @@ impl Engine {
         };
         let tables = self.directory.read();
         let kept = Kept::from(&tables, &served.spec.organisation, from);
-        let (mut next, mut is_behind) = (from, false);
-        for notice in kept.iter().filter(|notice| notice.number >= from) {
-            is_behind = served.machine.room() == 0;
-            if is_behind {
+        let (ready, mut next, mut is_behind) = kept.ready(from);
+        for notice in ready {
+            if served.machine.room() == 0 {
+                (next, is_behind) = (notice.number, true);
                 break;
             }
-            next = notice.number.saturating_add(1);
             let outlet = tables.outlet(&notice.outlet_id);
             if served.spec.wants_notice(notice, outlet.as_ref()) {
                 let place = Place { source: NOTICES, leaf: notice.number };
@@ -207,7 +211,9 @@ impl Engine {
             }
             self.dirty.insert(served.shard);
             if source == NOTICES {
-                self.replay_notice(served, leaf);
+                if !self.replay_notice(served, leaf) {
+                    break;
+                }
                 served.machine.replay_to(leaf.saturating_add(1));
                 continue;
             }
@@ -239,22 +245,26 @@ impl Engine {
         served.machine.replays().1
     }
 
-    /// Offers a notice once more. One that is kept no longer is offered, too: it becomes a dead letter that says so.
-    fn replay_notice(&self, served: &mut Served, number: u64) {
+    /// Offers a notice once more; whether it is heard of here. One that is kept no longer is offered, too: it becomes a
+    /// dead letter that says so.
+    fn replay_notice(&self, served: &mut Served, number: u64) -> bool {
         let tables = self.directory.read();
         let kept = Kept::from(&tables, &served.spec.organisation, number);
-        let found = kept.iter().find(|notice| notice.number == number);
-        let (lane, time_ms) = match found {
+        if kept.is_awaited(number) {
+            return false;
+        }
+        let (lane, time_ms) = match kept.get(number) {
             Some(notice) => {
                 let outlet = tables.outlet(&notice.outlet_id);
                 if !served.spec.wants_notice(notice, outlet.as_ref()) {
-                    return;
+                    return true;
                 }
                 (lane_of(&notice.outlet_id), notice.time_ms)
             }
             None => (0, wall_ms()),
         };
         served.machine.offer_again(Place { source: NOTICES, leaf: number }, lane, time_ms);
+        true
     }
 
     fn load(&mut self, group: u64, leaf: u64) {

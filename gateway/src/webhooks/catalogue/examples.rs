@@ -21,6 +21,7 @@ pub(super) fn of(event: EventType) -> Vec<Value> {
                 json!({"original_fiscal_number": "KIN-GOMBE-41", "device_id": "def-gombe-1"});
             vec![sale.clone(), with(sale, with(credit, json!({"sequence": null})))]
         }
+        EventType::InvoiceSyncSuccess | EventType::InvoiceSyncFailed => synced(event, record),
         EventType::ReportGenerated => reports(),
         EventType::PaymentConfirmed | EventType::PaymentFailed => {
             let status = if event == EventType::PaymentConfirmed { "confirmed" } else { "failed" };
@@ -66,6 +67,27 @@ pub(super) fn of(event: EventType) -> Vec<Value> {
             "record_kind": "recovery_gap",
         }))],
     }
+}
+
+/// What the tax authority has answered; its receipt may be missing.
+fn synced(event: EventType, record: impl Fn(Value) -> Value) -> Vec<Value> {
+    let (state, invoice) = match event {
+        EventType::InvoiceSyncSuccess => {
+            ("acknowledged", json!({"fiscal_number": "KIN-GOMBE-42", "position": 57}))
+        }
+        _ => (
+            "rejected",
+            json!({
+                "fiscal_number": "KIN-GOMBE-42", "position": 57, "code": "NIF_UNKNOWN",
+                "reason": "the buyer is not registered",
+            }),
+        ),
+    };
+    let answer = record(json!({
+        "state": state, "destination": "dgi", "batch_id": "bat_1f0c…", "receipt": "MCF-7781", "count": 1,
+        "invoices": [invoice], "record_kind": "upload_event",
+    }));
+    vec![answer.clone(), with(answer, json!({"receipt": null, "sequence": null}))]
 }
 
 /// What is told of every record.

@@ -320,6 +320,13 @@ impl Ledger for Node {
         Ok(Response::new(ledger::ReadInvoiceResponse::default()))
     }
 
+    async fn list_uploads(
+        &self,
+        _: Request<ledger::ListUploadsRequest>,
+    ) -> Result<Response<ledger::ListUploadsResponse>, Status> {
+        Ok(Response::new(ledger::ListUploadsResponse::default()))
+    }
+
     async fn read_block(
         &self,
         _: Request<ledger::ReadBlockRequest>,

@@ -90,6 +90,7 @@ fn record() -> JournalRecord {
         leaf: 3,
         record: Bytes::from_static(b"r"),
         signature: Bytes::new(),
+        upload: None,
     }
 }
 

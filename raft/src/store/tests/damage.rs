@@ -65,6 +65,27 @@ fn a_damaged_index_is_built_again_or_told_and_never_wrong() {
 }
 
 /// The first of `options`' refusals when the index is gone.
+#[test]
+fn a_damaged_name_of_the_state_in_use_loses_nothing() {
+    let steady = Steady::of(log());
+    let template = lived(&steady.log);
+    let current = Path::new(DIR).join("CURRENT");
+    for at in 0..size(&copy(&template), &current) {
+        let disk = copy(&template);
+        let before = index_file(&disk);
+        disk.flip(&current, at).expect("flip");
+        let replica = open(&disk, options()).unwrap_or_else(|error| panic!("byte {at}: {error}"));
+        assert_eq!(index_file(&disk), before, "byte {at}");
+        steady.finishes(&replica).unwrap_or_else(|what| panic!("byte {at}: {what}"));
+        drop(replica);
+        // With another state beside it nobody knows which of them it was.
+        disk.flip(&current, at).expect("flip");
+        disk.create_dir_all(&Path::new(DIR).join("state-77")).expect("a directory");
+        let told = open(&disk, options()).expect_err("either of them");
+        assert!(matches!(told, StoreError::Lost { .. }), "byte {at}: {told}");
+    }
+}
+
 fn refused(disk: &SimulatedDisk, log_purged: u64) -> StoreError {
     let refused = open(disk, ReplicaOptions { log_purged, ..options() });
     refused.expect_err("there is nothing to build it from")

@@ -1,6 +1,6 @@
 //! How devices stand, as an operator sees it: the same inference that the gateway makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::pin::pin;
 
@@ -62,23 +62,24 @@ pub(crate) async fn all(
     });
     let in_force = manifests.filter(|manifest| manifest.effective_from() <= now);
     let in_force = in_force.max_by_key(Manifest::effective_from);
-    let mut counters: BTreeMap<String, Option<Outlet>> = BTreeMap::new();
+    let wanted: BTreeSet<&str> = devices.iter().map(|fact| &*fact.outlet_id).collect();
+    let wanted = wanted.into_iter().filter_map(|id| outlets.get(id));
+    let wanted = wanted.map(|outlet| (outlet.group, outlet));
+    // A group may be away while the directory answers: its devices are told without their counters.
+    let read = standing::by_group(wanted, READ_WAIT, |outlet| counters_of(&client, outlet)).await;
+    let read = read.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+    let counters: BTreeMap<&str, Outlet> = read.into_iter().collect();
     let mut found = Vec::with_capacity(devices.len());
     for fact in devices {
         let outlet = outlets.get(&*fact.outlet_id);
-        if let Some(outlet) = outlet
-            && !counters.contains_key(&*fact.outlet_id)
-        {
-            let read = counters_of(&client, outlet).await?;
-            counters.insert(fact.outlet_id.to_string(), read);
-        }
         let health = healths.remove(&*fact.device_id);
         let configured = Configured {
             fact: &fact,
             outlet,
-            counters: counters.get(&*fact.outlet_id).and_then(Option::as_ref),
+            counters: counters.get(&*fact.outlet_id),
             manifest_version: in_force.as_ref().map(Manifest::version),
             now,
+            heard: now,
         };
         let standing = standing::of(&configured, health.as_ref());
         found.push(KnownDevice { fact, health, standing });
@@ -104,22 +105,23 @@ async fn facts(client: &ClusterClient, kind: FactKind) -> Result<Vec<Fact>, Fail
     Ok(found)
 }
 
-async fn counters_of(
+/// An outlet's counters; none of one that its group has not heard of, and nothing at all when the group does not answer.
+async fn counters_of<'o>(
     client: &ClusterClient,
-    outlet: &OutletFact,
-) -> Result<Option<Outlet>, Failure> {
+    outlet: &'o OutletFact,
+) -> Option<Option<Result<(&'o str, Outlet), Failure>>> {
     let request = ReadOutletRequest {
         group: outlet.group,
         outlet_id: outlet.outlet_id.to_string(),
         consistency: Consistency::Local.into(),
     };
-    // Its group may be away while the directory answers: the device is told without them.
-    let Ok(read) = client.read_outlet(request, READ_WAIT).await else { return Ok(None) };
+    let read = client.read_outlet(request, READ_WAIT).await.ok()?;
     if read.row.is_empty() {
-        return Ok(None);
+        return Some(None);
     }
     let row = Outlet::from_stored(&read.row);
-    Ok(Some(row.with_context(|| format!("the row of outlet {}", outlet.outlet_id))?))
+    let row = row.with_context(|| format!("the row of outlet {}", outlet.outlet_id));
+    Some(Some(row.map(|row| (&*outlet.outlet_id, row)).map_err(Failure::from)))
 }
 
 impl KnownDevice {

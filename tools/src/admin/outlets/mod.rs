@@ -72,6 +72,14 @@ async fn registered(client: &ClusterClient, outlet_id: &str) -> Result<Registere
     Ok(Registered { version: document.version, fact: outlet_fact(&document)? })
 }
 
+/// The group that an outlet lives in.
+pub(in crate::admin) async fn group_of(
+    client: &ClusterClient,
+    outlet_id: &str,
+) -> Result<u64, Failure> {
+    Ok(registered(client, outlet_id).await?.fact.group)
+}
+
 fn outlet_fact(document: &Document) -> Result<OutletFact, anyhow::Error> {
     let fact = Fact::decode(FactKind::Outlet, &document.bytes);
     match fact.with_context(|| format!("the directory's document of outlet {}", document.id))? {

@@ -64,7 +64,9 @@ pub(super) async fn page(outlet: &Outlet, asked: &Asked) -> Result<Page<InvoiceS
                 next = number.map(|(_, sequence)| sequence);
                 break;
             }
-            if !asked.filters.match_record(&record) {
+            if !asked.filters.match_record(&record)
+                || !asked.filters.match_status(outlet.dgi_status(sealed, &record))
+            {
                 continue;
             }
             let document = Document::of(&record)?;

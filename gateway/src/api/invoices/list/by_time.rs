@@ -159,6 +159,9 @@ impl<'a> Merge<'a> {
         let record = decode(sealed)?;
         // An outlet that the caller no longer reaches was not asked for.
         let Some(outlet) = self.search.outlet(record.outlet_id) else { return Ok(None) };
+        if !self.asked.filters.match_status(outlet.dgi_status(sealed, &record)) {
+            return Ok(None);
+        }
         let document = Document::of(&record)?;
         if !self.asked.filters.match_document(&document) {
             return Ok(None);

@@ -55,6 +55,7 @@ pub(super) struct Filters {
     pub(super) max_total: Option<Amount>,
     pub(super) tax_group: Option<String>,
     pub(super) original: Option<String>,
+    pub(super) dgi_status: Option<String>,
 }
 
 impl Filters {
@@ -73,6 +74,7 @@ impl Filters {
             max_total: None,
             tax_group: None,
             original: None,
+            dgi_status: None,
         }
     }
 
@@ -93,6 +95,7 @@ impl Filters {
             self.max_total.is_some(),
             self.tax_group.is_some(),
             self.original.is_some(),
+            self.dgi_status.is_some(),
         ];
         inside.contains(&true)
     }
@@ -102,6 +105,11 @@ impl Filters {
         let time = record.timestamp.get();
         let in_time = time >= self.from_ms && (self.until_ms == 0 || time < self.until_ms);
         in_time && self.kinds.contains(&record.kind)
+    }
+
+    /// Whether the tax authority has an invoice as far as asked for.
+    pub(super) fn match_status(&self, status: &str) -> bool {
+        self.dgi_status.as_ref().is_none_or(|wanted| wanted == status)
     }
 
     /// Whether what an invoice says is asked for.

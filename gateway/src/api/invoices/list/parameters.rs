@@ -17,6 +17,7 @@ use super::filters::{Asked, Filters, Sort, kinds_of};
 use crate::http::list::{limit, limit_proved};
 use crate::http::parameters::invalid;
 use crate::http::{Parameters, Problem};
+use crate::uploads::status::STATUSES;
 
 const TEXT_BYTES_MAX: usize = 64;
 /// Given several times, they add up.
@@ -69,6 +70,10 @@ pub(in crate::api::invoices) struct Query {
     /// Only credit notes of this invoice.
     #[param(required = false, example = "KIN-GOMBE-42")]
     original_fiscal_number: String,
+    /// Only those that the tax authority has so far: `queued`, `uploading`, `acknowledged`, `rejected`, `failed`, or
+    /// `none` of a sandbox.
+    #[param(required = false, example = "queued")]
+    dgi_status: String,
     /// `-time` (the latest first) unless asked otherwise; `time`, `number`, `-number`. By number, one outlet is named.
     #[param(required = false, example = "-time")]
     sort: String,
@@ -154,6 +159,11 @@ fn one(asked: &mut Asked, name: &str, value: &str) -> Result<(), Problem> {
         "cashier_id" => filters.cashier_id = Some(text(name, value)?),
         "client_nif" => filters.client_nif = Some(text(name, value)?),
         "original_fiscal_number" => filters.original = Some(text(name, value)?),
+        "dgi_status" => {
+            let known = STATUSES.contains(&value);
+            filters.dgi_status =
+                Some(known.then(|| value.to_owned()).ok_or_else(|| word(name, value))?);
+        }
         "payment_method" => {
             let method = PaymentMethod::parse(value).ok_or_else(|| word(name, value))?;
             filters.payment_method = Some(method);

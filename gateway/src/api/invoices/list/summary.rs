@@ -113,7 +113,8 @@ pub(in crate::api::invoices) struct InvoiceSummary {
     /// `live`, or `sandbox` for trials.
     #[schema(example = "live")]
     environment: String,
-    /// How far the upload to the tax authority is: `queued`; `none` for a sandbox.
+    /// How far the upload to the tax authority is: `queued`, `uploading`, `acknowledged`, `rejected`, `failed`; `none`
+    /// for a sandbox.
     #[schema(example = "queued")]
     dgi_status: String,
     /// What proves it.
@@ -140,7 +141,6 @@ impl InvoiceSummary {
         let (_, sequence) = split_number(record.fiscal_number)
             .ok_or_else(|| Problem::internal("a fiscal number has no sequence"))?;
         let environment = outlet.entry().fact.value.environment;
-        let sandbox = environment == fiscus_ledger::facts::Environment::Sandbox;
         Ok(Self {
             fiscal_number: record.fiscal_number.to_owned(),
             outlet_id: record.outlet_id.to_owned(),
@@ -159,7 +159,7 @@ impl InvoiceSummary {
             payments: document.payments,
             tax_manifest_version: document.tax_manifest_version,
             environment: environment.as_str().to_owned(),
-            dgi_status: if sandbox { "none" } else { "queued" }.to_owned(),
+            dgi_status: outlet.dgi_status(sealed, record).to_owned(),
             evidence: RecordEvidence::of(sealed, record),
         })
     }

@@ -203,8 +203,12 @@ fn push_verified(
     html.raw("<section><h2>").text(words.details).raw("</h2><dl>");
     let total = language.money(&receipt.total, &receipt.currency);
     let kind = InvoiceType::parse(&receipt.invoice_type);
-    let upload =
-        if receipt.dgi_status == "queued" { words.upload_queued } else { words.upload_none };
+    let upload = match &*receipt.dgi_status {
+        "queued" => words.upload_queued,
+        "acknowledged" => words.upload_acknowledged,
+        "rejected" | "failed" => words.upload_refused,
+        _ => words.upload_none,
+    };
     // Nobody can say whether it still stands before the ledger has it.
     let recorded = receipt.ledger == LedgerState::Recorded;
     let state = if recorded { credited(language, receipt.credited) } else { "" };

@@ -1,0 +1,310 @@
+//! Uploads while gateways, the leader and the tax authority's control module die, and the module loses answers and
+//! gives wrong ones: afterwards it holds every invoice exactly once, in order per outlet, and both sides agree.
+//!
+//! `FISCUS_UPLOAD_SECONDS=300` makes the trouble longer, `FISCUS_SEED=7` another one.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::gateway::{Beside, call};
+use support::{Demo, UPLOADS, fresh, signal};
+
+const SALE: &str = include_str!("../../docs/samples/sale.json");
+const OUTLETS: [&str; 2] = ["outlet-gombe", "outlet-limete"];
+const TILLS: usize = 4;
+/// Everything is settled within this time after the trouble.
+const SETTLED: Duration = Duration::from_secs(90);
+
+#[allow(clippy::disallowed_methods, reason = "a failure is repeated by naming its seed")]
+fn number_from(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+struct World {
+    demo: Demo,
+    mcf: SocketAddr,
+}
+
+impl World {
+    fn start(name: &str) -> Self {
+        let demo = Demo::start_with(&fresh(name), &[UPLOADS]);
+        let url = std::fs::read_to_string(demo.dir.join("mcf/url")).expect("where it is");
+        let mcf = url.trim().strip_prefix("http://").expect("a URL").parse().expect("an address");
+        Self { demo, mcf }
+    }
+
+    async fn fail(&self, faults: Value) {
+        let asked = async {
+            loop {
+                let said = call(self.mcf, "POST", "/admin/faults")
+                    .body("application/json", faults.to_string())
+                    .try_send()
+                    .await;
+                if said.is_ok_and(|said| said.status == 200) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(SETTLED, asked).await.expect("the control module answers");
+    }
+
+    /// What the control module holds, by outlet, in the order of arrival: number, position, id.
+    async fn held(&self) -> BTreeMap<String, Vec<(String, u64, String)>> {
+        let said = call(self.mcf, "GET", "/admin/held").send().await.json();
+        let outlets = said["outlets"].as_object().expect("outlets").clone();
+        let text = |held: &Value, name: &str| held[name].as_str().expect("a text").to_owned();
+        let one = |held: &Value| {
+            (
+                text(held, "fiscal_number"),
+                held["position"].as_u64().expect("a position"),
+                text(held, "id"),
+            )
+        };
+        let all = outlets.into_iter().map(|(outlet, held)| {
+            (outlet, held.as_array().expect("a list").iter().map(one).collect())
+        });
+        all.collect()
+    }
+
+    /// Every invoice of an outlet: its number and how far it is.
+    async fn statuses(&self, outlet: &str) -> BTreeMap<String, String> {
+        let (mut all, mut cursor) = (BTreeMap::new(), String::new());
+        loop {
+            let path = format!("/api/v1/invoices?outlet_id={outlet}&limit=500&sort=time{cursor}");
+            let page = self.demo.ask("GET", &path).send().await.json();
+            for invoice in page["data"].as_array().expect("a page") {
+                let text = |name: &str| invoice[name].as_str().expect("a text").to_owned();
+                all.insert(text("fiscal_number"), text("dgi_status"));
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    }
+
+    async fn queue(&self, outlet: &str) -> u64 {
+        let path = format!("/api/v1/outlets/{outlet}/status");
+        let said = self.demo.ask("GET", &path).try_send().await;
+        let known = said.ok().filter(|said| said.status == 200);
+        known.map_or(u64::MAX, |said| said.json()["upload"]["queued"].as_u64().unwrap_or(u64::MAX))
+    }
+
+    async fn settle(&self) {
+        let began = Instant::now();
+        for outlet in OUTLETS {
+            while self.queue(outlet).await > 0 {
+                let queue = self.queue(outlet).await;
+                assert!(began.elapsed() < SETTLED, "{queue} invoices of {outlet} wait still");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    async fn sell(&self, outlet: &str, key: &str) -> Value {
+        let sale = SALE.replace("outlet-gombe", outlet);
+        let asked = self.demo.ask("POST", "/api/v1/invoices").idempotent(key);
+        let answer = asked.body("application/json", sale).send().await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    async fn status(&self, number: &str) -> Value {
+        self.demo.ask("GET", &format!("/api/v1/invoices/{number}")).send().await.json()
+    }
+
+    async fn comes_to(&self, number: &str, status: &str) -> Value {
+        let began = Instant::now();
+        loop {
+            let invoice = self.status(number).await;
+            if invoice["dgi_status"] == status {
+                return invoice;
+            }
+            assert!(began.elapsed() < SETTLED, "{number} is {}", invoice["dgi_status"]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Sells until it is told to stop, through whichever gateway answers.
+async fn trade(
+    gateways: [SocketAddr; 3],
+    key: String,
+    till: usize,
+    stop: Arc<AtomicBool>,
+    sold: Arc<AtomicUsize>,
+) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let sale = SALE.replace("outlet-gombe", OUTLETS[till % OUTLETS.len()]);
+        for turn in 0.. {
+            let asked = call(gateways[(till + turn) % 3], "POST", "/api/v1/invoices")
+                .bearer(&key)
+                .idempotent(&format!("till-{till}-{number}"))
+                .body("application/json", sale.clone())
+                .try_send()
+                .await;
+            if asked.is_ok_and(|said| [200, 201].contains(&said.status)) {
+                break;
+            }
+            if turn > 3 && stop.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        sold.fetch_add(1, Ordering::Relaxed);
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tax_authority_has_every_invoice_once_and_in_order_whatever_dies() {
+    let world = World::start("uploads-chaos");
+    let mut first = Beside::start(&world.demo.dir).await;
+    let mut second = Beside::start(&world.demo.dir).await;
+    let seed = number_from("FISCUS_SEED", 1);
+    world
+        .fail(json!({
+            "lose_answer": 15, "wrong_id": 3, "wrong_hash": 3, "missing": 3, "extra": 3,
+            "status": 503, "status_percent": 8, "retry_percent": 1, "slow_ms": 20, "seed": seed,
+        }))
+        .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let sold = Arc::new(AtomicUsize::new(0));
+    let gateways = [world.demo.gateway_address(), first.address, second.address];
+    let tills: Vec<_> = (0..TILLS)
+        .map(|till| {
+            let key = world.demo.api_key.clone();
+            tokio::spawn(trade(gateways, key, till, Arc::clone(&stop), Arc::clone(&sold)))
+        })
+        .collect();
+    let trouble = Duration::from_secs(number_from("FISCUS_UPLOAD_SECONDS", 16));
+    let (began, mut blows) = (Instant::now(), seed);
+    while began.elapsed() < trouble {
+        tokio::time::sleep(Duration::from_millis(1_600)).await;
+        match blows % 5 {
+            0 => world.demo.kill_gateway(),
+            1 => first.restart(),
+            2 => world.demo.leader(1).into_iter().for_each(|leader| world.demo.kill(leader)),
+            // It loses its memory, not what it has synced.
+            3 => world.demo.mcf_pid().into_iter().for_each(|pid| signal("KILL", pid)),
+            _ => second.restart(),
+        }
+        blows += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for till in tills {
+        till.await.expect("a till does not break");
+    }
+    world.fail(json!({})).await;
+    world.settle().await;
+    let sold = sold.load(Ordering::Relaxed);
+    assert!(sold > 50, "only {sold} were sold");
+
+    let held = world.held().await;
+    let mut ids = BTreeSet::new();
+    for outlet in OUTLETS {
+        let statuses = world.statuses(outlet).await;
+        let held = held.get(outlet).cloned().unwrap_or_default();
+        assert!(held.iter().all(|(_, _, id)| ids.insert(id.clone())), "an id is held twice");
+        let places: Vec<u64> = held.iter().map(|(_, position, _)| *position).collect();
+        assert!(places.windows(2).all(|pair| pair[0] < pair[1]), "{outlet}: {places:?}");
+        let numbers: BTreeSet<&String> = held.iter().map(|(number, _, _)| number).collect();
+        assert_eq!(numbers, statuses.keys().collect(), "{outlet}");
+        assert!(statuses.values().all(|status| status == "acknowledged"), "{statuses:?}");
+    }
+    println!("{sold} sold in {trouble:?}, {} held, seed {seed}", ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_invoice_says_why_and_is_sent_again_when_somebody_asks() {
+    let world = World::start("uploads-refused");
+    let outlet = OUTLETS[0];
+    let number = |invoice: &Value| invoice["fiscal_number"].as_str().expect("a number").to_owned();
+    let before = number(&world.sell(outlet, "one").await);
+    world.comes_to(&before, "acknowledged").await;
+    let (series, sequence) = before.rsplit_once('-').expect("a series");
+    let next = sequence.parse::<u64>().expect("a sequence") + 1;
+    let expected = format!("{series}-{next}");
+    world.fail(json!({"reject_suffix": expected, "reject_code": "NIF_UNKNOWN"})).await;
+    let refused = number(&world.sell(outlet, "two").await);
+    assert_eq!(refused, expected);
+    let invoice = world.comes_to(&refused, "rejected").await;
+    assert_eq!(invoice["dgi_refusal"]["code"], "NIF_UNKNOWN");
+    let after = number(&world.sell(outlet, "three").await);
+    world.comes_to(&after, "acknowledged").await;
+    let listed = world.demo.ask("GET", "/api/v1/invoices?dgi_status=rejected").send().await.json();
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
+
+    world.fail(json!({})).await;
+    let (done, said) = support::admin(
+        &world.demo.dir,
+        &format!("uploads retry --outlet {outlet} --invoice {refused} --yes --json"),
+    );
+    assert!(done, "{said}");
+    world.comes_to(&refused, "acknowledged").await;
+    let (done, said) = support::admin(&world.demo.dir, "uploads status --json");
+    assert!(done && said.contains("\"queued\":0"), "{said}");
+    let held = world.held().await;
+    assert_eq!(held[outlet].iter().filter(|(number, _, _)| *number == refused).count(), 1);
+}
+
+/// `FISCUS_UPLOAD_QUEUE=100000 cargo test -p fiscus-tools --test uploads a_long_queue -- --nocapture` measures a larger one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_is_sent_within_the_limit_when_the_outage_is_over() {
+    let world = World::start("uploads-queue");
+    let wanted = number_from("FISCUS_UPLOAD_QUEUE", 600);
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let began = Instant::now();
+    let mut sealed = 0;
+    while sealed < wanted {
+        let count = (wanted - sealed).min(500);
+        let invoices: Vec<Value> = (0..count)
+            .map(|at| {
+                let outlet = OUTLETS[usize::try_from(at).expect("small") % OUTLETS.len()];
+                let sale = SALE.replace("outlet-gombe", outlet);
+                let invoice: Value = serde_json::from_str(&sale).expect("a sale");
+                json!({"invoice": invoice})
+            })
+            .collect();
+        let answer = world
+            .demo
+            .ask("POST", "/api/v1/invoices/batch")
+            .idempotent(&format!("queue-{sealed}"))
+            .body("application/json", json!({"invoices": invoices}).to_string())
+            .send()
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        sealed += count;
+    }
+    let (took, before) =
+        (began.elapsed(), world.held().await.values().map(Vec::len).sum::<usize>());
+    world.fail(json!({})).await;
+    let began = Instant::now();
+    let limit = Duration::from_secs(120 + wanted / 50);
+    loop {
+        let (first, second) = (world.queue(OUTLETS[0]).await, world.queue(OUTLETS[1]).await);
+        if first == 0 && second == 0 {
+            break;
+        }
+        assert!(began.elapsed() < limit, "{first} and {second} wait still");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let drained = began.elapsed();
+    let held: usize = world.held().await.values().map(Vec::len).sum();
+    assert!(
+        held as u64 >= wanted && held - before >= usize::try_from(wanted).expect("it fits") / 2
+    );
+    // 200 a second and what a second allows at once, whatever waits.
+    let least = (held - before).saturating_sub(300) as u64 * 1_000 / 200;
+    assert!(drained.as_millis() as u64 >= least, "{} in {drained:?}", held - before);
+    println!("{wanted} sealed in {took:?}, {} uploaded in {drained:?}", held - before);
+}
