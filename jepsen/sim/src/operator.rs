@@ -99,7 +99,7 @@ impl Operator {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        Ok(tokio::time::timeout(LONG, waiting).await.context("nobody leads")?)
+        tokio::time::timeout(LONG, waiting).await.context("nobody leads")
     }
 
     async fn execute(&self, group: u64, command: command::Command) -> Result<()> {

@@ -6,7 +6,6 @@ use std::fmt;
 use fiscus_raft::disk::RebootMode;
 
 use crate::dice::Dice;
-use crate::operator::DATA_GROUP;
 
 /// Whom a fault hits; decided when it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +148,6 @@ fn mode(dice: &mut Dice) -> RebootMode {
 }
 
 fn one(dice: &mut Dice, voters: u64) -> Fault {
-    debug_assert!(DATA_GROUP > 0);
     let who = if dice.chance(50) { Who::Leader } else { Who::Machine(dice.between(1, voters)) };
     let mode = mode(dice);
     match dice.below(100) {

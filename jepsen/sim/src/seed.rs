@@ -116,7 +116,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let run = move || {
         fiscus_stand_in::enter(seed, MONOTONIC, WALL);
         let world = World::new(VOTERS + 1, signer);
-        Run::new(seed, options, world).run()
+        Run::new(seed, &options, world).run()
     };
     let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(16 << 20);
     let thread = thread.spawn(run).expect("a thread");
@@ -177,7 +177,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, options: Options, world: World) -> Self {
+    fn new(seed: u64, options: &Options, world: World) -> Self {
         let plan = Plan::of(seed, VOTERS, options.only.as_ref());
         let clients = (0..CLIENTS).map(|number| format!("c{number}")).collect();
         let storm = Storm::new(world.clone(), plan, seed, VOTERS, clients);
