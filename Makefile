@@ -50,12 +50,13 @@ devices-long: ## Thousands of cuts, ten minutes of ten terminals and 100 MB of n
 	FISCUS_CUTS=5000 FISCUS_DEVICE_SECONDS=600 FISCUS_NOISE_MB=100 \
 		cargo test --locked --package fiscus-tools --test devices -- --nocapture
 
+# The binary is the one that the Rust tests have built: built alone it would have other features, and all would compile again.
 python-tests: setup ## The checks written in another language than the product
-	cargo build --locked --quiet --profile test --package fiscus-tools
+	cargo test --locked --quiet --workspace --no-run
 	FISCUS="$$CARGO_TARGET_DIR/debug/fiscus" tests/run-python.sh
 
 web-tests: setup ## The pages in a real browser, with axe
-	cargo build --locked --quiet --profile test --package fiscus-tools
+	cargo test --locked --quiet --workspace --no-run
 	FISCUS="$$CARGO_TARGET_DIR/debug/fiscus" tests/run-web.sh
 
 fuzz-short: ## A few seconds of each fuzz target

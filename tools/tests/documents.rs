@@ -153,7 +153,9 @@ fn invariants_are_numbered_once_and_their_tests_exist() {
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| INV-")).collect();
     let numbers: Vec<&str> = rows.iter().map(|row| &row[2..8]).collect();
     assert!(numbers.len() > 20 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-    let sources = sources(&["device-proxy", "gateway", "ledger", "node", "proto", "raft", "tools"]);
+    let crates =
+        ["device-proxy", "gateway", "jepsen", "ledger", "node", "proto", "raft", "tools", "verify"];
+    let sources = sources(&crates);
     for row in rows {
         let checked_by = row.split('|').nth_back(1).unwrap();
         assert!(!checked_by.trim().is_empty(), "{row}");

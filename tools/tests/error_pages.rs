@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fiscus_device_proxy::protocol::Code as DeviceCode;
+use fiscus_gateway::standing::WarningCode;
 use fiscus_ledger::outcome::RefusalCode;
 use fiscus_ledger::problem::Code;
 
@@ -27,7 +28,10 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 /// Codes of the gateway that a look at its source cannot tell from other words in capitals.
-const ONE_WORD: [&str; 2] = ["OVERLOADED", "UNAUTHENTICATED"];
+const ONE_WORD: [&str; 5] = ["BLOCKED", "DRIFT", "OVERLOADED", "SILENT", "UNAUTHENTICATED"];
+
+/// Words in capitals of the source that are no codes of ours: of cargo, of serde, of the tax authority.
+const OF_OTHERS: [&str; 4] = ["CARGO_MANIFEST_DIR", "NIF_UNKNOWN", "OUT_DIR", "SCREAMING_SNAKE_CASE"];
 
 /// Whether a quoted text of the source is a code: words in capitals, joined by underscores.
 fn is_code(text: &str) -> bool {
@@ -51,9 +55,11 @@ fn codes() -> BTreeSet<String> {
         let source = fs::read_to_string(path).unwrap();
         codes.extend(source.split('"').filter(|text| is_code(text)).map(str::to_owned));
     }
-    for of_cargo in ["OUT_DIR", "CARGO_MANIFEST_DIR"] {
-        codes.remove(of_cargo);
+    for other in OF_OTHERS {
+        codes.remove(other);
     }
+    let warnings = WarningCode::ALL.map(|code| serde_json::to_value(code).unwrap());
+    codes.extend(warnings.iter().map(|code| code.as_str().unwrap().to_owned()));
     codes.extend(ONE_WORD.map(str::to_owned));
     codes
 }

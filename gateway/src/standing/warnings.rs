@@ -39,6 +39,20 @@ pub enum WarningCode {
     MemoryLow,
 }
 
+impl WarningCode {
+    /// Every one, as they are written above.
+    pub const ALL: [Self; 8] = [
+        Self::CertificateExpired,
+        Self::CertificateExpiresSoon,
+        Self::NumbersLow,
+        Self::OfflineSealsRefused,
+        Self::DeliveryLate,
+        Self::SpoolDamaged,
+        Self::ImportStopped,
+        Self::MemoryLow,
+    ];
+}
+
 /// A warning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = DeviceWarning)]
