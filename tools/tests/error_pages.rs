@@ -31,7 +31,8 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 const ONE_WORD: [&str; 5] = ["BLOCKED", "DRIFT", "OVERLOADED", "SILENT", "UNAUTHENTICATED"];
 
 /// Words in capitals of the source that are no codes of ours: of cargo, of serde, of the tax authority.
-const OF_OTHERS: [&str; 4] = ["CARGO_MANIFEST_DIR", "NIF_UNKNOWN", "OUT_DIR", "SCREAMING_SNAKE_CASE"];
+const OF_OTHERS: [&str; 4] =
+    ["CARGO_MANIFEST_DIR", "NIF_UNKNOWN", "OUT_DIR", "SCREAMING_SNAKE_CASE"];
 
 /// Whether a quoted text of the source is a code: words in capitals, joined by underscores.
 fn is_code(text: &str) -> bool {
