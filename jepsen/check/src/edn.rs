@@ -36,7 +36,9 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
     let mut lives: HashMap<u64, u64> = HashMap::new();
     for (index, (time, _, what)) in events.iter().enumerate() {
         match what {
-            What::Invoke(op) => line(history, out, (index, *time), "invoke", process(&lives, op), op)?,
+            What::Invoke(op) => {
+                line(history, out, (index, *time), "invoke", process(&lives, op), op)?;
+            }
             What::Complete(op) => {
                 let kind = match op.outcome {
                     Outcome::Ok => "ok",
@@ -54,7 +56,7 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
                 writeln!(
                     out,
                     "{{:index {index}, :type :info, :process :nemesis, :f :{begins}-{}, :value {}, :time {time}}}",
-                    fault.name,
+                    keyword(&fault.name),
                     quoted(&fault.target)
                 )?;
             }
@@ -64,7 +66,8 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn process(lives: &HashMap<u64, u64>, op: &Operation) -> u64 {
-    op.process + NEXT_LIFE * lives.get(&op.process).copied().unwrap_or(0)
+    let lives = lives.get(&op.process).copied().unwrap_or(0);
+    op.process.saturating_add(NEXT_LIFE.saturating_mul(lives))
 }
 
 fn line(
@@ -75,7 +78,7 @@ fn line(
     process: u64,
     op: &Operation,
 ) -> io::Result<()> {
-    let f = history.text(op.f).replace('_', "-");
+    let f = keyword(history.text(op.f));
     let outlet = quoted(history.text(op.outlet.1));
     let key = op.key.map_or("nil".to_owned(), |key| quoted(history.text(key)));
     let shown = |number: Option<u64>| number.map_or("nil".to_owned(), |number| number.to_string());
@@ -94,6 +97,12 @@ fn line(
         write!(out, ", :error {}", quoted(history.text(error)))?;
     }
     writeln!(out, "}}")
+}
+
+/// A name as a keyword may be written.
+fn keyword(name: &str) -> String {
+    let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
+    name.chars().map(plain).collect()
 }
 
 fn quoted(text: &str) -> String {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
 use crate::line::{
-    Checkpoint, Digest, End, FORMAT, Fault, LINE_BYTES_MAX, Leaf, Line, Op, Outcome, Record, Source,
-    State, Sums, Totals,
+    Checkpoint, Digest, End, FORMAT, Fault, LINE_BYTES_MAX, Leaf, Line, Op, Outcome, Record,
+    Source, State, Sums, Totals,
 };
 use crate::names::{Name, Names};
 
@@ -290,6 +290,7 @@ impl History {
 
 fn owned(sums: Sums<'_>) -> Sums<'static> {
     let amounts = sums.amounts.into_iter();
-    let amounts = amounts.map(|(currency, amount)| (currency.into_owned().into(), amount)).collect();
+    let amounts =
+        amounts.map(|(currency, amount)| (currency.into_owned().into(), amount)).collect();
     Sums { invoices: sums.invoices, amounts }
 }

@@ -369,7 +369,8 @@ impl<'de> Deserialize<'de> for Digest {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
-                Digest::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                Digest::parse(text)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_str(Hex)

@@ -17,7 +17,8 @@ impl Growing {
     }
 
     pub(crate) fn push(&mut self, data: &Digest) {
-        let mut node: [u8; 32] = Sha256::new().chain_update([0]).chain_update(data.0).finalize().into();
+        let mut node: [u8; 32] =
+            Sha256::new().chain_update([0]).chain_update(data.0).finalize().into();
         // Each trailing one of the size is a complete subtree that the new leaf completes further.
         for _ in 0..self.size.trailing_ones() {
             let left = self.peaks.pop().expect("a peak for each one in the size");

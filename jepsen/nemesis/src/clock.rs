@@ -61,5 +61,7 @@ impl Clock {
 fn library() -> Result<PathBuf> {
     let known = std::fs::read_dir("/usr/lib")?.filter_map(Result::ok);
     let mut known = known.map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
-    known.find(|path| Path::exists(path)).context("libfaketime; tests/setup.sh installs it (faketime)")
+    known
+        .find(|path| Path::exists(path))
+        .context("libfaketime; tests/setup.sh installs it (faketime)")
 }

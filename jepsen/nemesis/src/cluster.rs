@@ -128,7 +128,8 @@ impl Cluster {
         let path = self.make.dir.join("passphrase");
         let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(secret.as_bytes())?;
-        let keys = ["admin", "keys", "generate", "--out", "keys", "--groups", "1", "--name", "jepsen"];
+        let keys =
+            ["admin", "keys", "generate", "--out", "keys", "--groups", "1", "--name", "jepsen"];
         self.fiscus(&[&keys[..], &["--passphrase-file", "passphrase"]].concat())
     }
 
@@ -140,7 +141,8 @@ impl Cluster {
     /// Runs the program in the run's directory; it must succeed.
     pub(crate) fn fiscus(&self, arguments: &[&str]) -> Result<()> {
         let mut program = Command::new(&self.make.program);
-        let ended = program.args(arguments).current_dir(&self.make.dir).stdin(Stdio::null()).output();
+        let ended =
+            program.args(arguments).current_dir(&self.make.dir).stdin(Stdio::null()).output();
         let ended = ended.with_context(|| format!("running {}", self.make.program.display()))?;
         let said = String::from_utf8_lossy(&ended.stderr);
         ensure!(ended.status.success(), "fiscus {}: {said}", arguments.join(" "));
@@ -221,7 +223,8 @@ impl Cluster {
         if node.runs() {
             return Ok(());
         }
-        let program = if node.old { previous.context("there is no older program")? } else { current };
+        let program =
+            if node.old { previous.context("there is no older program")? } else { current };
         if let Some(clock) = &mut node.clock {
             clock.give(&mut command)?;
         }

@@ -130,6 +130,8 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 struct Done {
     target: String,
+    /// When it was done.
+    hit: u64,
     /// Whether it took the data group's leader away.
     leader: bool,
 }
@@ -192,9 +194,9 @@ impl Faults {
             let done = self.carry_out(nemesis, &mut dice).await;
             let end = self.recorder.now();
             match done {
-                Ok(Done { target, leader }) => {
+                Ok(Done { target, hit, leader }) => {
                     let name = nemesis.name();
-                    self.recorder.span(Span { name, target, start, end, leader })?;
+                    self.recorder.span(Span { name, target, start, end, hit, leader })?;
                 }
                 Err(error) => self.recorder.remark(format!("{}: {error:#}", nemesis.name())),
             }

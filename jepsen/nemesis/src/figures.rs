@@ -8,6 +8,8 @@ use fiscus_check::{Finding, History};
 use serde_json::{Value, json};
 
 use crate::options::Options;
+use crate::page::page;
+use crate::picture::draw;
 use crate::record::Seen;
 use crate::run::Measured;
 
@@ -27,7 +29,10 @@ impl Distribution {
     /// The least value that so many of a thousand do not exceed.
     pub(crate) fn at(&self, per_mille: usize) -> u64 {
         let last = self.0.len().saturating_sub(1);
-        self.0.get((self.0.len() * per_mille).div_ceil(1_000).saturating_sub(1).min(last)).copied().unwrap_or(0)
+        self.0
+            .get((self.0.len() * per_mille).div_ceil(1_000).saturating_sub(1).min(last))
+            .copied()
+            .unwrap_or(0)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -152,9 +157,12 @@ impl Figures {
         })
     }
 
-    pub(crate) fn write(&self, dir: &Path, _seen: &Seen) -> Result<()> {
+    /// Writes the summary, the picture and the page.
+    pub(crate) fn write(&self, dir: &Path, seen: &Seen) -> Result<()> {
         std::fs::write(dir.join("summary.json"), format!("{:#}\n", self.json()))?;
-        Ok(())
+        let picture = draw(&self.name, self.load, seen);
+        std::fs::write(dir.join("report.html"), page(self, seen, &picture))?;
+        Ok(std::fs::write(dir.join("timeline.svg"), picture)?)
     }
 }
 
@@ -177,5 +185,5 @@ fn failovers(seen: &Seen) -> Vec<u64> {
         let from = points.partition_point(|(start, _)| *start < at);
         points.get(from).map(|(_, end)| (end - at) / MILLI)
     };
-    seen.spans.iter().filter(|span| span.leader).filter_map(|span| first_after(span.start)).collect()
+    seen.spans.iter().filter(|span| span.leader).filter_map(|span| first_after(span.hit)).collect()
 }

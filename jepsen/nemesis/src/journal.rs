@@ -35,7 +35,8 @@ pub(crate) async fn write(client: &ClusterClient, recorder: &Recorder, from: u64
     let mut feed = pin!(client.feed(GROUP, from));
     let mut next = from;
     while next < leaves {
-        let item = tokio::time::timeout(WAIT, feed.next()).await.context("the feed stands still")?;
+        let item =
+            tokio::time::timeout(WAIT, feed.next()).await.context("the feed stands still")?;
         let item = item.context("the feed ended")??;
         next = item.leaf + 1;
         match item.record {
@@ -63,7 +64,10 @@ async fn leaf_data(client: &ClusterClient, leaf: u64) -> Result<[u8; 32]> {
 }
 
 /// Writes every outlet's row.
-pub(crate) async fn write_totals(client: &ClusterClient, recorder: &Recorder) -> Result<Vec<String>> {
+pub(crate) async fn write_totals(
+    client: &ClusterClient,
+    recorder: &Recorder,
+) -> Result<Vec<String>> {
     let request = ListOutletsRequest {
         group: GROUP,
         after: String::new(),
@@ -74,7 +78,8 @@ pub(crate) async fn write_totals(client: &ClusterClient, recorder: &Recorder) ->
     while let Some(row) = rows.next().await {
         let row = row?;
         let outlet = Outlet::from_stored(&row.row)?;
-        let mut perpetual = Sums { invoices: outlet.perpetual.invoices(), amounts: BTreeMap::new() };
+        let mut perpetual =
+            Sums { invoices: outlet.perpetual.invoices(), amounts: BTreeMap::new() };
         for sums in outlet.perpetual.currencies() {
             let total: i128 = sums.groups.iter().map(|group| group.base + group.tax).sum();
             perpetual.amounts.insert(sums.currency.as_str().to_owned().into(), total);
@@ -92,10 +97,7 @@ pub(crate) async fn write_totals(client: &ClusterClient, recorder: &Recorder) ->
 }
 
 /// A record as a line; its hash and its signature are right.
-fn line<'a>(
-    record: &'a JournalRecord,
-    keys: &BTreeMap<String, VerifyingKey>,
-) -> Result<Line<'a>> {
+fn line<'a>(record: &'a JournalRecord, keys: &BTreeMap<String, VerifyingKey>) -> Result<Line<'a>> {
     let stored = Stored::decode(&record.record).with_context(|| format!("leaf {}", record.leaf))?;
     ensure!(stored.leaf_index == record.leaf, "leaf {} says it is another", record.leaf);
     let key = keys.get(stored.authority_id).context("a record of an unknown authority")?;
@@ -201,7 +203,8 @@ fn rare(stored: &Stored<'_>) -> Result<Rare> {
 
 fn ranges(value: &serde_json::Value) -> Result<Vec<(u64, u64)>> {
     let ranges = value.as_array().context("ranges")?.iter();
-    let range = |range: &serde_json::Value| Some((range.get(0)?.as_u64()?, range.get(1)?.as_u64()?));
+    let range =
+        |range: &serde_json::Value| Some((range.get(0)?.as_u64()?, range.get(1)?.as_u64()?));
     ranges.map(|it| range(it).with_context(|| format!("a range of numbers: {it}"))).collect()
 }
 

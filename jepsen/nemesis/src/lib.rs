@@ -23,6 +23,8 @@ mod journal;
 mod network;
 mod operator;
 mod options;
+mod page;
+mod picture;
 mod record;
 mod run;
 mod sales;

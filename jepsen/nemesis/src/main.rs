@@ -7,7 +7,8 @@ use fiscus_nemesis::{Options, run};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
     let told = match runtime {
         Ok(runtime) => runtime.block_on(run(&options)),
         Err(error) => Err(error.into()),

@@ -65,7 +65,9 @@ impl Network {
                 "network namespaces and bridges are needed, and only root can make them: {said}"
             );
         }
-        bail!("250 networks of runs are there already: remove those that nobody uses with `ip link del fj1`")
+        bail!(
+            "250 networks of runs are there already: remove those that nobody uses with `ip link del fj1`"
+        )
     }
 
     fn prepare(&self) -> Result<()> {
@@ -85,7 +87,10 @@ impl Network {
         let (space, cable) = (self.space(node), self.cable(node));
         run("ip", &["netns", "add", &space])?;
         self.nodes.push(node);
-        run("ip", &["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &space])?;
+        run(
+            "ip",
+            &["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &space],
+        )?;
         run("ip", &["link", "set", &cable, "master", &self.bridge, "up"])?;
         let address = format!("{}/24", self.address(node));
         run("ip", &["-n", &space, "addr", "add", &address, "dev", "eth0"])?;
@@ -171,7 +176,9 @@ impl Network {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .context("running nsenter and nft; tests/setup.sh installs them (util-linux, nftables)")?;
+            .context(
+                "running nsenter and nft; tests/setup.sh installs them (util-linux, nftables)",
+            )?;
         child.stdin.take().context("it has an input")?.write_all(text.as_bytes())?;
         let ended = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&ended.stderr);

@@ -10,7 +10,9 @@ use crate::workloads::Workload;
 
 /// Let real processes fail while clients use them, and check what they were told.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "fiscus-jepsen", after_help = "\
+#[command(
+    name = "fiscus-jepsen",
+    after_help = "\
 Examples:
   fiscus-jepsen --nemesis kill,partition --seconds 60
   fiscus-jepsen --nemesis power,power-all,loss,clock --workload sales,keys,audit --seconds 300 --seed 7
@@ -23,13 +25,19 @@ history.jsonl, history.edn, summary.json, timeline.svg, report.html, and the nod
 Exit codes:
   0       sound
   2       wrong usage, or it could not be run
-  others  as those of fiscus-check: what is wrong with the history")]
+  others  as those of fiscus-check: what is wrong with the history"
+)]
 pub struct Options {
     /// What goes wrong; all lanes (machines, network, disks, clocks, operators) at once.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "kill,partition")]
     pub(crate) nemesis: Vec<Nemesis>,
     /// What clients do.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "sales,keys,batches,credits,blocks,closures,reads,audit,admin")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "sales,keys,batches,credits,blocks,closures,reads,audit,admin"
+    )]
     pub(crate) workload: Vec<Workload>,
     /// How long.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
@@ -73,8 +81,13 @@ impl Options {
     /// The program, which must be there.
     pub(crate) fn program(&self) -> Result<PathBuf> {
         let beside = || Some(std::env::current_exe().ok()?.with_file_name("fiscus"));
-        let program = self.program.clone().or_else(beside).context("name the program: --program")?;
-        ensure!(program.exists(), "{} is not there: build it, or name another with --program", program.display());
+        let program =
+            self.program.clone().or_else(beside).context("name the program: --program")?;
+        ensure!(
+            program.exists(),
+            "{} is not there: build it, or name another with --program",
+            program.display()
+        );
         std::path::absolute(&program).context("the program's place")
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Span {
     pub(crate) target: String,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// When it was done.
+    pub(crate) hit: u64,
     /// Whether it took the data group's leader away.
     pub(crate) leader: bool,
 }

@@ -133,8 +133,13 @@ impl Stage {
         let mut beside = JoinSet::new();
         let until = Instant::now() + Duration::from_secs(options.seconds);
         let (cluster, operator) = (self.cluster.clone(), self.operator.clone());
-        let mut faults =
-            Faults::new(cluster.clone(), operator.clone(), self.recorder.clone(), options.seed, until);
+        let mut faults = Faults::new(
+            cluster.clone(),
+            operator.clone(),
+            self.recorder.clone(),
+            options.seed,
+            until,
+        );
         (faults.gap_ms_max, faults.fault_ms_max) = (options.gap_ms, options.fault_ms);
         beside.spawn(watch::run(cluster, operator, self.recorder.clone()));
         beside.spawn(faults.clone().supervise());

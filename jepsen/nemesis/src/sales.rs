@@ -80,7 +80,12 @@ fn invoice(outlet: &str, mark: &str, price: u64, credits: Option<&str>) -> Strin
 }
 
 /// A seal of an invoice under a key. A mark makes the invoice like no other.
-pub(crate) fn seal(outlet: &str, key: &str, mark: &str, credits: Option<&str>) -> Result<Submission> {
+pub(crate) fn seal(
+    outlet: &str,
+    key: &str,
+    mark: &str,
+    credits: Option<&str>,
+) -> Result<Submission> {
     let price = match credits {
         // The whole of what `price_of` says.
         Some(_) => price_of(mark.split_once('/').map_or(mark, |(original, _)| original)),
@@ -243,7 +248,9 @@ pub(crate) async fn register(client: &ClusterClient, outlet: &str, code: &str) -
             Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_)) => return Ok(()),
             Ok(Answer::Refused(refusal)) if refusal.code == "OUTLET_EXISTS" => return Ok(()),
             Ok(answer) => bail!("{outlet} was not registered: {answer:?}"),
-            Err(SubmitError::Malformed { detail }) => bail!("{outlet} was not registered: {detail}"),
+            Err(SubmitError::Malformed { detail }) => {
+                bail!("{outlet} was not registered: {detail}")
+            }
             Err(error) if began.elapsed() > PATIENCE => bail!("{outlet}: {error}"),
             Err(_) => sleep(PAUSE).await,
         }

@@ -50,7 +50,12 @@ pub(crate) async fn run(
                 let Ok(hash) = <[u8; 32]>::try_from(&*replica.state_hash) else { continue };
                 if index > 0 && known.insert((*id, group, index)) {
                     let node = format!("n{id}").into();
-                    recorder.line(&Line::State(State { group, node, index, hash: Digest(hash) }))?;
+                    recorder.line(&Line::State(State {
+                        group,
+                        node,
+                        index,
+                        hash: Digest(hash),
+                    }))?;
                 }
             }
         }

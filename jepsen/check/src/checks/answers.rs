@@ -31,11 +31,11 @@ pub(super) fn check(history: &History, index: &Index<'_>, findings: &mut Finding
         }
         let payloads = attempts.ops.iter().filter(|op| op.payload == entry.payload);
         if payloads.clone().next().is_none() {
-            findings.add(Kind::Altered, || {
-                format!("{} has a payload that nobody submitted", words())
-            });
+            findings
+                .add(Kind::Altered, || format!("{} has a payload that nobody submitted", words()));
         } else if payloads.clone().all(|op| op.outcome == Outcome::Fail) {
-            findings.add(Kind::Phantom, || format!("{} was refused, and is in the journal", words()));
+            findings
+                .add(Kind::Phantom, || format!("{} was refused, and is in the journal", words()));
         }
         check_date(history, submission, attempts, entry, findings);
     }
@@ -57,7 +57,8 @@ fn check_answers(
     for op in attempts.ops.iter().filter(|op| op.outcome == Outcome::Ok) {
         let words = || in_words(history, submission);
         if said.is_some_and(|before| before.bytes != op.bytes) && op.bytes.is_some() {
-            findings.add(Kind::Altered, || format!("{} was answered with other bytes before", words()));
+            findings
+                .add(Kind::Altered, || format!("{} was answered with other bytes before", words()));
         }
         if shown.is_some_and(|before| before.text != op.text) && op.text.is_some() {
             findings.add(Kind::Altered, || format!("{} was shown otherwise before", words()));
@@ -83,7 +84,11 @@ fn check_answers(
             && same_number;
         if !same {
             findings.add(Kind::Altered, || {
-                format!("{} was answered otherwise than position {} has it", words(), entry.position)
+                format!(
+                    "{} was answered otherwise than position {} has it",
+                    words(),
+                    entry.position
+                )
             });
         }
     }
@@ -101,10 +106,12 @@ fn check_date(
         return;
     }
     let error = history.clock_error_ms;
-    let wall = |nanos: u64| history.wall_ms + nanos / NANOS;
-    let early = attempts.began().is_some_and(|began| entry.time_ms + error < wall(began));
+    let wall = |nanos: u64| history.wall_ms.saturating_add(nanos / NANOS);
+    let early =
+        attempts.began().is_some_and(|began| entry.time_ms.saturating_add(error) < wall(began));
     let ended = attempts.acknowledged();
-    let late = ended.is_some_and(|ended| entry.time_ms > wall(ended) + 1 + error);
+    let late = ended
+        .is_some_and(|ended| entry.time_ms > wall(ended).saturating_add(error).saturating_add(1));
     if early || late {
         findings.add(Kind::Dated, || {
             let words = in_words(history, submission);

@@ -29,7 +29,7 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         let begun = Chain { position: 0, head: Digest::default() };
         let chain = chains.entry(entry.outlet).or_insert(begun);
         let outlet = || named(history, entry.outlet);
-        if entry.position != chain.position + 1 {
+        if entry.position != chain.position.saturating_add(1) {
             let before = chain.position;
             findings.add(Kind::Chain, || {
                 format!("{}: position {} follows position {before}", outlet(), entry.position)
@@ -37,7 +37,11 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         }
         if entry.prev != chain.head {
             findings.add(Kind::Chain, || {
-                format!("{}: position {} is not linked to what is before it", outlet(), entry.position)
+                format!(
+                    "{}: position {} is not linked to what is before it",
+                    outlet(),
+                    entry.position
+                )
             });
         }
         (chain.position, chain.head) = (entry.position, entry.entry);

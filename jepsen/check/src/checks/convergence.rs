@@ -17,7 +17,13 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
             findings.add(Kind::Convergence, || {
                 format!(
                     "group {}: node {} has {} leaves after entry {}, node {} has {} after entry {}",
-                    one.group, one.node, one.leaves, one.applied, other.node, other.leaves, other.applied
+                    one.group,
+                    one.node,
+                    one.leaves,
+                    one.applied,
+                    other.node,
+                    other.leaves,
+                    other.applied
                 )
             });
         }
@@ -27,7 +33,10 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         if end.leaves != leaves as u64 {
             findings.add(Kind::Convergence, || {
                 let End { group, node, .. } = end;
-                format!("group {group}: node {node} has {} leaves, and the journal {leaves}", end.leaves)
+                format!(
+                    "group {group}: node {node} has {} leaves, and the journal {leaves}",
+                    end.leaves
+                )
             });
         }
     }
@@ -37,7 +46,10 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
             findings.add(Kind::Convergence, || {
                 let why = op.error.map_or("it never ended", |error| history.text(error));
                 let outlet = named(history, op.outlet);
-                format!("{outlet}: all is healed, and a {} is not answered: {why}", history.text(op.f))
+                format!(
+                    "{outlet}: all is healed, and a {} is not answered: {why}",
+                    history.text(op.f)
+                )
             });
         }
     }
@@ -55,7 +67,10 @@ fn check_positions(history: &History, findings: &mut Findings) {
         if totals.position != last {
             findings.add(Kind::Convergence, || {
                 let outlet = named(history, *outlet);
-                format!("{outlet}: the last position is said to be {}, and is {last}", totals.position)
+                format!(
+                    "{outlet}: the last position is said to be {}, and is {last}",
+                    totals.position
+                )
             });
         }
     }

@@ -48,7 +48,10 @@ fn check_checkpoints(history: &History, findings: &mut Findings) {
         if tree.size() < size {
             findings.add(Kind::Log, || {
                 let source = history.text(source);
-                format!("group {group}: {source} shows a log of {size} leaves, and there are {}", tree.size())
+                format!(
+                    "group {group}: {source} shows a log of {size} leaves, and there are {}",
+                    tree.size()
+                )
             });
         } else if tree.root() != root {
             findings.add(Kind::Log, || {

@@ -19,20 +19,23 @@ struct Main {
 }
 
 impl Main {
-    /// Takes a number out of those that are lent.
-    fn return_one(&mut self, number: u64) -> bool {
-        let Some((&first, &last)) = self.out.range(..=number).next_back() else { return false };
-        if last < number {
-            return false;
+    /// Takes numbers out of those that are lent; the first one that is not.
+    fn return_all(&mut self, mut from: u64, to: u64) -> Option<u64> {
+        while from <= to {
+            let found = self.out.range(..=from).next_back().map(|(first, last)| (*first, *last));
+            let Some((first, last)) = found.filter(|(_, last)| *last >= from) else {
+                return Some(from);
+            };
+            self.out.remove(&first);
+            if first < from {
+                self.out.insert(first, from - 1);
+            }
+            if last > to {
+                self.out.insert(to + 1, last);
+            }
+            from = last.checked_add(1)?;
         }
-        self.out.remove(&first);
-        if first < number {
-            self.out.insert(first, number - 1);
-        }
-        if number < last {
-            self.out.insert(number + 1, last);
-        }
-        true
+        None
     }
 }
 
@@ -54,11 +57,16 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
             for range in rare.lent.iter().chain(&rare.skipped) {
                 reserved(history, entry, *range, main, findings);
             }
-            if let Some((first, last)) = rare.lent {
+            if let Some((first, last)) = rare.lent.filter(|(first, last)| first <= last) {
                 main.out.insert(first, last);
             }
             for (first, last) in &rare.missing {
-                missing(history, entry, (*first, *last), main, findings);
+                if let Some(number) = main.return_all(*first, *last) {
+                    findings.add(Kind::Numbers, || {
+                        let outlet = named(history, entry.outlet);
+                        format!("{outlet}: number {number} is said to be missing and is not out")
+                    });
+                }
             }
         }
     }
@@ -89,7 +97,7 @@ fn of_main(
     }
     if source == Source::Online {
         follows(history, entry, invoice, &mut main.last, findings);
-    } else if !main.return_one(invoice.number) {
+    } else if main.return_all(invoice.number, invoice.number).is_some() {
         findings.add(Kind::Numbers, || {
             let outlet = named(history, entry.outlet);
             format!("{outlet}: number {} was sealed offline and is not out", invoice.number)
@@ -105,11 +113,14 @@ fn follows(
     last: &mut u64,
     findings: &mut Findings,
 ) {
-    if invoice.number != *last + 1 {
+    if invoice.number != last.saturating_add(1) {
         let before = *last;
         findings.add(Kind::Numbers, || {
             let outlet = named(history, entry.outlet);
-            format!("{outlet}: number {} at position {} follows {before}", invoice.number, entry.position)
+            format!(
+                "{outlet}: number {} at position {} follows {before}",
+                invoice.number, entry.position
+            )
         });
     }
     *last = invoice.number.max(*last);
@@ -122,7 +133,7 @@ fn reserved(
     main: &mut Main,
     findings: &mut Findings,
 ) {
-    if first != main.last + 1 || last < first {
+    if first != main.last.saturating_add(1) || last < first {
         let before = main.last;
         findings.add(Kind::Numbers, || {
             let outlet = named(history, entry.outlet);
@@ -130,21 +141,4 @@ fn reserved(
         });
     }
     main.last = last.max(main.last);
-}
-
-fn missing(
-    history: &History,
-    entry: &Entry,
-    (first, last): (u64, u64),
-    main: &mut Main,
-    findings: &mut Findings,
-) {
-    for number in first..=last.min(first.saturating_add(1 << 20)) {
-        if !main.return_one(number) {
-            findings.add(Kind::Numbers, || {
-                let outlet = named(history, entry.outlet);
-                format!("{outlet}: number {number} is said to be missing and is not out")
-            });
-        }
-    }
 }

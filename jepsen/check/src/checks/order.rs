@@ -20,7 +20,9 @@ struct Seal {
 pub(super) fn check(history: &History, index: &Index<'_>, findings: &mut Findings) {
     let mut series: HashMap<(Outlet, Name), Vec<Seal>> = HashMap::new();
     for ((outlet, _, _), attempts) in &index.submissions {
-        let Some(invoice) = attempts.entries.first().and_then(|entry| entry.invoice) else { continue };
+        let Some(invoice) = attempts.entries.first().and_then(|entry| entry.invoice) else {
+            continue;
+        };
         let (Source::Online, Some(began)) = (invoice.source, attempts.began()) else { continue };
         let acknowledged = attempts.acknowledged();
         let seal = Seal { number: invoice.number, began, acknowledged };
@@ -37,7 +39,10 @@ pub(super) fn check(history: &History, index: &Index<'_>, findings: &mut Finding
             {
                 findings.add(Kind::Order, || {
                     let outlet = named(history, outlet);
-                    format!("{outlet}: number {} began after number {number} was acknowledged", seal.number)
+                    format!(
+                        "{outlet}: number {} began after number {number} was acknowledged",
+                        seal.number
+                    )
                 });
             }
             let own = seal.acknowledged.map(|ended| (ended, seal.number));

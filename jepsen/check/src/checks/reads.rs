@@ -11,7 +11,9 @@ use crate::line::Outcome;
 pub(super) fn check(history: &History, index: &Index<'_>, findings: &mut Findings) {
     let mut outlets: HashMap<Outlet, Seen<'_>> = HashMap::new();
     for op in &history.ops {
-        let (Outcome::Ok, Some(position), Some(end)) = (op.outcome, op.position, op.end) else { continue };
+        let (Outcome::Ok, Some(position), Some(end)) = (op.outcome, op.position, op.end) else {
+            continue;
+        };
         let seen = outlets.entry(op.outlet).or_default();
         seen.ended.push((end, position, op.number.unwrap_or(0)));
         if history.text(op.f) == "read" {
@@ -81,7 +83,9 @@ impl Seen<'_> {
 fn begun(index: &Index<'_>) -> HashMap<Outlet, Vec<(u64, u64)>> {
     let mut begun: HashMap<Outlet, Vec<(u64, u64)>> = HashMap::new();
     for ((outlet, _, _), attempts) in &index.submissions {
-        let (Some(entry), Some(at)) = (attempts.entries.first(), attempts.began()) else { continue };
+        let (Some(entry), Some(at)) = (attempts.entries.first(), attempts.began()) else {
+            continue;
+        };
         begun.entry(*outlet).or_default().push((entry.position, at));
     }
     begun.values_mut().for_each(|positions| positions.sort_unstable());

@@ -69,7 +69,10 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         let sum = sums.get(outlet).map_or(&empty, |(all, _)| all);
         if !sum.is(history, &totals.perpetual) {
             findings.add(Kind::Totals, || {
-                format!("{}: the perpetual totals are not the sum of the invoices", named(history, *outlet))
+                format!(
+                    "{}: the perpetual totals are not the sum of the invoices",
+                    named(history, *outlet)
+                )
             });
         }
     }

@@ -30,9 +30,10 @@ impl Faults {
             node.held = true;
             node.kill();
         }
+        let hit = self.recorder.now();
         sleep(length).await;
         self.start_again(id)?;
-        Ok(Done { target: format!("n{id}"), leader })
+        Ok(Done { target: format!("n{id}"), hit, leader })
     }
 
     pub(super) async fn kill_all(&self, length: Duration) -> Result<Done> {
@@ -46,34 +47,38 @@ impl Faults {
             }
             cluster.ids()
         };
+        let hit = self.recorder.now();
         sleep(length / 4).await;
         ids.into_iter().try_for_each(|id| self.start_again(id))?;
-        Ok(Done { target: "all".to_owned(), leader: true })
+        Ok(Done { target: "all".to_owned(), hit, leader: true })
     }
 
     pub(super) async fn pause(&self, length: Duration) -> Result<Done> {
         let id = self.leader().await.context("nobody leads")?;
         self.lock().node(id)?.signal(Signal::STOP)?;
+        let hit = self.recorder.now();
         sleep(length).await;
         self.lock().node(id)?.signal(Signal::CONT)?;
         self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
-        Ok(Done { target: format!("n{id}"), leader: true })
+        Ok(Done { target: format!("n{id}"), hit, leader: true })
     }
 
     pub(super) async fn power(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
         let (id, leader) = self.victim(dice).await?;
         self.lose_power(&[id])?;
+        let hit = self.recorder.now();
         sleep(length).await;
         self.power_returns(&[id])?;
-        Ok(Done { target: format!("n{id}"), leader })
+        Ok(Done { target: format!("n{id}"), hit, leader })
     }
 
     pub(super) async fn power_all(&self, length: Duration) -> Result<Done> {
         let ids = self.lock().ids();
         self.lose_power(&ids)?;
+        let hit = self.recorder.now();
         sleep(length / 4).await;
         self.power_returns(&ids)?;
-        Ok(Done { target: "all".to_owned(), leader: true })
+        Ok(Done { target: "all".to_owned(), hit, leader: true })
     }
 
     /// The disk stops first, in the middle of whatever is written; then the process is gone.
@@ -99,12 +104,16 @@ impl Faults {
     }
 
     pub(super) async fn full(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
-        let (id, leader) = self.victim(dice).await?;
+        let (id, _) = self.victim(dice).await?;
         let left = LEFT[usize::try_from(dice.below(LEFT.len() as u64))?];
-        self.lock().node(id)?.disk()?.fill(left)?;
+        // A disk without power cannot be filled, and has forgotten what filled it when the power is back.
+        let filled = self.lock().node(id)?.disk()?.fill(left);
         sleep(length).await;
-        self.lock().node(id)?.disk()?.empty()?;
-        Ok(Done { target: format!("n{id} ({left} bytes left)"), leader })
+        let emptied = self.lock().node(id)?.disk()?.empty();
+        if filled.is_err() || emptied.is_err() {
+            return Ok(Done { target: format!("n{id} (not done)"), ..Done::default() });
+        }
+        Ok(Done { target: format!("n{id} ({left} bytes left)"), ..Done::default() })
     }
 
     pub(super) async fn clocks(
@@ -113,7 +122,7 @@ impl Faults {
         dice: &mut Dice,
         length: Duration,
     ) -> Result<Done> {
-        let (first, leader) = self.victim(dice).await?;
+        let (first, _) = self.victim(dice).await?;
         let mut ids: Vec<u64> = self.lock().ids();
         ids.retain(|id| *id != first);
         ids.insert(0, first);
@@ -131,14 +140,17 @@ impl Faults {
                 1 => clock.is_off_by(-JUMP_S)?,
                 _ => clock.drifts(DRIFT_PER_MILLE)?,
             }
-            target.push(format!("n{id} {}", ["+300 s", "-300 s", "5 % too fast"][usize::try_from(choice)?]));
+            target.push(format!(
+                "n{id} {}",
+                ["+300 s", "-300 s", "5 % too fast"][usize::try_from(choice)?]
+            ));
         }
         // A wrong clock is noticed within seconds.
         sleep(length * 2).await;
         for id in ids {
             self.lock().node(id)?.clock()?.is_right()?;
         }
-        Ok(Done { target: target.join(", "), leader })
+        Ok(Done { target: target.join(", "), ..Done::default() })
     }
 
     pub(super) async fn corrupt(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -153,7 +165,7 @@ impl Faults {
         let what = damage(&place, dice)?;
         sleep(length / 2).await;
         self.start_again(id)?;
-        Ok(Done { target: format!("n{id}: {what}"), leader: false })
+        Ok(Done { target: format!("n{id}: {what}"), ..Done::default() })
     }
 
     /// A minority is damaged: always the same nodes.

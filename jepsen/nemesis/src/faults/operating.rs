@@ -47,7 +47,7 @@ impl Faults {
         cluster.forget(old);
         let left = cluster.ids();
         cluster.write_profile(&left)?;
-        Ok(Done { target: format!("n{new} comes, n{old} goes"), leader: false })
+        Ok(Done { target: format!("n{new} comes, n{old} goes"), ..Done::default() })
     }
 
     pub(super) async fn rolling(&self) -> Result<Done> {
@@ -55,7 +55,7 @@ impl Faults {
         for id in ids {
             self.restart(id).await?;
         }
-        Ok(Done { target: "each in turn".to_owned(), leader: false })
+        Ok(Done { target: "each in turn".to_owned(), ..Done::default() })
     }
 
     pub(super) async fn upgrade(&self, dice: &mut Dice) -> Result<Done> {
@@ -72,7 +72,7 @@ impl Faults {
         };
         self.restart(id).await?;
         let which = if old { "older" } else { "newer" };
-        Ok(Done { target: format!("n{id} to the {which} program"), leader: false })
+        Ok(Done { target: format!("n{id} to the {which} program"), ..Done::default() })
     }
 
     /// SIGTERM, the end, and another start; waits until it has everything.
@@ -92,7 +92,8 @@ impl Faults {
                 break;
             }
             if began.elapsed() > STOP_WAIT {
-                self.recorder.remark(format!("node {id} does not stop within {STOP_WAIT:?}: it is killed"));
+                self.recorder
+                    .remark(format!("node {id} does not stop within {STOP_WAIT:?}: it is killed"));
                 self.lock().node(id)?.kill();
             }
             sleep(Duration::from_millis(50)).await;
@@ -115,7 +116,7 @@ impl Faults {
         // While nobody leads, or the other one is away, it cannot be done.
         let asked = format!("groups transfer {GROUP} --to {to} --yes");
         let how = if self.operator.run(&asked, COMMAND).await.is_ok() { "" } else { " (not done)" };
-        Ok(Done { target: format!("to n{to}{how}"), leader: false })
+        Ok(Done { target: format!("to n{to}{how}"), ..Done::default() })
     }
 
     pub(super) async fn snapshot(&self, dice: &mut Dice) -> Result<Done> {
@@ -123,6 +124,6 @@ impl Faults {
         let of = *ids.get(usize::try_from(dice.below(ids.len() as u64))?).context("a node")?;
         let asked = format!("snapshot {GROUP} --node {of}");
         let how = if self.operator.run(&asked, COMMAND).await.is_ok() { "" } else { " (not done)" };
-        Ok(Done { target: format!("of n{of}{how}"), leader: false })
+        Ok(Done { target: format!("of n{of}{how}"), ..Done::default() })
     }
 }

@@ -42,11 +42,11 @@ impl Faults {
                 ("a ring".to_owned(), rules, Vec::new(), false)
             }
         };
-        self.impose(rules, length).await?;
+        let hit = self.impose(rules, length).await?;
         for id in cut {
             self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
         }
-        Ok(Done { target, leader })
+        Ok(Done { target, hit, leader })
     }
 
     pub(super) async fn one_way(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -55,10 +55,10 @@ impl Faults {
         let deaf = dice.chance(50);
         let rule = |to: u64| if deaf { Rule::Deaf { to } } else { Rule::Mute { to } };
         let rules = others.into_iter().map(|other| (id, rule(other))).collect();
-        self.impose(rules, length).await?;
+        let hit = self.impose(rules, length).await?;
         self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
         let how = if deaf { "hears no other" } else { "is heard by no other" };
-        Ok(Done { target: format!("n{id} {how}"), leader })
+        Ok(Done { target: format!("n{id} {how}"), hit, leader })
     }
 
     pub(super) async fn loss(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -68,15 +68,18 @@ impl Faults {
         let hit = if all { ids } else { vec![*ids.get(at).context("there are nodes")?] };
         let target = format!("{LOST} % at {}", named(&hit));
         let rules = hit.into_iter().map(|id| (id, Rule::Loses { percent: LOST })).collect();
-        self.impose(rules, length).await?;
-        Ok(Done { target, leader: false })
+        let hit = self.impose(rules, length).await?;
+        Ok(Done { target, hit, leader: false })
     }
 
-    async fn impose(&self, rules: Vec<(u64, Rule)>, length: Duration) -> Result<()> {
+    /// When it was done, after it has ended.
+    async fn impose(&self, rules: Vec<(u64, Rule)>, length: Duration) -> Result<u64> {
         let number = self.number();
         self.lock().network.impose(number, rules)?;
+        let hit = self.recorder.now();
         sleep(length).await;
-        self.lock().network.lift(number)
+        self.lock().network.lift(number)?;
+        Ok(hit)
     }
 }
 

@@ -52,7 +52,12 @@ async fn follow(shop: &Shop, last: Option<(u64, Hash32)>, choice: u64) -> Result
     }
     let (size, root) = size_and_root(&told).context("a checkpoint")?;
     let (group, source) = (DATA, "auditor".into());
-    shop.recorder.line(&Line::Checkpoint(Checkpoint { group, size, root: Digest(root), source }))?;
+    shop.recorder.line(&Line::Checkpoint(Checkpoint {
+        group,
+        size,
+        root: Digest(root),
+        source,
+    }))?;
     let mut wrong = None;
     if let Some((before, its_root)) = last.filter(|(before, _)| *before < size) {
         let request = ProveConsistencyRequest { group: DATA, from_size: before, size };

@@ -28,7 +28,8 @@ pub(super) async fn run(shop: Shop, at: u64) -> Result<()> {
                 let name = format!("{mark}/{racer}");
                 credits.push(seal(&outlet, &name, &name, Some(record.fiscal_number))?);
             }
-            let all = tills.iter().zip(&credits).map(|(till, credit)| till.submit(credit, PATIENCE));
+            let all =
+                tills.iter().zip(&credits).map(|(till, credit)| till.submit(credit, PATIENCE));
             try_join_all(all).await?;
         }
         race += 1;

@@ -161,7 +161,8 @@ impl Rest {
         let status = head.get(9..12).context("no status")?.parse()?;
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
         });
         let body = &answer[end + 4..];
         ensure!(length == Some(body.len()), "an answer that was cut");
@@ -233,8 +234,7 @@ pub(super) fn start(shop: &Shop, running: &mut JoinSet<Result<()>>) {
 
 async fn sell(shop: Shop, gateways: Gateways, at: u64) -> Result<()> {
     let (one, other) = (gateways.rest(0), gateways.rest(1));
-    let (process, second, till) =
-        (shop.recorder.process(), shop.recorder.process(), shop.till(at));
+    let (process, second, till) = (shop.recorder.process(), shop.recorder.process(), shop.till(at));
     let mut dice = shop.dice(&format!("gateways {at}"));
     let mut sold = 0;
     while !shop.floor.stopped() {
