@@ -46,7 +46,7 @@ pub(crate) enum Workload {
     Reads,
     /// An auditor, who verifies that each log follows from the one before, and that what was sold is in it.
     Audit,
-    /// Outlets that are opened, suspended and opened again.
+    /// Outlets that are opened while others sell.
     Admin,
     /// Sales over HTTP, the same key at once through two gateways.
     Gateways,
