@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::kept::{ALERTS, NOTICES};
 use crate::directory::documents::kind;
-use crate::directory::tables::Table;
 use crate::directory::webhooks::{EndpointState, Notice, Notices, PAGE_NOTICES, PAGES};
 use crate::directory::{Table, Tables, Versioned};
 use crate::webhooks::catalogue::EventType;
