@@ -10,6 +10,7 @@ use fiscus_raft::consensus::{Identity, PeerPool};
 
 use crate::clock::{Agreement, ClockRules, Reading, Sample, VoterClocks};
 use crate::config::NodeConfig;
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::signer::{HeldKey, KeyPurpose, Signer};
 use crate::surroundings::{Randomness, WallClock};
@@ -28,6 +29,8 @@ pub struct NodeContext {
     pub signer: Arc<dyn Signer>,
     /// What it counts.
     pub metrics: Metrics,
+    /// What was found to be wrong.
+    pub incidents: Incidents,
     /// Voters' clocks.
     pub clock: NodeClock,
     /// Where random bytes come from.
@@ -71,6 +74,7 @@ impl NodeContext {
             .map(|key| (key.authority_id(), key.public_key))
             .collect();
         Self {
+            incidents: Incidents::open(&config.data_dir),
             config,
             identity,
             pool,

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::batcher::{Batcher, Submit};
 use crate::context::NodeContext;
 use crate::cuts::{CutReport, CutReports, Verdict};
+use crate::incidents::Cause;
 use crate::witnesses::{self, Cosigned};
 use crate::{blocks, facts, monitor, other_logs, recovery, steward};
 
@@ -282,7 +283,7 @@ impl Groups {
             {
                 let (context, groups) = (self.context.clone(), self.clone());
                 healing.spawn(async move {
-                    monitor::examine(&context, &groups, group, None, "its state differs").await;
+                    monitor::examine(&context, &groups, group, None, Cause::Difference).await;
                 });
             }
             for group in self.to_reopen() {
@@ -414,7 +415,7 @@ impl Hosted {
                 let replica = self.handle.replica();
                 if !replica.quarantined() {
                     context.metrics.alerts.add(1);
-                    monitor::note(context, group, "the cut of a checkpoint", SPLIT);
+                    monitor::note(context, group, Cause::Dispute, SPLIT);
                     replica.quarantine(SPLIT);
                 }
             }

@@ -19,6 +19,7 @@ mod expiry;
 mod facts;
 pub mod groups;
 pub mod identity;
+pub mod incidents;
 pub mod metrics;
 pub mod monitor;
 mod other_logs;

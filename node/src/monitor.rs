@@ -5,25 +5,21 @@
 //! what is served meanwhile; every read compares checksums and hashes by itself.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::admin::Progress;
 use futures_util::StreamExt;
-use serde::Serialize;
 
 use crate::context::NodeContext;
 use crate::groups::Groups;
+use crate::incidents::{Cause, Incident};
 use crate::metrics::Counter;
 use crate::scrub;
 
 /// Before the first pass, and between two.
 const REST: Duration = Duration::from_secs(60);
-const FILE: &str = "incidents.ndjson";
-/// A file of incidents is replaced when it is longer; the one before it is kept.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 /// An incident tells so many findings.
 const FINDINGS_MAX: usize = 100;
 
@@ -58,27 +54,13 @@ impl Integrity {
     }
 }
 
-/// What was found in one group, and what became of it.
-#[derive(Debug, Serialize)]
-struct Incident {
-    at: String,
-    node: u64,
-    group: u64,
-    why: &'static str,
-    findings: Vec<String>,
-    findings_more: usize,
-    repaired: Vec<String>,
-    /// What is still wrong; none when all was put right.
-    left: Option<String>,
-}
-
 impl Incident {
-    fn new(context: &NodeContext, group: u64, why: &'static str) -> Self {
+    fn new(context: &NodeContext, group: u64, cause: Cause, at_ms: u64) -> Self {
         Self {
-            at: UnixMs::new(context.clock.read().wall_ms).to_string(),
+            at: UnixMs::new(at_ms).to_string(),
             node: context.identity.node,
             group,
-            why,
+            why: cause.as_str(),
             findings: Vec::new(),
             findings_more: 0,
             repaired: Vec::new(),
@@ -104,30 +86,15 @@ impl Incident {
             self.left = (left > 0).then(|| format!("{left} findings could not be put right"));
         }
     }
-
-    fn write(&self, context: &NodeContext) {
-        let path = context.config.data_dir.join(FILE);
-        let long = std::fs::metadata(&path).is_ok_and(|file| file.len() > FILE_BYTES_MAX);
-        let line = serde_json::to_string(self).expect("an incident is JSON") + "\n";
-        let written =
-            if long { std::fs::rename(&path, path.with_extension("old")) } else { Ok(()) };
-        let written = written.and_then(|()| {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(line.as_bytes())?;
-            file.sync_data()
-        });
-        if let Err(error) = written {
-            tracing::error!(incident = line, %error, "an incident is in the log alone");
-        }
-    }
 }
 
 /// Writes down what was seen of a group and cannot be put right here.
-pub(crate) fn note(context: &NodeContext, group: u64, why: &'static str, what: &str) {
-    let mut incident = Incident::new(context, group, why);
+pub(crate) fn note(context: &NodeContext, group: u64, cause: Cause, what: &str) {
+    let at_ms = context.clock.read().wall_ms;
+    let mut incident = Incident::new(context, group, cause, at_ms);
     incident.findings.push(what.to_owned());
     incident.left = Some("people have to find out which is right".to_owned());
-    incident.write(context);
+    context.incidents.take(cause, at_ms, &incident);
 }
 
 /// Examines every group in turn for as long as the node runs.
@@ -144,7 +111,7 @@ pub(crate) async fn run(context: Arc<NodeContext>, groups: Arc<Groups>) {
             // Nothing of it may be held while it is opened anew.
             drop(hosted);
             if status.stopped.is_none() && status.recovering.is_none() {
-                examine(&context, &groups, group, Some(rate), "a regular look").await;
+                examine(&context, &groups, group, Some(rate), Cause::Look).await;
             }
         }
     }
@@ -156,10 +123,11 @@ pub(crate) async fn examine(
     groups: &Arc<Groups>,
     group: u64,
     leaves_per_s: Option<u64>,
-    why: &'static str,
+    cause: Cause,
 ) {
     let integrity = &context.metrics.integrity;
-    let mut incident = Incident::new(context, group, why);
+    let (at_ms, why) = (context.clock.read().wall_ms, cause.as_str());
+    let mut incident = Incident::new(context, group, cause, at_ms);
     let steps = scrub::start(context.clone(), groups.clone(), group, true, leaves_per_s);
     let mut steps = std::pin::pin!(steps);
     let mut read = 0;
@@ -191,5 +159,5 @@ pub(crate) async fn examine(
         left = incident.left,
         "an incident"
     );
-    incident.write(context);
+    context.incidents.take(cause, at_ms, &incident);
 }

@@ -23,6 +23,7 @@ use prost::Message;
 use crate::checkpoints;
 use crate::context::NodeContext;
 use crate::groups::{DATA_GROUPS_MAX, Groups, Hosted};
+use crate::incidents::Cause;
 use crate::monitor;
 
 /// Between two looks, unless checkpoints are recorded more often.
@@ -113,7 +114,7 @@ fn tell_of_fork(context: &NodeContext, (group, size): (u64, u64)) {
         "THE LOG HAS SIGNED TWO ROOTS FOR ONE SIZE; it is not recorded any more"
     );
     let what = format!("the log has signed two roots for the size {size}");
-    monitor::note(context, group, "the checkpoints of other nodes", &what);
+    monitor::note(context, group, Cause::OtherLogs, &what);
 }
 
 /// What the groups that live here have decided.

@@ -255,6 +255,20 @@ async fn a_refused_invoice_says_why_and_is_sent_again_when_somebody_asks() {
     assert!(done && said.contains("\"queued\":0"), "{said}");
     let held = world.held().await;
     assert_eq!(held[outlet].iter().filter(|(number, _, _)| *number == refused).count(), 1);
+
+    // And so is what a whole region was refused.
+    let next = format!("{series}-{}", next + 2);
+    world.fail(json!({"reject_suffix": next, "reject_code": "NIF_UNKNOWN"})).await;
+    assert_eq!(number(&world.sell(outlet, "four").await), next);
+    world.comes_to(&next, "rejected").await;
+    world.fail(json!({})).await;
+    let region = world.demo.ask("GET", &format!("/api/v1/outlets/{outlet}")).send().await.json();
+    let region = region["region_id"].as_str().or(region["region"].as_str()).expect("a region");
+    let retried = world.demo.ask("POST", &format!("/api/v1/regions/{region}/upload"));
+    assert_eq!(retried.send().await.json()["invoices"], 1);
+    world.comes_to(&next, "acknowledged").await;
+    let none = world.demo.ask("POST", "/api/v1/regions/nowhere/upload").send().await;
+    assert_eq!((none.status, &none.json()["code"]), (404, &json!("REGION_UNKNOWN")));
 }
 
 /// `FISCUS_UPLOAD_QUEUE=100000 cargo test -p fiscus-tools --test uploads a_long_queue -- --nocapture` measures a larger one.

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::outlet::Outlet;
 use super::registry::{Made, Once};
 use super::ring::{slot_id, version_before};
-use crate::delivery::notices::{is_wanted, notice, with_new};
+use crate::delivery::notices::{Ring, is_wanted, notice, with_new};
 use crate::directory::Stored;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::{Notice, Notices};
@@ -172,7 +172,7 @@ impl Caller {
                 report_data(outlet, report, number),
             )
         };
-        with_new(&tables, self.organisation(), [told])
+        with_new(Ring::Reports, &tables, self.organisation(), [told])
     }
 
     /// What an earlier copy of a request for a report made.

@@ -15,9 +15,11 @@ use super::registry::{Made, Once, check_room};
 use super::scopes::Scope;
 use crate::delivery::Deliveries;
 use crate::delivery::destination::Outcome;
-use crate::delivery::kept::{DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay};
+use crate::delivery::kept::{
+    ALERTS, DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay, is_journal,
+};
 use crate::delivery::leases::shard_of;
-use crate::delivery::notices;
+use crate::delivery::notices::{self, Ring};
 use crate::directory::Versioned;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::{
@@ -192,7 +194,7 @@ impl Caller {
     /// By source, the next leaf to come.
     async fn positions(&self) -> Result<BTreeMap<u64, u64>, Problem> {
         let mut begin = BTreeMap::new();
-        for source in self.app().cluster().groups().into_iter().chain([NOTICES]) {
+        for source in self.app().cluster().groups().into_iter().chain([NOTICES, ALERTS]) {
             begin.insert(source, self.next_leaf(source).await?);
         }
         Ok(begin)
@@ -200,9 +202,9 @@ impl Caller {
 
     /// The next leaf of a source to come; 0 of one that there is not.
     async fn next_leaf(&self, source: u64) -> Result<u64, Problem> {
-        if source == NOTICES {
+        if let Some(ring) = Ring::of_source(source) {
             let tables = self.app().directory().read();
-            let notices = tables.webhook_notices.get(self.organisation());
+            let notices = ring.table(&tables).get(self.organisation());
             return Ok(notices.map_or(0, |known| known.value.next));
         }
         let cluster = self.app().cluster();
@@ -381,7 +383,7 @@ impl Caller {
         };
         // A dead letter may be of a group that there is no more.
         let groups = self.app().cluster().groups();
-        let there = |range: &(u64, u64, u64)| range.0 == NOTICES || groups.contains(&range.0);
+        let there = |range: &(u64, u64, u64)| !is_journal(range.0) || groups.contains(&range.0);
         let ranges: Vec<_> = ranges.into_iter().filter(there).collect();
         let mut endpoint = known.value.clone();
         let done = self.webhook_progress(endpoint_id)?.kept.replayed;
@@ -435,9 +437,12 @@ impl Caller {
             }
         }
         let tables = self.app().directory().read();
-        let notices = notices::Kept::from(&tables, self.organisation(), 0);
-        let then = notices.iter().filter(|notice| (from_ms..until_ms).contains(&notice.time_ms));
-        ranges.extend(runs(then.map(|notice| (NOTICES, notice.number)).collect()));
+        for ring in Ring::ALL {
+            let notices = notices::Kept::from(ring, &tables, self.organisation(), 0);
+            let then =
+                notices.iter().filter(|notice| (from_ms..until_ms).contains(&notice.time_ms));
+            ranges.extend(runs(then.map(|notice| (ring.source(), notice.number)).collect()));
+        }
         Ok(ranges)
     }
 }

@@ -71,7 +71,24 @@ pub(crate) fn all(
             of_outlet(conditions, &outlet, &devices, (manifest, now));
         }
     }
+    late_uploads(&mut found, tables, now);
     found
+}
+
+/// Outlets whose invoices wait for the tax authority for too long.
+fn late_uploads(found: &mut BTreeMap<String, Conditions>, tables: &Tables, now: UnixMs) {
+    for progress in tables.upload_progress.values().map(|known| &known.value) {
+        for (outlet_id, oldest_ms) in &progress.late {
+            let Some(outlet) = tables.outlet(outlet_id) else { continue };
+            let conditions = found.get_mut(&outlet.merchant.value.organisation);
+            let Some(conditions) = conditions else { continue };
+            let mut data = metadata_of(&outlet);
+            data.insert("since".to_owned(), json!(UnixMs::new(*oldest_ms).to_string()));
+            let told = notice(EventType::InvoiceSyncOverdue, now.get(), Value::Object(data));
+            let told = Notice { outlet_id: outlet_id.clone(), ..told };
+            conditions.insert(format!("upload/{outlet_id}"), Some(told));
+        }
+    }
 }
 
 fn of_outlet(
@@ -169,7 +186,11 @@ fn problems(known: &Configured<'_>, health: &DeviceHealth) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
+    use fiscus_ledger::facts::{Environment, Fact, OutletFact, SigningMode};
+    use fiscus_proto::ledger::Document;
+
     use super::*;
+    use crate::directory::documents::kind;
 
     const NOW: &str = "2026-11-28T10:15:30.123Z";
 
@@ -202,6 +223,38 @@ mod tests {
             heard: now,
         };
         problems(&known, &health(change)).into_iter().map(|it| it.code + &it.field).collect()
+    }
+
+    #[test]
+    fn an_outlet_whose_invoices_wait_for_too_long_is_told_to_its_own_organisation() {
+        let mut tables = Tables::default();
+        let mut put = |kind: &str, id: &str, bytes: Vec<u8>| {
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            tables.put(&Document { kind, id, version: 1, bytes: bytes.into() });
+        };
+        let merchant = json!({"nif": "A1", "organisation": "org", "name": "x"});
+        put(kind::MERCHANT, "A1", merchant.to_string().into_bytes());
+        let fact = Fact::Outlet(OutletFact {
+            outlet_id: "outlet-gombe".into(),
+            merchant_nif: "A1".into(),
+            prefix: "KIN".into(),
+            code: "GOMBE".into(),
+            group: 1,
+            status: OutletStatus::Active,
+            environment: Environment::Live,
+            signing_mode: SigningMode::Cluster,
+        });
+        put(kind::OUTLET, "outlet-gombe", fact.encode());
+        let late = json!({"late": {"outlet-gombe": 1_795_860_930_123_u64, "of-nobody": 1}});
+        put(kind::UPLOAD_PROGRESS, "3", late.to_string().into_bytes());
+        let organisations = BTreeSet::from(["org".to_owned(), "other".to_owned()]);
+        let now = UnixMs::parse_canonical(NOW).expect("a time");
+        let found = all(&tables, &organisations, now);
+        assert!(found["other"].is_empty());
+        let told = found["org"]["upload/outlet-gombe"].as_ref().expect("it is told");
+        assert_eq!((&*told.kind, &*told.outlet_id), ("invoice.sync.overdue", "outlet-gombe"));
+        assert_eq!(told.data["since"], UnixMs::new(1_795_860_930_123).to_string());
+        assert_eq!(told.data["branch"], "KIN-GOMBE");
     }
 
     #[test]

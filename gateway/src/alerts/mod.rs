@@ -1,7 +1,8 @@
 //! Alerts: what nobody did and somebody must look at. An outlet that is not heard of, a device that needs a person.
 //!
 //! ```text
-//! directory (devices, what their proxies told) ─► conditions ─► watch (have they lasted?) ─► notices, and what is open
+//! directory (devices, uploads) ─► conditions ─► watch (have they lasted?) ─► notices, and what is open
+//! nodes ─► incidents ───────────────────────────────────────────────────────► notices, and how far
 //! ```
 //!
 //! What an organisation's open alerts are is one document. An alert is told by the write that opens it, from the
@@ -12,6 +13,7 @@
 //! that it is over: after an outage of the cluster everybody has been silent for a while.
 
 mod conditions;
+pub(crate) mod incidents;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,9 +33,12 @@ const NEW_MAX: usize = 32;
 /// What is open of an organisation, and since when. A field is only ever added, with a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Alerts {
-    /// By what it is about: `outlet/{outlet}` or `device/{device}/{code}`.
+    /// By what it is about: `outlet/{outlet}`, `device/{device}/{code}` or `upload/{outlet}`.
     #[serde(default)]
     pub(crate) open: BTreeMap<String, u64>,
+    /// By node, the first of its incidents that was not told.
+    #[serde(default)]
+    pub(crate) incidents: BTreeMap<u64, u64>,
 }
 
 /// What holds now of an organisation, with what would be told of it; nothing where something else tells it.
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn what_something_else_tells_is_neither_over_nor_told() {
         let mut watch = Watch::default();
-        let known = Alerts { open: BTreeMap::from([("a".to_owned(), 7)]) };
+        let known = Alerts { open: BTreeMap::from([("a".to_owned(), 7)]), ..Alerts::default() };
         let others = Conditions::from([("a".to_owned(), None), ("b".to_owned(), None)]);
         assert_eq!(watch.look("org", &others, &known, at(0, 10)), None);
         assert_eq!(watch.look("org", &others, &known, at(100, 10)), None);

@@ -1,5 +1,5 @@
-//! `POST /api/v1/invoices/{fiscal_number}/upload` and `/api/v1/outlets/{outlet_id}/upload`: what the tax authority has
-//! refused is sent again.
+//! `POST /api/v1/invoices/{fiscal_number}/upload`, `/api/v1/outlets/{outlet_id}/upload` and
+//! `/api/v1/regions/{region_id}/upload`: what the tax authority has refused is sent again.
 
 use axum::Json;
 use serde::Serialize;
@@ -11,7 +11,10 @@ use crate::access::{App, Caller, Scope};
 use crate::http::{PathOf, Problem, Problems};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(retry_invoice)).routes(routes!(retry_outlet))
+    OpenApiRouter::new()
+        .routes(routes!(retry_invoice))
+        .routes(routes!(retry_outlet))
+        .routes(routes!(retry_region))
 }
 
 /// What was asked for.
@@ -66,5 +69,32 @@ async fn retry_outlet(
     caller.may(Scope::RegistryWrite)?;
     let outlet = caller.outlet(&outlet_id)?;
     let invoices = outlet.retry_uploads(None, &caller.key().id).await?;
+    Ok(Json(UploadRetry { invoices }))
+}
+
+/// Send everything of a region again that the tax authority has refused
+///
+/// Of all outlets of the region that the key is for. Where it breaks off, what was asked for stays asked for: ask again, and
+/// nothing is sent twice.
+#[utoipa::path(
+    post,
+    path = "/api/v1/regions/{region_id}/upload",
+    tag = "regions",
+    operation_id = "retry_region_uploads",
+    security(("api_key" = ["registry:write"])),
+    params(("region_id" = String, Path, example = "kinshasa")),
+    responses((status = 200, description = "So many are sent again", body = UploadRetry), Problems),
+    extensions(("x-codes" = json!(["REGION_UNKNOWN", "UPLOAD_NOT_REFUSED", "UPLOAD_NOT_LIVE", "NO_AUTHORITY"])))
+)]
+async fn retry_region(
+    caller: Caller,
+    PathOf(region_id): PathOf<String>,
+) -> Result<Json<UploadRetry>, Problem> {
+    caller.may(Scope::RegistryWrite)?;
+    caller.region(&region_id)?;
+    let mut invoices = 0;
+    for outlet in caller.outlets().iter().filter(|it| it.entry().region() == region_id) {
+        invoices += outlet.retry_uploads(None, &caller.key().id).await?;
+    }
     Ok(Json(UploadRetry { invoices }))
 }

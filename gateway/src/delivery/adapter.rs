@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::destination::{Attempt, Outcome};
 use super::feed::Feed;
-use super::kept::{NOTICES, Place, Replay};
-use super::notices::Kept;
+use super::kept::{Place, Replay};
+use super::notices::{Kept, Ring};
 use super::policy::Policy;
 use crate::directory::webhooks::{AttemptLine, EndpointState, Notice, WebhookEndpoint};
 use crate::directory::{Directory, OutletEntry, Versioned};
@@ -149,9 +149,9 @@ impl Adapter {
         attempt: Attempt,
         now_ms: u64,
     ) -> Attempted {
-        let made = match attempt.place.source {
-            NOTICES => self.notice(endpoint, attempt.place.leaf),
-            _ => self.told(endpoint, attempt.place).await,
+        let made = match Ring::of_source(attempt.place.source) {
+            Some(ring) => self.notice(ring, endpoint, attempt.place.leaf),
+            None => self.told(endpoint, attempt.place).await,
         };
         let (kind, time_ms, data) = match made {
             Ok(made) => made,
@@ -198,11 +198,12 @@ impl Adapter {
 
     fn notice(
         &self,
+        ring: Ring,
         endpoint: &WebhookEndpoint,
         number: u64,
     ) -> Result<(EventType, u64, Value), Outcome> {
         let tables = self.directory.read();
-        let kept = Kept::from(&tables, &endpoint.organisation, number);
+        let kept = Kept::from(ring, &tables, &endpoint.organisation, number);
         if kept.is_awaited(number) {
             return Err(Outcome::Withdrawn { pause_ms: 0 });
         }

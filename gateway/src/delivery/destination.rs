@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kept::{
-    DeadLetter, Kept, KeptPending, NOTICES, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing,
+    DeadLetter, Kept, KeptPending, PENDING_BYTES, Place, Replay, SHARD_BYTES, Standing, is_journal,
     weight,
 };
 use super::policy::{Mode, Policy, jittered};
@@ -221,7 +221,8 @@ impl Destination {
     }
 
     fn is_live(&self) -> bool {
-        let mut groups = self.positions.iter().filter(|(source, _)| **source != NOTICES).peekable();
+        let mut groups =
+            self.positions.iter().filter(|(source, _)| is_journal(**source)).peekable();
         groups.peek().is_some() && groups.all(|(_, position)| *position == Position::Live)
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fiscus_proto::client::ClusterClient;
 use serde_json::json;
 
-use super::notices::{notice, with_new};
+use super::notices::{Ring, notice, with_new};
 use super::store::{Written, put, write};
 use crate::directory::documents::{Action, kind};
 use crate::directory::webhooks::{EndpointState, Notice, WebhookEndpoint};
@@ -51,7 +51,7 @@ pub(crate) async fn disable(
         endpoint_id: endpoint_id.clone(),
         ..notice(EventType::EndpointDisabled, now_ms, data)
     };
-    let told = with_new(&directory.read(), &organisation, [told]);
+    let told = with_new(Ring::Alerts, &directory.read(), &organisation, [told]);
     let action = Action {
         time_ms: now_ms,
         key_id: String::new(),
@@ -67,7 +67,7 @@ pub(crate) async fn disable(
         put(kind::WEBHOOK, &format!("{organisation}/{endpoint_id}"), endpoint.version, &changed),
         put(kind::ACTION, &format!("{organisation}/{now_ms:013}-{random}"), 0, &action),
     ];
-    puts.extend(told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it)));
+    puts.extend(told.iter().map(|(id, seen, it)| put(Ring::Alerts.kind(), id, *seen, it)));
     match write(cluster, puts).await {
         Written::Taken => {
             tracing::warn!(

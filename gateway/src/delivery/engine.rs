@@ -30,6 +30,7 @@ use super::kept::{Kept, SHARD_BYTES, Shard};
 use super::leases::{Leases, shard_of};
 use super::store::{Written, presence_put, write};
 use crate::alerts::Watch;
+use crate::alerts::incidents::Incidents;
 use crate::directory::Directory;
 use crate::directory::documents::kind;
 use crate::directory::webhooks::AttemptLine;
@@ -133,6 +134,9 @@ pub(crate) struct Engine {
     /// This gateway stops.
     leaving: bool,
     watch: Watch,
+    incidents: Arc<Incidents>,
+    /// As of then, all of these organisations have been told of all incidents.
+    incidents_told: (u64, BTreeSet<String>),
     alerting: bool,
     /// The organisation whose alerts were written last.
     alerted_last: String,
@@ -150,7 +154,7 @@ impl Engine {
         adapter: Arc<Adapter>,
         cluster: ClusterClient,
         figures: Arc<Figures>,
-        settings: Settings,
+        (settings, incidents): (Settings, Arc<Incidents>),
         serving: watch::Sender<BTreeSet<usize>>,
     ) -> Self {
         let random = SystemRandom::new();
@@ -186,6 +190,8 @@ impl Engine {
             logging: false,
             leaving: false,
             watch: Watch::default(),
+            incidents,
+            incidents_told: (0, BTreeSet::new()),
             alerting: false,
             alerted_last: String::new(),
             beats: 0,

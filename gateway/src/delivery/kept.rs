@@ -19,7 +19,7 @@ pub const RANGES_MAX: usize = 16;
 /// Where an event comes from: a leaf of a group, or a notice of an organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The group; [`NOTICES`] for what no group has a record of.
+    /// The group; [`NOTICES`] or [`ALERTS`] for what no group has a record of.
     pub source: u64,
     /// The leaf, or the notice's number.
     pub leaf: u64,
@@ -27,6 +27,14 @@ pub struct Place {
 
 /// The source of notices.
 pub const NOTICES: u64 = u64::MAX;
+/// The source of alerts, which are notices in a ring of their own.
+pub const ALERTS: u64 = u64::MAX - 1;
+
+/// Whether a source is a group with a journal.
+#[must_use]
+pub fn is_journal(source: u64) -> bool {
+    source < ALERTS
+}
 
 /// One part of the destinations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

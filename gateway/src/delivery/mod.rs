@@ -39,6 +39,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::alerts::incidents::Incidents;
 use crate::config::WebhooksSection;
 use crate::directory::Directory;
 use crate::directory::webhooks::AttemptLine;
@@ -77,6 +78,7 @@ pub(crate) struct Deliveries {
     feed: Arc<Feed>,
     figures: Arc<Figures>,
     settings: Settings,
+    incidents: Arc<Incidents>,
     serving: watch::Sender<BTreeSet<usize>>,
 }
 
@@ -119,7 +121,8 @@ impl Deliveries {
         };
         let (adapter, figures) = (Arc::new(adapter), Arc::default());
         let serving = watch::Sender::new(BTreeSet::new());
-        Ok(Self { cluster: cluster.clone(), adapter, feed, figures, settings, serving })
+        let (cluster, incidents) = (cluster.clone(), Arc::default());
+        Ok(Self { cluster, adapter, feed, figures, settings, incidents, serving })
     }
 
     /// What messages are made with.
@@ -167,10 +170,12 @@ impl Deliveries {
         let adapter = Arc::clone(&self.adapter);
         let figures = Arc::clone(&self.figures);
         let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
-        let engine = Engine::new(adapter, cluster, figures, self.settings, serving);
+        let settings = (self.settings, Arc::clone(&self.incidents));
+        let engine = Engine::new(adapter, cluster, figures, settings, serving);
         tokio::select! {
             () = engine.run(stop) => {}
             () = self.follow_groups() => {}
+            () = self.incidents.follow(&self.cluster) => {}
         }
     }
 

@@ -2,6 +2,8 @@
 //! with what makes it true, in one write, so that it is told when and only when that has happened, whichever gateway
 //! sends it.
 //!
+//! Alerts, which nobody asked for, are in a ring of their own: however many reports are made, they push none out.
+//!
 //! Non-goal: keeping them for ever. An endpoint that is away for longer than the last notices of its organisation reach
 //! back misses older ones.
 
@@ -10,9 +12,51 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::kept::{ALERTS, NOTICES};
+use crate::directory::documents::kind;
 use crate::directory::webhooks::{EndpointState, Notice, Notices, PAGE_NOTICES, PAGES};
-use crate::directory::{Tables, Versioned};
+use crate::directory::{Table, Tables, Versioned};
 use crate::webhooks::catalogue::EventType;
+
+/// Where a notice is kept: of each ring an organisation has the last ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ring {
+    /// What somebody has had made.
+    Reports,
+    /// What somebody must look at.
+    Alerts,
+}
+
+impl Ring {
+    pub(crate) const ALL: [Self; 2] = [Self::Reports, Self::Alerts];
+
+    /// The ring that a source is; none of a group.
+    pub(crate) fn of_source(source: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|ring| ring.source() == source)
+    }
+
+    pub(crate) fn source(self) -> u64 {
+        match self {
+            Self::Reports => NOTICES,
+            Self::Alerts => ALERTS,
+        }
+    }
+
+    /// The kind of its documents.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Reports => kind::WEBHOOK_NOTICES,
+            Self::Alerts => kind::WEBHOOK_ALERTS,
+        }
+    }
+
+    pub(crate) fn table(self, tables: &Tables) -> &Table<Notices> {
+        match self {
+            Self::Reports => &tables.webhook_notices,
+            Self::Alerts => &tables.webhook_alerts,
+        }
+    }
+}
 
 /// A notice that is to be.
 pub(crate) fn notice(kind: EventType, time_ms: u64, data: Value) -> Notice {
@@ -38,12 +82,14 @@ pub(crate) fn is_wanted(
 
 /// The documents that tell something new, each with the version that was seen: to be written with what it is about.
 pub(crate) fn with_new(
+    ring: Ring,
     tables: &Tables,
     organisation: &str,
     new: impl IntoIterator<Item = Notice>,
 ) -> Vec<(String, u64, Notices)> {
-    let seen = |id: &str| tables.webhook_notices.get(id).map_or(0, |known| known.version);
-    let known = tables.webhook_notices.get(organisation);
+    let table = ring.table(tables);
+    let seen = |id: &str| table.get(id).map_or(0, |known| known.version);
+    let known = table.get(organisation);
     let mut notices = known.map(|known| known.value.clone()).unwrap_or_default();
     let mut pages = BTreeMap::new();
     for one in new {
@@ -69,16 +115,16 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn from(tables: &Tables, organisation: &str, number: u64) -> Self {
-        let own = tables.webhook_notices.get(organisation);
+    pub(crate) fn from(ring: Ring, tables: &Tables, organisation: &str, number: u64) -> Self {
+        let table = ring.table(tables);
+        let own = table.get(organisation);
         let newest = own.and_then(|own| own.value.last.front().map(|notice| notice.number));
         let oldest = newest.unwrap_or(0).saturating_sub(PAGES * PAGE_NOTICES);
         if own.is_none_or(|own| number >= own.value.next) {
             return Self { pages: Vec::new(), oldest };
         }
         let (first, end) = (format!("{organisation}/"), format!("{organisation}0"));
-        let mut pages: Vec<_> =
-            tables.webhook_notices.range(first..end).map(|(_, page)| Arc::clone(page)).collect();
+        let mut pages: Vec<_> = table.range(first..end).map(|(_, page)| Arc::clone(page)).collect();
         pages.extend(own.cloned());
         pages.retain(|page| page.value.last.back().is_some_and(|last| last.number >= number));
         pages.sort_by_key(|page| page.value.next);
@@ -122,11 +168,10 @@ mod tests {
     use fiscus_proto::ledger::Document;
 
     use super::*;
-    use crate::directory::documents::kind;
 
     fn write(tables: &mut Tables, count: u64) {
         let new = (0..count).map(|at| notice(EventType::OutletOfflineAlert, at, Value::Null));
-        for (id, seen, value) in with_new(tables, "org", new) {
+        for (id, seen, value) in with_new(Ring::Reports, tables, "org", new) {
             let bytes = serde_json::to_vec(&value).expect("JSON").into();
             let kind = kind::WEBHOOK_NOTICES.to_owned();
             tables.put(&Document { kind, id, version: seen + 1, bytes });
@@ -140,7 +185,7 @@ mod tests {
             write(&mut tables, round % 3);
             let next = tables.webhook_notices.get("org").map_or(0, |known| known.value.next);
             let from = next.saturating_sub(400);
-            let kept: Vec<u64> = Kept::from(&tables, "org", from)
+            let kept: Vec<u64> = Kept::from(Ring::Reports, &tables, "org", from)
                 .iter()
                 .map(|notice| notice.number)
                 .filter(|number| *number >= from)
@@ -151,8 +196,29 @@ mod tests {
         assert!(tables.webhook_notices.len() <= 17);
         let largest = tables.webhook_notices.values().map(|page| page.value.last.len()).max();
         assert_eq!(largest, Some(32));
-        assert!(Kept::from(&tables, "or", 0).iter().next().is_none(), "another one's");
-        assert_eq!(Kept::from(&tables, "org", 800).iter().count(), 0);
+        assert!(
+            Kept::from(Ring::Reports, &tables, "or", 0).iter().next().is_none(),
+            "another one's"
+        );
+        assert_eq!(Kept::from(Ring::Reports, &tables, "org", 800).iter().count(), 0);
+    }
+
+    #[test]
+    fn however_many_reports_are_made_no_alert_is_pushed_out() {
+        let mut tables = Tables::default();
+        let alert = notice(EventType::OutletOfflineAlert, 7, Value::Null);
+        for (id, seen, value) in with_new(Ring::Alerts, &tables, "org", [alert]) {
+            let bytes = serde_json::to_vec(&value).expect("JSON").into();
+            let kind = Ring::Alerts.kind().to_owned();
+            tables.put(&Document { kind, id, version: seen + 1, bytes });
+        }
+        (0..100).for_each(|_| write(&mut tables, 30));
+        let kept = Kept::from(Ring::Alerts, &tables, "org", 0);
+        let (ready, next, is_behind) = kept.ready(0);
+        assert_eq!((ready[0].time_ms, ready.len(), next, is_behind), (7, 1, 1, false));
+        assert_eq!(Kept::from(Ring::Reports, &tables, "org", 0).ready(0).1, 3_000);
+        assert_eq!(Ring::ALL.map(|ring| Ring::of_source(ring.source())), Ring::ALL.map(Some));
+        assert_eq!(Ring::of_source(3), None);
     }
 
     #[test]
@@ -190,7 +256,7 @@ mod tests {
             (0..count).map(|at| notice(EventType::OutletOfflineAlert, at, Value::Null))
         };
         let documents = |tables: &Tables, count| {
-            let written = with_new(tables, "org", new(count)).into_iter();
+            let written = with_new(Ring::Reports, tables, "org", new(count)).into_iter();
             let document = |(id, seen, value): (String, u64, Notices)| {
                 let bytes = serde_json::to_vec(&value).expect("JSON").into();
                 let kind = kind::WEBHOOK_NOTICES.to_owned();
@@ -199,7 +265,7 @@ mod tests {
             written.map(document).collect::<Vec<_>>()
         };
         let ready = |tables: &Tables, from| {
-            let kept = Kept::from(tables, "org", from);
+            let kept = Kept::from(Ring::Reports, tables, "org", from);
             let (ready, next, is_behind) = kept.ready(from);
             let numbers = ready.iter().map(|notice| notice.number).collect::<Vec<_>>();
             (numbers, next, is_behind)
@@ -217,16 +283,22 @@ mod tests {
                 assert_eq!(ready(&tables, 28), (vec![28, 29, 30, 31], 32, false));
             } else {
                 assert_eq!(ready(&tables, 28), (vec![], 28, true), "the page is yet to come");
-                assert!(Kept::from(&tables, "org", 28).is_awaited(28));
-                assert!(!Kept::from(&tables, "org", 33).is_awaited(33));
+                assert!(Kept::from(Ring::Reports, &tables, "org", 28).is_awaited(28));
+                assert!(!Kept::from(Ring::Reports, &tables, "org", 33).is_awaited(33));
             }
-            assert!(Kept::from(&tables, "org", 40).is_awaited(40), "the document is old here");
+            assert!(
+                Kept::from(Ring::Reports, &tables, "org", 40).is_awaited(40),
+                "the document is old here"
+            );
             tables.put(&turn[1]);
             assert_eq!(ready(&tables, 28), ((28..35).collect(), 35, false));
         }
         let mut tables = Tables::default();
         (0..30).for_each(|_| write(&mut tables, 25));
-        assert!(!Kept::from(&tables, "org", 0).is_awaited(0), "it is kept no longer");
+        assert!(
+            !Kept::from(Ring::Reports, &tables, "org", 0).is_awaited(0),
+            "it is kept no longer"
+        );
         let (numbers, next, is_behind) = ready(&tables, 0);
         assert_eq!((numbers[0], next, is_behind), (736 - 512, 750, false));
     }
@@ -243,7 +315,7 @@ mod tests {
         let (kind, id) = (kind::WEBHOOK_NOTICES.to_owned(), "org".to_owned());
         tables.put(&Document { kind, id, version: 9, bytes });
         write(&mut tables, 60);
-        let kept = Kept::from(&tables, "org", 40);
+        let kept = Kept::from(Ring::Reports, &tables, "org", 40);
         let kept: Vec<u64> = kept.iter().map(|notice| notice.number).collect();
         assert_eq!(kept, (36..160).collect::<Vec<_>>());
     }

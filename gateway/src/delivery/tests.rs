@@ -8,7 +8,7 @@ use super::destination::{
     Attempt, Destination, IN_FLIGHT_MAX, LETTERS_MAX, Outcome, Position, Step, Verdict, WINDOW,
 };
 use super::kept::{
-    DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay, SHARD_BYTES, SHARDS, Shard,
+    ALERTS, DESTINATIONS_MAX, Kept, NOTICES, Place, RANGES_MAX, Replay, SHARD_BYTES, SHARDS, Shard,
 };
 use super::leases::{GATEWAYS_MAX, Leases, shard_of};
 use super::policy::{Mode, Policy, Schedule};
@@ -450,7 +450,7 @@ fn a_shard_with_its_destinations_at_their_worst_fits_into_a_document() {
     for count in [1, 10, 42, DESTINATIONS_MAX / SHARDS * 4 / 3] {
         let mut shard = Shard { holder: "0123456789abcdef".to_owned(), ..Shard::default() };
         for at in 0..count {
-            let begin = (0..10).chain([NOTICES]).map(|source| (source, u64::MAX / 2));
+            let begin = (0..9).chain([NOTICES, ALERTS]).map(|source| (source, u64::MAX / 2));
             let kept = Kept { scanned: begin.collect(), ..Kept::default() };
             let mut destination = Destination::new(policy(Mode::Parallel), &kept, 0);
             destination.limit_bytes(SHARD_BYTES / count);

@@ -46,6 +46,8 @@ pub mod kind {
     pub const WEBHOOK: &str = "webhook";
     /// What an organisation's endpoints are told that no journal tells.
     pub const WEBHOOK_NOTICES: &str = "webhook_notices";
+    /// Alerts, in a ring of their own; documents as those of notices.
+    pub const WEBHOOK_ALERTS: &str = "webhook_alerts";
     /// Which gateway serves a part of the destinations, and how far each of them is.
     pub const DELIVERY_SHARD: &str = "delivery_shard";
     /// That a gateway is there to deliver.
@@ -61,7 +63,7 @@ pub mod kind {
     pub const UPLOAD_CONTROL: &str = "upload_control";
 
     /// What a gateway keeps in memory and follows.
-    pub const FOLLOWED: [&str; 20] = [
+    pub const FOLLOWED: [&str; 21] = [
         ORGANISATION,
         REGION,
         MERCHANT,
@@ -77,6 +79,7 @@ pub mod kind {
         MANIFEST,
         WEBHOOK,
         WEBHOOK_NOTICES,
+        WEBHOOK_ALERTS,
         DELIVERY_SHARD,
         DELIVERY_GATEWAY,
         UPLOAD_PROGRESS,

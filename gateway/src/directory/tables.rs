@@ -62,6 +62,8 @@ pub struct Tables {
     pub webhooks: Table<WebhookEndpoint>,
     /// Notices by organisation.
     pub webhook_notices: Table<Notices>,
+    /// Alerts by organisation.
+    pub webhook_alerts: Table<Notices>,
     /// Parts of the destinations by their numbers.
     pub delivery_shards: Table<Shard>,
     /// Gateways that deliver, by their places.
@@ -115,7 +117,8 @@ impl Tables {
     /// Takes a document in. An older version, as from a replica that lags, is passed over.
     pub fn put(&mut self, document: &Document) {
         let (id, version) = (&document.id, document.version);
-        if [kind::WEBHOOK, kind::WEBHOOK_NOTICES].contains(&document.kind.as_str()) {
+        let told = [kind::WEBHOOK, kind::WEBHOOK_NOTICES, kind::WEBHOOK_ALERTS];
+        if told.contains(&document.kind.as_str()) {
             self.deliveries_changed += 1;
         }
         match document.kind.as_str() {
@@ -135,6 +138,7 @@ impl Tables {
             kind::API_KEY => put_json(&mut self.api_keys, document),
             kind::WEBHOOK => put_json(&mut self.webhooks, document),
             kind::WEBHOOK_NOTICES => put_json(&mut self.webhook_notices, document),
+            kind::WEBHOOK_ALERTS => put_json(&mut self.webhook_alerts, document),
             kind::DELIVERY_SHARD => put_json(&mut self.delivery_shards, document),
             kind::DELIVERY_GATEWAY => put_json(&mut self.delivery_gateways, document),
             kind::UPLOAD_PROGRESS => put_json(&mut self.upload_progress, document),
@@ -183,6 +187,7 @@ impl Tables {
             kind::API_KEY => of(&self.api_keys, id),
             kind::WEBHOOK => of(&self.webhooks, id),
             kind::WEBHOOK_NOTICES => of(&self.webhook_notices, id),
+            kind::WEBHOOK_ALERTS => of(&self.webhook_alerts, id),
             kind::DELIVERY_SHARD => of(&self.delivery_shards, id),
             kind::DELIVERY_GATEWAY => of(&self.delivery_gateways, id),
             kind::UPLOAD_PROGRESS => of(&self.upload_progress, id),

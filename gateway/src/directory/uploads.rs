@@ -22,6 +22,9 @@ pub struct UploadProgress {
     pub per_minute: u64,
     /// The batches on their way, by outlet.
     pub sending: BTreeMap<String, Sending>,
+    /// Outlets whose oldest invoice waits for longer than the grace period, with when it was sealed; some of them where
+    /// there are many.
+    pub late: BTreeMap<String, u64>,
 }
 
 /// A batch on its way.

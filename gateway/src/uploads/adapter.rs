@@ -162,3 +162,6 @@ fn identity(cert: &Path, key: &Path) -> Result<Identity, AdapterError> {
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, &error.to_string()))?;
     Ok((chain, key))
 }
+
+#[cfg(test)]
+mod tests;

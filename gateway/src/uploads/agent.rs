@@ -47,6 +47,8 @@ const PAGES_MAX: usize = 64;
 const CLUSTER_PAUSE_MS: u64 = 500;
 /// A write of progress is made so often at most.
 const PROGRESS_BEATS: u64 = 2;
+/// So many outlets of a part that are late are told.
+const LATE_MAX: usize = 500;
 const ERROR_CHARS_MAX: usize = 200;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -521,10 +523,14 @@ impl Agent {
         let sending =
             self.sending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (failures, hold_until_ms) = self.pace.standing();
+        let late = self.known.iter().filter(|(_, known)| known.alarmed);
+        let late: Vec<(String, u64)> =
+            late.map(|(outlet, known)| (outlet.clone(), known.oldest_ms)).collect();
         let per_minute = self.answered.iter().map(|(_, count)| count).sum();
         let mut puts = Vec::new();
         for shard in &self.serving {
             let own = sending.iter().filter(|(outlet, _)| upload_shard(outlet) == *shard);
+            let of_shard = |it: &&(String, u64)| upload_shard(&it.0) == *shard;
             let progress = UploadProgress {
                 written_ms: 0,
                 failures,
@@ -532,6 +538,7 @@ impl Agent {
                 hold_until_ms,
                 per_minute,
                 sending: own.map(|(outlet, it)| (outlet.clone(), it.clone())).collect(),
+                late: late.iter().filter(of_shard).take(LATE_MAX).cloned().collect(),
             };
             if self.written.get(shard) == Some(&progress) {
                 continue;

@@ -49,6 +49,8 @@ events! {
     InvoiceSyncSuccess = "invoice.sync.success",
     /// The tax authority has refused invoices of an outlet, or could not take them again and again; each with its reason.
     InvoiceSyncFailed = "invoice.sync.failed",
+    /// Invoices of an outlet wait for the tax authority's answer for longer than the grace period that the operator has set.
+    InvoiceSyncOverdue = "invoice.sync.overdue",
     /// A report was made, and can be read: a Z closes a day, an X looks at an outlet, a shift or a terminal, an A lists
     /// the lines of a range.
     ReportGenerated = "report.generated",
@@ -70,7 +72,7 @@ events! {
     /// A block of numbers was closed and some of them never came back.
     BlockMissingNumbers = "block.missing_numbers",
     /// Something of the journal is to be explained: numbers were skipped after a restore, and an auditor will ask for the
-    /// evidence.
+    /// evidence; or a node has found what it holds damaged, or another than its peers hold.
     IntegrityAlert = "integrity.alert",
     /// Somebody wants to see whether an endpoint is reached.
     EndpointTest = "endpoint.test",

@@ -13,6 +13,8 @@ use crate::delivery::kept::Place;
 use crate::directory::OutletEntry;
 use crate::place_id::PlaceId;
 
+/// Of a reason so many bytes of JSON are told.
+const REASON_BYTES_MAX: usize = 200;
 /// The group whose journal tells of devices.
 const DIRECTORY: u64 = 0;
 
@@ -115,6 +117,9 @@ impl Event {
             let value = payload.get(field).cloned();
             data.insert((*field).to_owned(), value.unwrap_or(Value::Null));
         }
+        if self.kind == EventType::InvoiceSyncFailed {
+            data.get_mut("invoices").into_iter().for_each(shorten_reasons);
+        }
         if self.kind == EventType::ReportGenerated {
             let id = PlaceId::new('z', &self.outlet_id, record.position).to_string();
             data.insert("report_id".to_owned(), json!(id));
@@ -152,6 +157,22 @@ pub(crate) fn metadata_of(outlet: &OutletEntry) -> Map<String, Value> {
     });
     take(&mut data, common);
     data
+}
+
+/// In JSON a quotation mark takes two bytes: a record with as many refusals as one may have is to fit into a message,
+/// whatever the tax authority says of them. The record has the whole of it.
+fn shorten_reasons(invoices: &mut Value) {
+    for invoice in invoices.as_array_mut().into_iter().flatten() {
+        let Some(Value::String(reason)) = invoice.get_mut("reason") else { continue };
+        let mut bytes = 0;
+        let fits = |(at, character): (usize, char)| {
+            bytes += character.len_utf8() + usize::from(matches!(character, '"' | '\\'));
+            (bytes > REASON_BYTES_MAX).then_some(at)
+        };
+        if let Some(end) = reason.char_indices().find_map(fits) {
+            reason.truncate(end);
+        }
+    }
 }
 
 /// The real device that sealed an invoice; none when the ledger or a terminal did.
@@ -234,10 +255,37 @@ pub fn lane_of(outlet_id: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use fiscus_ledger::commands::UPLOAD_REFUSED_MAX;
     use fiscus_ledger::invoice::InvoiceType;
     use fiscus_ledger::time::UnixMs;
 
     use super::*;
+    use crate::webhooks::message;
+
+    #[test]
+    fn as_many_refusals_as_a_record_has_fit_into_a_message_whatever_is_said_of_them() {
+        let refused = |reason: &str| {
+            json!({
+                "fiscal_number": format!("{0}-{0}-{1}", "A".repeat(12), u64::MAX), "position": u64::MAX,
+                "code": "\"".repeat(64), "reason": reason,
+            })
+        };
+        for (reason, kept) in [
+            ("\"\\".repeat(100), 100),
+            ("é".repeat(100), 200),
+            ("x".repeat(200), 200),
+            (format!("{}\"", "x".repeat(199)), 199),
+        ] {
+            let mut invoices = json!(vec![refused(&reason); UPLOAD_REFUSED_MAX]);
+            shorten_reasons(&mut invoices);
+            assert_eq!(invoices[0]["reason"].as_str().map(str::len), Some(kept), "{reason}");
+            let mut data = Map::from_iter([("invoices".to_owned(), invoices)]);
+            // What else is told has bounds as well.
+            data.insert("else".to_owned(), json!("x".repeat(2_000)));
+            let body = message::body(EventType::InvoiceSyncFailed, 1, data, Some(u64::MAX));
+            assert!(body.is_some(), "{reason}");
+        }
+    }
 
     #[test]
     fn the_device_that_sealed_is_told() {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::EventType;
 use super::signature::Secret;
-use crate::delivery::kept::{NOTICES, Place};
+use crate::delivery::kept::{ALERTS, NOTICES, Place};
 
 /// A body has fewer bytes.
 pub const BODY_BYTES_MAX: usize = 20_000;
@@ -17,6 +17,7 @@ pub const BODY_BYTES_MAX: usize = 20_000;
 pub fn message_id(endpoint_id: &str, place: Place) -> String {
     match place {
         Place { source: NOTICES, leaf } => format!("msg_{endpoint_id}_n_{leaf}"),
+        Place { source: ALERTS, leaf } => format!("msg_{endpoint_id}_a_{leaf}"),
         Place { source, leaf } => format!("msg_{endpoint_id}_{source}_{leaf}"),
     }
 }
@@ -26,7 +27,11 @@ pub fn message_id(endpoint_id: &str, place: Place) -> String {
 pub fn place_of(endpoint_id: &str, message_id: &str) -> Option<Place> {
     let rest = message_id.strip_prefix("msg_")?.strip_prefix(endpoint_id)?.strip_prefix('_')?;
     let (source, leaf) = rest.split_once('_')?;
-    let source = if source == "n" { NOTICES } else { source.parse().ok()? };
+    let source = match source {
+        "n" => NOTICES,
+        "a" => ALERTS,
+        group => group.parse().ok()?,
+    };
     let place = Place { source, leaf: leaf.parse().ok()? };
     (self::message_id(endpoint_id, place) == message_id).then_some(place)
 }
@@ -72,7 +77,11 @@ mod tests {
 
     #[test]
     fn an_id_names_its_event_and_no_other_endpoints() {
-        for place in [Place { source: 1, leaf: 4_711 }, Place { source: NOTICES, leaf: 2 }] {
+        for place in [
+            Place { source: 1, leaf: 4_711 },
+            Place { source: NOTICES, leaf: 2 },
+            Place { source: ALERTS, leaf: 2 },
+        ] {
             let id = message_id("ab12", place);
             assert_eq!(place_of("ab12", &id), Some(place));
             assert_eq!(place_of("ab1", &id), None);

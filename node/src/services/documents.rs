@@ -23,8 +23,15 @@ use crate::groups::Hosted;
 /// Documents read at once.
 pub(super) const PAGE: usize = 64;
 /// Kinds whose documents tell how somebody proves who they are, what they asked for, or whom they are told.
-const CONFIDENTIAL: [&str; 6] =
-    ["api_key", "idempotency", "webhook", "webhook_notices", "delivery_log", "delivery_shard"];
+const CONFIDENTIAL: [&str; 7] = [
+    "api_key",
+    "idempotency",
+    "webhook",
+    "webhook_notices",
+    "webhook_alerts",
+    "delivery_log",
+    "delivery_shard",
+];
 const CONFIDANTS: [Role; 2] = [Role::Gateway, Role::Admin];
 
 /// Checks that whoever asks may read documents of these kinds.
@@ -133,6 +140,7 @@ mod tests {
             &["idempotency"],
             &["webhook"],
             &["webhook_notices"],
+            &["webhook_alerts"],
             &["delivery_log"],
             &["delivery_shard"],
             &["merchant", "api_key"],

@@ -27,6 +27,8 @@ use crate::services::{documents, group_view, outlets, require, still_open};
 
 pub(super) const READERS: [Role; 5] = Role::ALL;
 const WRITERS: [Role; 3] = [Role::Gateway, Role::Proxy, Role::Admin];
+/// Who tells others of what is wrong here.
+const TELLERS: [Role; 2] = [Role::Gateway, Role::Admin];
 /// A device proxy stands in a shop: it sells, and of the directory it may only activate a device.
 const DIRECTORY_WRITERS: [Role; 2] = [Role::Gateway, Role::Admin];
 /// A read waits for its index at most so long.
@@ -457,6 +459,16 @@ impl Ledger for LedgerService {
     ) -> Result<Response<wire::ListUploadsResponse>, Status> {
         require(&self.context, &request, &READERS)?;
         self.uploads_of(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<wire::ListIncidentsRequest>,
+    ) -> Result<Response<wire::ListIncidentsResponse>, Status> {
+        require(&self.context, &request, &TELLERS)?;
+        let (next_number, incidents) = self.context.incidents.from(request.get_ref().from_number);
+        let node = self.context.identity.node;
+        Ok(Response::new(wire::ListIncidentsResponse { node, next_number, incidents }))
     }
 
     async fn read_block(

@@ -33,6 +33,7 @@ use rustls::ClientConfig;
 use crate::config::WitnessSection;
 use crate::context::NodeContext;
 use crate::groups::Hosted;
+use crate::incidents::Cause;
 use crate::{checkpoints, monitor};
 use exchange::{Verdict, request, verdict};
 use kept::Alert;
@@ -196,7 +197,7 @@ fn note_problem(context: &NodeContext, hosted: &Hosted, name: &str, problem: Pro
             );
             // It says so again and again; one incident is enough.
             if hosted.cosigned.alert(name, Alert::Fork(what.clone())) {
-                monitor::note(context, group, "a witness", &what);
+                monitor::note(context, group, Cause::Witness, &what);
             }
         }
         Problem::Other(what) => {

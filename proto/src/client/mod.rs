@@ -19,6 +19,7 @@ mod ask;
 mod config;
 mod error;
 mod feed;
+mod incidents;
 mod link;
 mod read;
 mod retry;

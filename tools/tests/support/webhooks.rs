@@ -258,9 +258,13 @@ pub struct Seen {
     pub median_alone_ms: u64,
     pub median_beside_ms: u64,
     pub p99_beside_ms: u64,
-    /// Of the gateways together: before, and after those that hang and fail had their part.
+    pub longest_beside_ms: u64,
+    /// And while gateways and leaders are killed, until a sale that waits for a leader has come.
+    pub longest_in_trouble_ms: u64,
+    /// Of the gateways together: before, and after those that hang and fail had their part, and at the end.
     pub rss_before_kib: u64,
     pub rss_after_kib: u64,
+    pub rss_at_end_kib: u64,
 }
 
 fn path(at: usize) -> String {
@@ -422,6 +426,7 @@ pub async fn run(trial: Trial, name: &str) -> Seen {
     world.settle(&trial).await;
     let beside = world.receiver.took(&before);
     let rss_after_kib = world.rss_kib();
+    let before = world.receiver.counts();
     let mut blows = 0;
     let until = Instant::now() + trial.part;
     while Instant::now() < until {
@@ -430,6 +435,7 @@ pub async fn run(trial: Trial, name: &str) -> Seen {
         world.sell(&Trial { part: trial.blow, ..trial }).await;
     }
     let (messages, repeated) = world.settle(&trial).await;
+    let (in_trouble, rss_at_end_kib) = (world.receiver.took(&before), world.rss_kib());
     let hung = world.endpoints.iter().filter(|(at, _)| at % 10 == 0);
     let tried = hung.filter(|(at, _)| !world.receiver.came(&path(*at)).is_empty()).count();
     assert!(tried * 10 >= trial.endpoints, "those that hang were tried: {tried}");
@@ -442,8 +448,11 @@ pub async fn run(trial: Trial, name: &str) -> Seen {
         median_alone_ms: quantile(&alone, 50),
         median_beside_ms: quantile(&beside, 50),
         p99_beside_ms: quantile(&beside, 99),
+        longest_beside_ms: quantile(&beside, 100),
+        longest_in_trouble_ms: quantile(&in_trouble, 100),
         rss_before_kib,
         rss_after_kib,
+        rss_at_end_kib,
     };
     world.beside.iter_mut().for_each(Beside::kill);
     world.demo.stop();

@@ -6,6 +6,7 @@ use utoipa::openapi::OpenApi;
 use super::example::{example, resolve};
 use super::tags::TAGS;
 use crate::http::problems::{REFUSED, UNAVAILABLE};
+use crate::webhooks::catalogue::EventType;
 
 /// The words that OpenAPI has for methods.
 pub(super) const METHODS: [&str; 7] = ["get", "put", "post", "delete", "patch", "head", "options"];
@@ -39,7 +40,30 @@ pub(super) fn finish(openapi: &OpenApi) -> Value {
     document["tags"] =
         tags.map(|(name, text)| json!({"name": name, "description": text})).collect();
     document["paths"] = paths;
+    document["webhooks"] =
+        EventType::ALL.iter().map(|it| (it.as_str().to_owned(), told(*it))).collect();
     document
+}
+
+/// An event as OpenAPI describes it: a request that a receiver of somebody's answers.
+fn told(event: EventType) -> Value {
+    let mut schema = event.schema();
+    // It is a part of this document, whose dialect is the same.
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("$schema");
+    }
+    let example = json!({
+        "type": event.as_str(), "timestamp": "2026-11-28T10:15:30.123Z", "data": event.example(),
+    });
+    json!({"post": {
+        "summary": event.as_str(),
+        "description": event.description(),
+        "requestBody": {
+            "required": true,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        },
+        "responses": {"2XX": {"description": "It was taken. Anything else is a failure, and tried again"}},
+    }})
 }
 
 /// All operations: path, method, and what is said of them.

@@ -148,6 +148,14 @@ pub(super) async fn attempts(
     Parameters(wanted): Parameters<AttemptsWanted>,
 ) -> Result<Page<DeliveryAttempt>, Problem> {
     let limit = limit(wanted.limit)?;
+    let mut fields = Fields::default();
+    if wanted.outcome.as_deref().is_some_and(|it| !["delivered", "failed"].contains(&it)) {
+        fields.refuse("/outcome", "FIELD_INVALID", "it is delivered or failed");
+    }
+    if wanted.event.as_deref().is_some_and(|it| EventType::parse(it).is_none()) {
+        fields.refuse("/event", "FIELD_INVALID", "there is no such event in the catalogue");
+    }
+    fields.finish()?;
     let log = caller.webhook_log(&endpoint_id).await?;
     let fits = |asked: &Option<String>, is: &str| asked.as_deref().is_none_or(|asked| asked == is);
     let found = log.attempts.into_iter().rev().map(DeliveryAttempt::of).filter(|attempt| {

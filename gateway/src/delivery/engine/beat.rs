@@ -12,7 +12,7 @@ use crate::delivery::destination::Position;
 use crate::delivery::figures::Gauge;
 use crate::delivery::kept::{SHARDS, Shard};
 use crate::delivery::leases::shard_of;
-use crate::delivery::notices::with_new;
+use crate::delivery::notices::{Ring, with_new};
 use crate::delivery::store::{
     NewLines, fitting, presence_put, put, shard_put, shard_put_within, write, write_logs,
 };
@@ -243,6 +243,14 @@ impl Engine {
         own.retain(|it| self.leases.may_send(shard_of(&format!("alerts/{it}")), now_ms));
         self.watch.forget_others(&own);
         let conditions = alerts::all(&tables, &own, UnixMs::new(time_ms));
+        // All outlets are gone through for it, so it is not done when there is nothing new.
+        let as_of = (self.incidents.came(), own.clone());
+        let is_told = as_of.0 == 0 || as_of == self.incidents_told;
+        let mut heard = BTreeMap::new();
+        if !is_told {
+            heard = alerts::incidents::heard(&tables, &own);
+            self.incidents_told = as_of;
+        }
         let mut first = None;
         // All of them are looked at, and whoever had its turn last is written last.
         for organisation in in_turn(&own, &self.alerted_last) {
@@ -251,7 +259,16 @@ impl Engine {
                 known.map_or_else(Default::default, |it| (it.version, it.value.clone()));
             let Some(holds) = conditions.get(&organisation) else { continue };
             let changed = self.watch.look(&organisation, holds, &known, moment);
-            if let (Some((alerts, new)), None) = (changed, &first) {
+            let (mut alerts, mut new) = changed.unwrap_or_else(|| (known.clone(), Vec::new()));
+            if let Some(heard) = heard.get(&organisation) {
+                let told = self.incidents.tell(&mut alerts, heard);
+                if !told.is_empty() {
+                    // It may not be written this time, or there may be more.
+                    self.incidents_told = (0, BTreeSet::new());
+                }
+                new.extend(told);
+            }
+            if alerts != known && first.is_none() {
                 first = Some((organisation, seen, alerts, new));
             }
         }
@@ -260,8 +277,8 @@ impl Engine {
         };
         let mut puts = vec![put(kind::DELIVERY_ALERTS, &organisation, seen, &alerts)];
         if !new.is_empty() {
-            let told = with_new(&tables, &organisation, new);
-            let told = told.iter().map(|(id, seen, it)| put(kind::WEBHOOK_NOTICES, id, *seen, it));
+            let told = with_new(Ring::Alerts, &tables, &organisation, new);
+            let told = told.iter().map(|(id, seen, it)| put(Ring::Alerts.kind(), id, *seen, it));
             puts.extend(told);
         }
         self.alerting = true;

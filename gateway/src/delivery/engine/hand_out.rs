@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Engine, Happened, Served, in_turn, wall_ms};
 use crate::delivery::destination::Position;
 use crate::delivery::feed::Found;
-use crate::delivery::kept::{NOTICES, Place};
-use crate::delivery::notices::Kept;
+use crate::delivery::kept::Place;
+use crate::delivery::notices::{Kept, Ring};
 use crate::webhooks::event::{Event, lane_of};
 
 /// Pages that are read at once.
@@ -102,7 +102,10 @@ impl Engine {
 
     /// Whether it is still behind.
     fn catch_up_one(&mut self, served: &mut Served) -> bool {
-        let mut is_behind = self.take_notices(served);
+        let mut is_behind = false;
+        for ring in Ring::ALL {
+            is_behind |= self.take_notices(ring, served);
+        }
         is_behind |= self.take_replays(served);
         let groups: Vec<(u64, u64)> =
             self.dispatched.iter().map(|(group, leaf)| (*group, *leaf)).collect();
@@ -176,14 +179,15 @@ impl Engine {
     }
 
     /// Offers the organisation's notices; whether there are more than there is room for.
-    fn take_notices(&mut self, served: &mut Served) -> bool {
-        let begin = served.spec.begin.get(&NOTICES).copied().unwrap_or(0);
-        let from = match served.machine.position(NOTICES) {
+    fn take_notices(&mut self, ring: Ring, served: &mut Served) -> bool {
+        let source = ring.source();
+        let begin = served.spec.begin.get(&source).copied().unwrap_or(0);
+        let from = match served.machine.position(source) {
             Some(Position::At(number)) => number,
             _ => begin,
         };
         let tables = self.directory.read();
-        let kept = Kept::from(&tables, &served.spec.organisation, from);
+        let kept = Kept::from(ring, &tables, &served.spec.organisation, from);
         let (ready, mut next, mut is_behind) = kept.ready(from);
         for notice in ready {
             if served.machine.room() == 0 {
@@ -192,12 +196,12 @@ impl Engine {
             }
             let outlet = tables.outlet(&notice.outlet_id);
             if served.spec.wants_notice(notice, outlet.as_ref()) {
-                let place = Place { source: NOTICES, leaf: notice.number };
+                let place = Place { source, leaf: notice.number };
                 served.machine.offer(place, lane_of(&notice.outlet_id), notice.time_ms);
                 self.dirty.insert(served.shard);
             }
         }
-        served.machine.move_to(NOTICES, Position::At(next), 0);
+        served.machine.move_to(source, Position::At(next), 0);
         is_behind
     }
 
@@ -210,8 +214,8 @@ impl Engine {
                 break;
             }
             self.dirty.insert(served.shard);
-            if source == NOTICES {
-                if !self.replay_notice(served, leaf) {
+            if let Some(ring) = Ring::of_source(source) {
+                if !self.replay_notice(ring, served, leaf) {
                     break;
                 }
                 served.machine.replay_to(leaf.saturating_add(1));
@@ -247,9 +251,9 @@ impl Engine {
 
     /// Offers a notice once more; whether it is heard of here. One that is kept no longer is offered, too: it becomes a
     /// dead letter that says so.
-    fn replay_notice(&self, served: &mut Served, number: u64) -> bool {
+    fn replay_notice(&self, ring: Ring, served: &mut Served, number: u64) -> bool {
         let tables = self.directory.read();
-        let kept = Kept::from(&tables, &served.spec.organisation, number);
+        let kept = Kept::from(ring, &tables, &served.spec.organisation, number);
         if kept.is_awaited(number) {
             return false;
         }
@@ -263,7 +267,7 @@ impl Engine {
             }
             None => (0, wall_ms()),
         };
-        served.machine.offer_again(Place { source: NOTICES, leaf: number }, lane, time_ms);
+        served.machine.offer_again(Place { source: ring.source(), leaf: number }, lane, time_ms);
         true
     }
 

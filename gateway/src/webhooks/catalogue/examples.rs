@@ -22,6 +22,9 @@ pub(super) fn of(event: EventType) -> Vec<Value> {
             vec![sale.clone(), with(sale, with(credit, json!({"sequence": null})))]
         }
         EventType::InvoiceSyncSuccess | EventType::InvoiceSyncFailed => synced(event, record),
+        EventType::InvoiceSyncOverdue => {
+            vec![notice(json!({"since": "2026-11-27T09:58:12.481Z"}))]
+        }
         EventType::ReportGenerated => reports(),
         EventType::PaymentConfirmed | EventType::PaymentFailed => {
             let status = if event == EventType::PaymentConfirmed { "confirmed" } else { "failed" };
@@ -62,10 +65,7 @@ pub(super) fn of(event: EventType) -> Vec<Value> {
             "credential_id": "cred-7f2c", "series": "KIN-GOMBE", "missing": [[17, 18]],
             "record_kind": "numbers_missing",
         }))],
-        EventType::IntegrityAlert => vec![record(json!({
-            "alert": "numbers_skipped", "last_known": 40, "last_issued": 42, "skipped": [[41, 42]],
-            "record_kind": "recovery_gap",
-        }))],
+        EventType::IntegrityAlert => integrity(),
     }
 }
 
@@ -88,6 +88,25 @@ fn synced(event: EventType, record: impl Fn(Value) -> Value) -> Vec<Value> {
         "invoices": [invoice], "record_kind": "upload_event",
     }));
     vec![answer.clone(), with(answer, json!({"receipt": null, "sequence": null}))]
+}
+
+/// Numbers that were skipped, which a record says; an incident of a node, which none does.
+fn integrity() -> Vec<Value> {
+    let skipped = with(
+        record(),
+        json!({
+            "alert": "numbers_skipped", "last_known": 40, "last_issued": 42, "skipped": [[41, 42]],
+            "record_kind": "recovery_gap",
+        }),
+    );
+    let incident = json!({
+        "alert": "replica_damaged", "node": 2, "incident": 7, "at": "2026-11-28T10:15:30.123Z", "findings": 1,
+        "repaired": 1, "is_open": false, "last_known": null, "last_issued": null, "skipped": null,
+        "outlet_id": null, "branch": null, "region": null, "environment": null, "tree_index": null,
+        "position": null, "record_kind": null, "fiscal_authority_id": null, "record_hash": null,
+        "previous_hash": null, "sequence": null,
+    });
+    vec![skipped.clone(), with(skipped, incident)]
 }
 
 /// What is told of every record.

@@ -327,6 +327,13 @@ impl Ledger for Node {
         Ok(Response::new(ledger::ListUploadsResponse::default()))
     }
 
+    async fn list_incidents(
+        &self,
+        _: Request<ledger::ListIncidentsRequest>,
+    ) -> Result<Response<ledger::ListIncidentsResponse>, Status> {
+        Ok(Response::new(ledger::ListIncidentsResponse::default()))
+    }
+
     async fn read_block(
         &self,
         _: Request<ledger::ReadBlockRequest>,
