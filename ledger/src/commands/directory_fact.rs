@@ -1,9 +1,10 @@
 //! Copies a directory document into the group, so that sealing needs no other group.
 
+use super::reopen_device::life_of;
 use super::{Context, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
 use crate::facts::{
-    DeviceFact, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact,
+    DeviceFact, DeviceState, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact,
 };
 use crate::journal::Draft;
 use crate::manifest::Manifest;
@@ -184,18 +185,26 @@ pub(super) fn append_to_group(
 
 /// The payload of a device's record.
 pub(super) fn device_payload(fact: &DeviceFact, version: u64) -> String {
+    device_object(fact, version).finish()
+}
+
+/// The same, to which more may be added. A life after the first is told.
+pub(super) fn device_object(fact: &DeviceFact, version: u64) -> Object {
     let replaced_by = match &fact.state {
-        crate::facts::DeviceState::Replaced { by } => Some(&**by),
+        DeviceState::Replaced { by } => Some(&**by),
         _ => None,
     };
-    Object::new()
+    let life = life_of(version);
+    let reset = life > 1 && fact.state == DeviceState::Active;
+    let object = Object::new()
         .text("device_id", &fact.device_id)
         .text("outlet_id", &fact.outlet_id)
         .text("state", fact.state.as_str())
         .optional("replaced_by", replaced_by)
         .bytes("public_key", &fact.public_key)
-        .count("version", version)
-        .finish()
+        .optional("event", reset.then_some("reset"))
+        .count("version", version);
+    if reset { object.count("life", life) } else { object }
 }
 
 /// The payload of an outlet's record. A change of signing mode states the last number of each series.
