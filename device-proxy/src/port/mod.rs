@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::attach::Attached;
 use crate::devices::Devices;
 use crate::offline::SharedTill;
-use crate::protocol::{Call, Code, Fault, Reply, Standing};
+use crate::protocol::{Call, Fault, Reply, Standing};
 
 /// The group of the directory.
 pub(crate) const DIRECTORY: u64 = 0;

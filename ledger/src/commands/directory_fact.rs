@@ -1,6 +1,5 @@
 //! Copies a directory document into the group, so that sealing needs no other group.
 
-use super::reopen_device::life_of;
 use super::{Context, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
 use crate::facts::{
@@ -185,26 +184,23 @@ pub(super) fn append_to_group(
 
 /// The payload of a device's record.
 pub(super) fn device_payload(fact: &DeviceFact, version: u64) -> String {
-    device_object(fact, version).finish()
+    device_object(fact, None, version).finish()
 }
 
-/// The same, to which more may be added. A life after the first is told.
-pub(super) fn device_object(fact: &DeviceFact, version: u64) -> Object {
+/// The same, of what happened to it if that is no change of its state, and to which more may be added.
+pub(super) fn device_object(fact: &DeviceFact, event: Option<&str>, version: u64) -> Object {
     let replaced_by = match &fact.state {
         DeviceState::Replaced { by } => Some(&**by),
         _ => None,
     };
-    let life = life_of(version);
-    let reset = life > 1 && fact.state == DeviceState::Active;
-    let object = Object::new()
+    Object::new()
         .text("device_id", &fact.device_id)
         .text("outlet_id", &fact.outlet_id)
         .text("state", fact.state.as_str())
         .optional("replaced_by", replaced_by)
         .bytes("public_key", &fact.public_key)
-        .optional("event", reset.then_some("reset"))
-        .count("version", version);
-    if reset { object.count("life", life) } else { object }
+        .optional("event", event)
+        .count("version", version)
 }
 
 /// The payload of an outlet's record. A change of signing mode states the last number of each series.

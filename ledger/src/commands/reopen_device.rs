@@ -100,7 +100,8 @@ impl ReopenDevice {
             .text("public_key", &encode_standard(key.as_bytes()))
             .text("signature", &encode_standard(&self.leave))
             .finish();
-        let payload = device_object(&fact, version + 1).json("leave", &leave).finish();
+        let object = device_object(&fact, Some("reset"), version + 1);
+        let payload = object.count("life", life + 1).json("leave", &leave).finish();
         let bytes = Fact::Device(fact).encode();
         let document = Document { version: version + 1, bytes };
         cx.state.documents.put(device_key(&self.device_id), document);

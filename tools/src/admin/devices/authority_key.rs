@@ -39,7 +39,7 @@ pub(super) struct AuthorityKey {
 pub(super) async fn run(cluster: &Cluster, arguments: &AuthorityKey) -> Result<Report, Failure> {
     let known = read::<String>(cluster, TAX_AUTHORITY_KEY_KIND, TAX_AUTHORITY_KEY_ID).await?;
     let Some(set) = &arguments.set else {
-        let none = || Failure::new(1, "NOT_FOUND", "no key of the tax authority is registered");
+        let none = || Failure::new(1, "NOT_FOUND", &"no key of the tax authority is registered");
         let key = known.ok_or_else(none)?.value;
         return Ok(Report {
             text: format!("{key}\n"),
@@ -48,7 +48,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &AuthorityKey) -> Result<R
     };
     let key = read_tax_authority_key(format!("\"{set}\"").as_bytes());
     let key = key.ok_or_else(|| {
-        Failure::new(2, "USAGE", "this is no Ed25519 public key of 32 bytes in base64")
+        Failure::new(2, "USAGE", &"this is no Ed25519 public key of 32 bytes in base64")
     })?;
     arguments.consent.ask(
         "Whoever holds the private part of this key can let devices begin new lives; nobody else can any more.",
