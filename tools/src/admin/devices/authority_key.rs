@@ -25,7 +25,7 @@ Exit codes:
   1  none is registered, or somebody else has just changed it
   2  wrong usage, not agreed to, or no node answers
   3  a command was sent and nobody knows whether it was taken; show the key before you run it again")]
-pub(super) struct AuthorityKey {
+pub(in crate::admin) struct AuthorityKey {
     /// The Ed25519 public key, 32 bytes in base64. It takes the place of the one before.
     #[arg(long, value_name = "KEY")]
     set: Option<String>,
