@@ -139,6 +139,7 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
         let began = Instant::now();
         let answer = ask(&mut host, body);
         assert!(answer.contains("UNAVAILABLE"), "{body}: {answer}");
+        assert!(!answer.contains("code: '") && !answer.contains("source:"), "{body}: {answer}");
         assert!(began.elapsed() <= Duration::from_secs(seconds), "{body}: {:?}", began.elapsed());
     }
     signal("CONT", node);
