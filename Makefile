@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak demo bench bench-core fmt
+.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak jepsen demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -24,6 +24,9 @@ FUZZ_SECONDS ?= 300
 # How long `make soak` simulates, and its first seed.
 SOAK_SECONDS ?= 3600
 SOAK_FROM ?= 1000
+
+# What `make jepsen` tells fiscus-jepsen; without an older program, upgrade is not among the faults.
+JEPSEN_ARGS ?= --seconds 300 --nemesis kill,kill-all,pause,partition,one-way,loss,clock,power,power-all,full,corrupt,rolling,transfer,snapshot
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +71,11 @@ fuzz: ## Some minutes of each fuzz target
 soak: ## Simulated clusters under every fault for SOAK_SECONDS, two at a time
 	cargo build --locked --profile sim --package fiscus-sim
 	"$$CARGO_TARGET_DIR/sim/fiscus-sim" --seeds $(SOAK_FROM)..18446744073709551615 --seconds $(SOAK_SECONDS) --jobs 2
+
+jepsen: setup ## Faults on real processes, as root: JEPSEN_ARGS='--nemesis kill,partition --seconds 60 --seed 7'
+	cargo build --locked --release --package fiscus-tools
+	cargo build --locked --release --package fiscus-nemesis --package fiscus-check
+	"$$CARGO_TARGET_DIR/release/fiscus-jepsen" $(JEPSEN_ARGS)
 
 demo: ## Build the release binary and run the demonstration
 	cargo build --locked --release --package fiscus-tools

@@ -4,17 +4,18 @@
 //! write ─► layer ─┐
 //! write ─► layer ─┼─ freeze ─► one frozen layer ─ sink ─► the index below, one durable commit
 //! write ─► layer ─┘
-//! get: newest layer … oldest layer, frozen layer, the index below
+//! get: the last change of the key in any layer, the index below
 //! ```
 //!
 //! Writing costs no IO, and a durable commit of the index below does not stop writers: they only wait for
 //! the moment of freezing. Layers are sorted and never change; small ones are merged into larger ones, so
-//! that there are never many. A view is the layers that there are, and a view of the index below.
+//! that there are never many. A view is the layers that there are, and a view of the index below. Nearly all
+//! reads are of single rows of the present: for these the last change of every key is in one hash map, and
+//! a view of the index below is kept from one sink to the next, because making one costs more than a read.
 //!
 //! Invariant: what is below is always a state that a whole number of writes led to.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -28,7 +29,7 @@ use super::{
 type Change = (Bytes, Option<Bytes>);
 
 /// Changes in the order of their keys, each key once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Layer {
     changes: Vec<Change>,
     bytes: usize,
@@ -40,13 +41,18 @@ struct Layers {
     fresh: Vec<Arc<Layer>>,
     /// On its way into the index below; older than all fresh ones.
     frozen: Option<Arc<Layer>>,
+    /// By key the last change that a layer has.
+    last: HashMap<Bytes, Option<Bytes>>,
+    /// What is below, unless it is just being written to: a view would keep room from being used again.
+    below: Option<Arc<dyn View>>,
 }
 
 /// An index with its latest rows in memory.
 #[derive(Debug)]
 pub struct LayeredIndex {
-    below: Arc<dyn Index>,
+    /// Before what is below, of which it holds a view.
     layers: RwLock<Layers>,
+    below: Arc<dyn Index>,
     /// Held while a frozen layer is on its way, so that there is one.
     sinking: Mutex<()>,
 }
@@ -61,35 +67,37 @@ struct LayeredView {
 
 impl Layer {
     fn of(batch: &Batch) -> Self {
-        // The last word on a key wins.
-        let last: BTreeMap<&[u8], Option<&[u8]>> = batch
-            .changes()
-            .iter()
-            .map(|change| (change.key.as_slice(), change.value.as_deref()))
-            .collect();
-        let changes = last
-            .into_iter()
-            .map(|(key, value)| (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
-        Self { changes: changes.collect(), bytes: batch.len_bytes() }
+        let mut sorted: Vec<_> = batch.changes().iter().collect();
+        // Stable, and the last word on a key wins.
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut changes: Vec<Change> = Vec::with_capacity(sorted.len());
+        for change in sorted {
+            let value = change.value.as_deref().map(Bytes::copy_from_slice);
+            match changes.last_mut() {
+                Some((key, last)) if *key == change.key => *last = value,
+                _ => changes.push((Bytes::copy_from_slice(&change.key), value)),
+            }
+        }
+        Self { changes, bytes: batch.len_bytes() }
+    }
+
+    /// A layer to take apart; where a view holds it as well, a copy.
+    fn owned(layer: Arc<Self>) -> Self {
+        Arc::try_unwrap(layer).unwrap_or_else(|shared| (*shared).clone())
     }
 
     /// What both say; where they differ, the newer.
-    fn merge(newer: &Self, older: &Self) -> Self {
+    fn merge(newer: Self, older: Self) -> Self {
         let mut changes = Vec::with_capacity(newer.changes.len() + older.changes.len());
-        let (mut new, mut old) = (newer.changes.iter().peekable(), older.changes.iter().peekable());
-        loop {
-            let order = match (new.peek(), old.peek()) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-            };
-            if order == Ordering::Equal {
-                old.next();
+        let mut old = older.changes.into_iter().peekable();
+        for new in newer.changes {
+            while let Some(before) = old.next_if(|(key, _)| *key < new.0) {
+                changes.push(before);
             }
-            let next = if order == Ordering::Greater { old.next() } else { new.next() };
-            changes.extend(next.cloned());
+            old.next_if(|(key, _)| *key == new.0);
+            changes.push(new);
         }
+        changes.extend(old);
         let bytes = changes.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Bytes::len)).sum();
         Self { changes, bytes }
     }
@@ -112,7 +120,7 @@ impl LayeredIndex {
     /// Over an index that nobody else writes to.
     #[must_use]
     pub fn over(below: Arc<dyn Index>) -> Self {
-        Self { below, layers: RwLock::default(), sinking: Mutex::default() }
+        Self { layers: RwLock::default(), below, sinking: Mutex::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
@@ -134,7 +142,8 @@ impl LayeredIndex {
         let mut layers = self.change();
         let fresh = std::mem::take(&mut layers.fresh);
         let older = layers.frozen.take().into_iter().chain(fresh);
-        layers.frozen = older.reduce(|older, newer| Arc::new(Layer::merge(&newer, &older)));
+        let older = older.map(Layer::owned);
+        layers.frozen = older.reduce(|older, newer| Layer::merge(newer, older)).map(Arc::new);
     }
 
     /// Makes what is frozen durable. Writers go on meanwhile.
@@ -148,11 +157,20 @@ impl LayeredIndex {
                 None => batch.delete(key.as_ref()),
             };
         }
+        self.change().below = None;
         self.below.write(&batch, Durability::Durable)?;
+        let below: Arc<dyn View> = self.below.view()?.into();
         let mut layers = self.change();
+        layers.below = Some(below);
         // More may have been frozen into it since; what sank is below it now, and the same.
         if layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &frozen)) {
             layers.frozen = None;
+            for (key, value) in &frozen.changes {
+                // A row that was changed again since stays; one that was only written again is the same below.
+                if layers.last.get(key) == Some(value) {
+                    layers.last.remove(key);
+                }
+            }
         }
         Ok(())
     }
@@ -160,20 +178,23 @@ impl LayeredIndex {
 
 impl Index for LayeredIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        {
+        let below = {
             let layers = self.read();
-            for layer in layers.fresh.iter().rev().chain(&layers.frozen) {
-                if let Some(found) = layer.find(key) {
-                    return Ok(found.map(|value| value.to_vec()));
-                }
+            if let Some(change) = layers.last.get(key) {
+                return Ok(change.as_ref().map(|value| value.to_vec()));
             }
+            layers.below.clone()
+        };
+        match below {
+            Some(view) => view.get(key),
+            None => self.below.get(key),
         }
-        self.below.get(key)
     }
 
     fn write(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
         let mut newest = Layer::of(batch);
         let mut layers = self.change();
+        layers.last.extend(newest.changes.iter().cloned());
         // As digits are carried: a layer swallows those before it that are no larger, so their number
         // stays logarithmic and each row is merged as often.
         while let Some(before) = layers.fresh.pop() {
@@ -181,7 +202,7 @@ impl Index for LayeredIndex {
                 layers.fresh.push(before);
                 break;
             }
-            newest = Layer::merge(&newest, &before);
+            newest = Layer::merge(newest, Layer::owned(before));
         }
         layers.fresh.push(Arc::new(newest));
         drop(layers);

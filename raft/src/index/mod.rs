@@ -89,7 +89,7 @@ pub trait Index: Debug + Send + Sync + 'static {
 }
 
 /// The index as it was at one moment.
-pub trait View: Debug + Send {
+pub trait View: Debug + Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
 

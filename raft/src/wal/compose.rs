@@ -130,8 +130,12 @@ impl Machine {
         let groups: BTreeSet<u64> = taken.iter().map(|queued| queued.group).collect();
         let start = self.current.at;
         let head = batch_frame_bytes(groups.len());
-        let mut body = Vec::new();
-        let mut ops = Vec::new();
+        // Reserved at once: growing step by step would touch twice the memory.
+        let most: u64 = taken.iter().map(|queued| frames_bytes(&queued.op)).sum();
+        let most = usize::try_from(most).expect("it is in memory");
+        bytes.reserve(usize::try_from(round_up((head + most) as u64)).expect("it is in memory"));
+        let mut body = Vec::with_capacity(most);
+        let mut ops = Vec::with_capacity(taken.len());
         for queued in taken {
             let slots = self.encode_op(&queued, salt, start + head as u64, &mut body);
             ops.push((queued, slots));

@@ -16,6 +16,8 @@ const ARROWS: &[(&str, Reach)] = &[
     ("tools", Reach::Anything),
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),
+    ("jepsen/check", Reach::For("jepsen/nemesis")),
+    ("jepsen/nemesis", Reach::LeafOfAll),
     ("jepsen/sim", Reach::LeafOfAll),
     ("jepsen/stand-in", Reach::For("jepsen/sim")),
     ("tests", Reach::LeafOfAll),

@@ -251,6 +251,12 @@ fn writers_go_on_while_a_layer_sinks() {
     let put = |key: u8, value: u8| {
         index.write(Batch::new().put([key], [value]), Durability::Eventual).unwrap();
     };
+    let single_rows_agree = || {
+        let view = index.view().unwrap();
+        for key in 0..80 {
+            assert_eq!(index.get(&[key]).unwrap(), view.get(&[key]).unwrap(), "{key}");
+        }
+    };
     for key in 0..50 {
         put(key, 1);
     }
@@ -261,8 +267,11 @@ fn writers_go_on_while_a_layer_sinks() {
     }
     index.freeze();
     put(0, 3);
+    single_rows_agree();
     index.sink().unwrap();
+    single_rows_agree();
     put(1, 4);
+    single_rows_agree();
     assert_eq!(view.range(&[], None, 100).unwrap().len(), 50);
     assert!(view.range(&[], None, 100).unwrap().iter().all(|(_, value)| value == &[1]));
     let rows = index.view().unwrap().range(&[], None, 100).unwrap();
@@ -277,6 +286,18 @@ fn writers_go_on_while_a_layer_sinks() {
     index.flush().unwrap();
     assert_eq!(index.fresh_bytes(), 0);
     assert_eq!(index.view().unwrap().range(&[], None, 100).unwrap(), rows);
+    single_rows_agree();
+    put(2, 2);
+    index.freeze();
+    index.write(Batch::new().delete([2_u8]), Durability::Eventual).unwrap();
+    index.sink().unwrap();
+    assert_eq!(
+        index.get(&[2]).unwrap(),
+        None,
+        "what was written since is not lost when a layer sinks"
+    );
+    index.flush().unwrap();
+    assert_eq!(index.get(&[2]).unwrap(), None);
 }
 
 #[cfg(feature = "sled")]
