@@ -204,6 +204,8 @@ refusal_codes! {
     ActivationInvalid = "ACTIVATION_INVALID",
     /// The device cannot go from its state to the one asked for.
     DeviceTransition = "DEVICE_TRANSITION",
+    /// This is no leave of the tax authority for the device's next life.
+    DeviceLeaveInvalid = "DEVICE_LEAVE_INVALID",
     /// A manifest of this version exists, or its effective date has passed.
     ManifestConflict = "MANIFEST_CONFLICT",
     /// The authority's id is not made from its key, or it exists.

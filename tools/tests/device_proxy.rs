@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::{Signer, SigningKey};
+use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::json::Value;
 use support::{Demo, fiscus, fresh, signal, text, until};
 
@@ -36,11 +38,61 @@ fn nonce(prepared: &str) -> String {
     text(&Value::parse(prepared).unwrap(), "nonce")
 }
 
-fn operators_register_replace_and_revoke(dir: &Path) {
-    let run = |arguments: &[&str]| {
-        let output = fiscus().args(["admin", "--dir"]).arg(dir).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+/// What an operator's command ends with, and says.
+fn admin(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = fiscus().args(["admin", "--dir"]).arg(dir).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn the_tax_authority_lets_a_device_begin_a_new_life(dir: &Path, host: &mut TcpStream) {
+    let authority = SigningKey::from_bytes(&[7; 32]);
+    let key = encode_standard(authority.verifying_key().as_bytes());
+    let mut reset = |device: &str, life: u64| {
+        let message = format!("ADM|RESET|{device}|{life}");
+        let leave = encode_standard(&authority.sign(message.as_bytes()).to_bytes());
+        ask(host, &format!("ADM|RESET {{\"dgi_authorization\":\"{leave}\"}}"))
     };
+    assert_eq!(admin(dir, &["devices", "authority-key"]).0, Some(1), "none is registered");
+    assert!(reset("def-gombe-1", 2).contains("UNAUTHORIZED"));
+    assert_eq!(admin(dir, &["devices", "authority-key", "--set", "AAAA", "--yes"]).0, Some(2));
+    let set = ["devices", "authority-key", "--set", &key];
+    assert_eq!(admin(dir, &set).0, Some(2), "nobody was asked");
+    assert_eq!(admin(dir, &[&set[..], &["--yes"]].concat()).0, Some(0));
+    assert_eq!(admin(dir, &["devices", "authority-key"]), (Some(0), format!("{key}\n")));
+
+    for (device, life) in [("def-gombe-1", 1), ("def-gombe-1", 3), ("def-gombe-2", 2)] {
+        assert!(reset(device, life).contains("UNAUTHORIZED"), "{device} {life}");
+    }
+    let opened = "{\"status\":\"OK\",\"life\":2}";
+    assert_eq!([reset("def-gombe-1", 2), reset("def-gombe-1", 2)], [opened, opened]);
+    assert!(reset("def-gombe-1", 3).contains("\"life\":3"));
+    assert!(reset("def-gombe-1", 2).contains("UNAUTHORIZED"), "its life is over");
+    let (exit, shown) = admin(dir, &["devices", "show", "def-gombe-1", "--json"]);
+    assert!(exit == Some(0) && shown.contains("\"state\":\"active\""), "{shown}");
+    assert_eq!(admin(dir, &["devices", "show", "def-unknown"]).0, Some(1));
+}
+
+fn operators_set_who_seals(dir: &Path, host: &mut TcpStream, sale: &str) {
+    let prepare = format!("TXN|PREPARE {}", sale.replace("MP261120.0815.C78", "MP261120.0815.C79"));
+    let mut until_answered = |part: &str| {
+        let began = Instant::now();
+        loop {
+            let answer = ask(host, &prepare);
+            if answer.contains(part) {
+                return;
+            }
+            assert!(began.elapsed() < WAIT, "{part}: {answer}");
+        }
+    };
+    let mode = |mode| ["outlets", "signing-mode", "outlet-gombe", mode, "--yes"];
+    assert_eq!(admin(dir, &mode("def")).0, Some(0));
+    until_answered("SIGNING_MODE_DEF");
+    assert_eq!(admin(dir, &mode("cluster")).0, Some(0));
+    until_answered("\"nonce\"");
+}
+
+fn operators_register_replace_and_revoke(dir: &Path) {
+    let run = |arguments: &[&str]| admin(dir, arguments);
     let register = ["devices", "register", "--id", "def-2", "--outlet", "outlet-gombe", "--yes"];
     let (exit, code) = run(&register);
     assert_eq!(exit, Some(0));
@@ -87,6 +139,7 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
         let began = Instant::now();
         let answer = ask(&mut host, body);
         assert!(answer.contains("UNAVAILABLE"), "{body}: {answer}");
+        assert!(!answer.contains("code: '") && !answer.contains("source:"), "{body}: {answer}");
         assert!(began.elapsed() <= Duration::from_secs(seconds), "{body}: {:?}", began.elapsed());
     }
     signal("CONT", node);
@@ -105,6 +158,8 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
     .await;
     assert!(ask(&mut host, &prepare).contains("REPLAY_DETECTED"), "and only once");
 
+    the_tax_authority_lets_a_device_begin_a_new_life(&dir, &mut host);
+    operators_set_who_seals(&dir, &mut host, &sale);
     operators_register_replace_and_revoke(&dir);
     let mut host = TcpStream::connect(&place).unwrap();
     until("the device says so", Duration::from_secs(5), || {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signature, VerifyingKey};
 use fiscus_ledger::activation::device_of;
 use fiscus_ledger::base64::encode_standard;
+use fiscus_ledger::commands::leave_message;
 use fiscus_ledger::device_seal::{device_number, entry_hash, entry_text, journal_origin};
 use fiscus_ledger::hash::{Hash32, from_hex, payload_hash};
 use fiscus_ledger::invoice::{CanonicalInvoice, parse_strict};
@@ -530,7 +531,7 @@ impl Machine {
     /// A new life: numbers go on.
     fn reset(&mut self, authorization: &[u8; 64]) -> Result<Handled, Fault> {
         let life = self.lives + 1;
-        let message = format!("ADM|RESET|{}|{life}", self.config.device_id);
+        let message = leave_message(&self.config.device_id, life);
         if !self.signed_by_dgi(&message, authorization) {
             let detail = "this is no leave of the tax authority for the next life of this device";
             return Err(Fault::new(Code::Unauthorized, detail));

@@ -25,9 +25,16 @@ pub(super) fn strange(what: &str) -> Fault {
 pub(super) fn of_refusal(refusal: &Refusal) -> Fault {
     let code = match refusal.code.as_str() {
         "DEVICE_REVOKED" => Code::DeviceRevoked,
-        "DEVICE_UNKNOWN" | "DEVICE_NOT_ACTIVE" | "IDENTITY_MISMATCH" | "TERMINAL_BLOCKED"
-        | "OUTLET_INACTIVE" | "OUTLET_HELD" | "SIGNING_MODE_DEF" | "ACTIVATION_INVALID"
-        | "DEVICE_TRANSITION" => Code::Unauthorized,
+        "DEVICE_UNKNOWN"
+        | "DEVICE_NOT_ACTIVE"
+        | "IDENTITY_MISMATCH"
+        | "TERMINAL_BLOCKED"
+        | "OUTLET_INACTIVE"
+        | "OUTLET_HELD"
+        | "SIGNING_MODE_DEF"
+        | "ACTIVATION_INVALID"
+        | "DEVICE_TRANSITION"
+        | "DEVICE_LEAVE_INVALID" => Code::Unauthorized,
         "SERIES_EXHAUSTED" | "CURRENCY_LIMIT" => Code::StorageFull,
         "IDEMPOTENCY_CONFLICT" => Code::ReplayDetected,
         "NO_AUTHORITY" | "NO_MANIFEST" | "OUTLET_UNKNOWN" => Code::Unavailable,

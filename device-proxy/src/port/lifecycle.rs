@@ -1,13 +1,14 @@
-//! `CFG|INIT`: a device is bound to its outlet.
+//! `CFG|INIT`: a device is bound to its outlet. `ADM|RESET`: it begins another life there.
 //!
 //! A code names its device, so that a proxy that is another device says so and uses nobody's code up.
 
 use std::time::Duration;
 
 use fiscus_ledger::activation::{activation_hash, device_of};
+use fiscus_ledger::commands::life_of;
 use fiscus_ledger::facts::OutletFact;
 use fiscus_proto::client::Answer;
-use fiscus_proto::command::{ActivateDevice, Command, Seal, Submitted, command};
+use fiscus_proto::command::{ActivateDevice, Command, ReopenDevice, Seal, Submitted, command};
 use fiscus_proto::ledger::rehearse_response::Result as Rehearsed;
 use fiscus_proto::ledger::{ReadDocumentRequest, RehearseRequest};
 use tokio::time::sleep;
@@ -60,18 +61,38 @@ impl Port {
         Ok(Reply::Done(answer.finish()))
     }
 
-    /// Reads the device anew.
-    async fn learn(&self, until: Until) -> Result<(), Fault> {
+    /// The ledger holds the tax authority's key, and knows for which life a leave is. The same leave asked for again
+    /// is answered the same while its life lasts.
+    pub(super) async fn reopen(&self, leave: &[u8; 64], until: Until) -> Result<Reply, Fault> {
+        let reopen =
+            ReopenDevice { device_id: self.device_id.clone(), leave: leave.to_vec().into() };
+        let command = Command { command: Some(command::Command::ReopenDevice(reopen)) };
+        match self.shared.cluster.submit(DIRECTORY, command, until.left()).await {
+            Ok(Answer::Recorded(_) | Answer::AlreadyRecorded(_) | Answer::Unchanged) => {}
+            Ok(Answer::Refused(refusal)) => {
+                return Ok(Reply::Refused(faults::of_refusal(&refusal)));
+            }
+            Ok(other) => return Ok(Reply::InDoubt(format!("a reset was answered with {other:?}"))),
+            Err(error) => return Ok(faults::of_submit(error)),
+        }
+        match self.learn(until).await {
+            Ok(version) => Ok(Reply::Done(ok().count("life", life_of(version)).finish())),
+            Err(fault) => Ok(Reply::InDoubt(fault.detail)),
+        }
+    }
+
+    /// Reads the device anew; its document's version.
+    async fn learn(&self, until: Until) -> Result<u64, Fault> {
         let request = ReadDocumentRequest {
             kind: DEVICE.to_owned(),
             id: self.device_id.clone(),
             consistency: LINEARIZABLE,
         };
         let read = self.shared.cluster.read_document(request, until.left() / 2).await;
-        if let Some(document) = read.map_err(|error| faults::of_read(&error))?.document {
-            self.shared.devices.note(&document);
-        }
-        Ok(())
+        let document = read.map_err(|error| faults::of_read(&error))?.document;
+        let document = document.ok_or_else(|| faults::unavailable("the device is not known"))?;
+        self.shared.devices.note(&document);
+        Ok(document.version)
     }
 
     /// Waits until the outlet's group has heard of the device, for most of the time that there is: until then

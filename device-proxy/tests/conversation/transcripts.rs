@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::cluster::Cluster;
 use super::host::{Host, code, field, until};
 use super::line::{Pair, open};
-use super::world::{CODE, DEVICE, World, dgi, init, sale};
+use super::world::{CODE, DEVICE, World, dgi, init, register_authority_key, sale};
 
 /// Today by the cluster's clock.
 async fn today<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>) -> String {
@@ -19,7 +19,7 @@ async fn today<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>) -> String 
 }
 
 /// Says everything there is to say to a device that waits for its activation.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>, cluster: &Cluster) {
     host.title("A device is bound to its outlet");
     host.ask("QRY|LOG 1").await;
     host.ask("QRY|STATUS").await;
@@ -59,8 +59,19 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>) {
         host.ask(&time(timestamp, by)).await;
     }
     host.ask(&time("9000-01-01T00:00:00.000Z", 8)).await;
-    let token = encode_standard(&[0; 64]);
-    host.ask(&format!("ADM|RESET {{\"dgi_authorization\":\"{token}\"}}")).await;
+    let leave = |life: u64| {
+        let message = fiscus_ledger::commands::leave_message(DEVICE, life);
+        let token = encode_standard(&dgi().sign(message.as_bytes()).to_bytes());
+        format!("ADM|RESET {{\"dgi_authorization\":\"{token}\"}}")
+    };
+    host.ask(&leave(2)).await;
+    register_authority_key(cluster).await;
+    // Life 1 began with CFG|INIT.
+    host.ask(&leave(3)).await;
+    let opened = host.ask(&leave(2)).await;
+    assert_eq!(host.ask(&leave(2)).await, opened, "a leave opens one life, once");
+    host.ask(&leave(1)).await;
+    host.ask("QRY|STATUS").await;
 }
 
 /// A time signed by the tax authority, or by somebody else.
@@ -76,7 +87,7 @@ fn time(timestamp: &str, by: u8) -> String {
 async fn every_command_over_tcp() {
     let world = World::registered(Cluster::start(1).await, Vec::new()).await;
     let mut host = world.host().await;
-    converse(&mut host).await;
+    converse(&mut host, &world.cluster).await;
     host.matches("every_command");
 }
 
@@ -87,7 +98,7 @@ async fn every_command_over_a_pseudo_terminal_that_comes_and_goes() {
     let world = World::registered(Cluster::start(1).await, vec![device.clone()]).await;
     let pair = Pair::new(&device, &line);
     let mut host = open(&line).await;
-    converse(&mut host).await;
+    converse(&mut host, &world.cluster).await;
     host.matches("every_command");
     // The cable is pulled and put back.
     drop((host, pair));

@@ -96,6 +96,17 @@ pub(crate) async fn revoke(cluster: &Cluster, device_id: &str) {
     cluster.execute(0, command::Command::RevokeDevice(revoke)).await;
 }
 
+pub(crate) async fn register_authority_key(cluster: &Cluster) {
+    let key = encode_standard(dgi().verifying_key().as_bytes());
+    let put = proto::PutDocument {
+        kind: fiscus_ledger::commands::TAX_AUTHORITY_KEY_KIND.to_owned(),
+        id: fiscus_ledger::commands::TAX_AUTHORITY_KEY_ID.to_owned(),
+        expected_version: 0,
+        bytes: format!("\"{key}\"").into_bytes().into(),
+    };
+    cluster.execute(0, command::Command::PutDocument(put)).await;
+}
+
 pub(crate) fn init(code: &str) -> String {
     let key = encode_standard(&[9; 32]);
     format!("CFG|INIT {{\"activation_code\":\"{code}\",\"public_key\":\"{key}\"}}")

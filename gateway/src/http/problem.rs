@@ -234,6 +234,7 @@ fn refusal_status(code: &str) -> StatusCode {
         | "DEVICE_REVOKED"
         | "DEVICE_NOT_ACTIVE"
         | "DEVICE_TRANSITION"
+        | "DEVICE_LEAVE_INVALID"
         | "SERIES_EXHAUSTED"
         | "CURRENCY_LIMIT"
         | "NO_MANIFEST"

@@ -66,7 +66,8 @@ impl Event {
                 _ => return None,
             },
             RecordKind::Device if record.group == DIRECTORY => match &*text("state")? {
-                "active" => EventType::DeviceActivated,
+                // A later life of a device that is active is no activation.
+                "active" if text("event").is_none() => EventType::DeviceActivated,
                 "revoked" | "replaced" => EventType::DeviceRevoked,
                 _ => return None,
             },

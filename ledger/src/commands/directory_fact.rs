@@ -3,7 +3,7 @@
 use super::{Context, no_authority, outlet_unknown};
 use crate::apply::ApplyError;
 use crate::facts::{
-    DeviceFact, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact,
+    DeviceFact, DeviceState, Fact, FactKind, OutletFact, OutletStatus, SigningMode, TerminalFact,
 };
 use crate::journal::Draft;
 use crate::manifest::Manifest;
@@ -184,8 +184,13 @@ pub(super) fn append_to_group(
 
 /// The payload of a device's record.
 pub(super) fn device_payload(fact: &DeviceFact, version: u64) -> String {
+    device_object(fact, None, version).finish()
+}
+
+/// The same, of what happened to it if that is no change of its state, and to which more may be added.
+pub(super) fn device_object(fact: &DeviceFact, event: Option<&str>, version: u64) -> Object {
     let replaced_by = match &fact.state {
-        crate::facts::DeviceState::Replaced { by } => Some(&**by),
+        DeviceState::Replaced { by } => Some(&**by),
         _ => None,
     };
     Object::new()
@@ -194,8 +199,8 @@ pub(super) fn device_payload(fact: &DeviceFact, version: u64) -> String {
         .text("state", fact.state.as_str())
         .optional("replaced_by", replaced_by)
         .bytes("public_key", &fact.public_key)
+        .optional("event", event)
         .count("version", version)
-        .finish()
 }
 
 /// The payload of an outlet's record. A change of signing mode states the last number of each series.

@@ -29,6 +29,7 @@ mod record_upload;
 mod recovery_gap;
 mod register_device;
 mod register_outlet;
+mod reopen_device;
 mod replace_device;
 mod revoke_device;
 mod seal;
@@ -62,6 +63,10 @@ pub use record_upload::{
 pub use recovery_gap::{RecoveryGap, SEQUENCE_MAX};
 pub use register_device::RegisterDevice;
 pub use register_outlet::RegisterOutlet;
+pub use reopen_device::{
+    ReopenDevice, TAX_AUTHORITY_KEY_ID, TAX_AUTHORITY_KEY_KIND, leave_message, life_of,
+    read_tax_authority_key,
+};
 pub use replace_device::ReplaceDevice;
 pub use revoke_device::RevokeDevice;
 pub use seal::Seal;
@@ -129,6 +134,7 @@ pub enum DirectoryCommand {
     RegisterDevice(RegisterDevice),
     ActivateDevice(ActivateDevice),
     ReplaceDevice(ReplaceDevice),
+    ReopenDevice(ReopenDevice),
     RevokeDevice(RevokeDevice),
     RecordCheckpoint(RecordCheckpoint),
 }
@@ -241,6 +247,7 @@ impl Command for DirectoryCommand {
             Self::RegisterDevice(command) => command.read(reads),
             Self::ActivateDevice(command) => command.read(reads),
             Self::ReplaceDevice(command) => command.read(reads),
+            Self::ReopenDevice(command) => command.read(reads),
             Self::RevokeDevice(command) => command.read(reads),
             Self::RecordCheckpoint(command) => command.read(reads),
         }
@@ -258,6 +265,7 @@ impl Command for DirectoryCommand {
             Self::RegisterDevice(command) => command.apply(&mut cx),
             Self::ActivateDevice(command) => command.apply(&mut cx),
             Self::ReplaceDevice(command) => command.apply(&mut cx),
+            Self::ReopenDevice(command) => command.apply(&mut cx),
             Self::RevokeDevice(command) => command.apply(&mut cx),
             Self::RecordCheckpoint(command) => command.apply(&mut cx),
         }

@@ -1,10 +1,13 @@
 //! Random commands to the directory, against a registry kept in plain lists.
 
+use ed25519_dalek::{Signer, SigningKey};
 use fiscus_ledger::apply::Entry;
+use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::commands::{
     ActivateAuthority, ActivateDevice, ChangeOutlet, DirectoryCommand, PublishManifest,
-    PutDocument, PutDocuments, RecordCheckpoint, RegisterDevice, RegisterOutlet, ReplaceDevice,
-    RevokeDevice, SystemCommand,
+    PutDocument, PutDocuments, RecordCheckpoint, RegisterDevice, RegisterOutlet, ReopenDevice,
+    ReplaceDevice, RevokeDevice, SystemCommand, TAX_AUTHORITY_KEY_ID, TAX_AUTHORITY_KEY_KIND,
+    leave_message,
 };
 use fiscus_ledger::facts::{Environment, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::manifest::Manifest;
@@ -24,6 +27,8 @@ struct Registry {
     outlets: Vec<(OutletFact, u64)>,
     notes: Vec<(Id, u64)>,
     devices: Vec<(Id, &'static str)>,
+    /// Of which device which lives after the first were opened.
+    lives: Vec<(Id, u64)>,
     codes: Vec<(u8, Id, bool)>,
     manifests: Vec<Id>,
     checkpoints: Vec<(u64, u64)>,
@@ -83,6 +88,7 @@ impl Registry {
             DirectoryCommand::RecordCheckpoint(command) => {
                 self.record_checkpoint(command.group, command.size)
             }
+            DirectoryCommand::ReopenDevice(command) => self.reopen(command),
             DirectoryCommand::RevokeDevice(command) => {
                 let device = self.device(&command.device_id).ok_or("DEVICE_UNKNOWN")?;
                 if !matches!(device.1, "registered" | "active") {
@@ -127,7 +133,7 @@ impl Registry {
     }
 
     fn put(&mut self, command: &PutDocument) -> Result<(), &'static str> {
-        if &*command.kind != "note" {
+        if !["note", TAX_AUTHORITY_KEY_KIND].contains(&&*command.kind) {
             return Err("DOCUMENT_KIND_RESERVED");
         }
         let known = self.notes.iter_mut().find(|known| known.0 == command.id);
@@ -183,6 +189,27 @@ impl Registry {
         Ok(())
     }
 
+    fn reopen(&mut self, command: &ReopenDevice) -> Result<(), &'static str> {
+        match self.device(&command.device_id).ok_or("DEVICE_UNKNOWN")?.1 {
+            "registered" => return Err("DEVICE_NOT_ACTIVE"),
+            "replaced" | "revoked" => return Err("DEVICE_REVOKED"),
+            _ => {}
+        }
+        if !self.notes.iter().any(|known| &*known.0 == TAX_AUTHORITY_KEY_ID) {
+            return Err("DEVICE_LEAVE_INVALID");
+        }
+        let opened = self.lives.iter().filter(|known| known.0 == command.device_id).count();
+        let next = 2 + u64::try_from(opened).unwrap();
+        if next > 2 && command.leave == leave(&command.device_id, next - 1) {
+            return Ok(());
+        }
+        if command.leave != leave(&command.device_id, next) {
+            return Err("DEVICE_LEAVE_INVALID");
+        }
+        self.lives.push((command.device_id.clone(), next));
+        Ok(())
+    }
+
     fn activate(&mut self, command: &ActivateDevice) -> Result<(), &'static str> {
         if command.public_key.is_empty() {
             return Err("FIELD_INVALID");
@@ -199,6 +226,15 @@ impl Registry {
         self.codes[known].2 = true;
         Ok(())
     }
+}
+
+fn tax_authority() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+/// The tax authority's leave for a life.
+fn leave(device_id: &str, life: u64) -> [u8; 64] {
+    tax_authority().sign(leave_message(device_id, life).as_bytes()).to_bytes()
 }
 
 fn fact(random: &mut Random) -> OutletFact {
@@ -231,7 +267,7 @@ fn put_document(random: &mut Random) -> PutDocument {
 fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
     let device = |random: &mut Random| Id::from(*random.pick(&["d1", "d2", "d3", "d4"]));
     let activation_hash = |random: &mut Random| [u8::try_from(random.below(6)).unwrap(); 32];
-    match random.below(10) {
+    match random.below(12) {
         0 => DirectoryCommand::RegisterOutlet(RegisterOutlet { fact: fact(random) }),
         1 => {
             let mut fact = fact(random);
@@ -285,6 +321,11 @@ fn command(random: &mut Random, registry: &Registry) -> DirectoryCommand {
             size: random.below(20),
             root: random.bytes(),
         }),
+        10 | 11 => {
+            let device_id = device(random);
+            let leave = leave(&device_id, random.between(1, 4));
+            DirectoryCommand::ReopenDevice(ReopenDevice { device_id, leave })
+        }
         _ => DirectoryCommand::RevokeDevice(RevokeDevice { device_id: device(random) }),
     }
 }
@@ -301,6 +342,15 @@ pub(crate) fn directory_sequence(seed: u64) {
             authority_id,
         })),
     ];
+    if random.percent(80) {
+        let key = encode_standard(tax_authority().verifying_key().as_bytes());
+        commands.push(DirectoryCommand::PutDocument(PutDocument {
+            kind: TAX_AUTHORITY_KEY_KIND.into(),
+            id: TAX_AUTHORITY_KEY_ID.into(),
+            expected_version: 0,
+            bytes: format!("\"{key}\"").into_bytes(),
+        }));
+    }
     for log_index in 1..=random.between(6, 12) {
         let stamp = START + log_index * 20_000_000;
         let entry = Entry {
@@ -319,12 +369,13 @@ pub(crate) fn directory_sequence(seed: u64) {
         for ((outcome, expected), command) in outcomes.iter().zip(&expected).zip(&commands) {
             let told = match outcome {
                 Outcome::Refused(refusal) => Err(refusal.code()),
-                Outcome::Recorded(_) | Outcome::Done => Ok(()),
+                Outcome::Recorded(_) | Outcome::Done | Outcome::Unchanged => Ok(()),
                 other => panic!("{other:?} to {command:?}"),
             };
             assert_eq!(told, *expected, "{command:?}");
         }
-        if expected.iter().all(Result::is_err) {
+        let kept = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Unchanged);
+        if outcomes.iter().all(kept) {
             assert!(
                 effects.rows.is_empty() && effects.leaves.is_empty(),
                 "a refusal changes state"

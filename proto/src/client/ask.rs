@@ -6,7 +6,7 @@ use futures_util::stream::{Stream, try_unfold};
 use tokio::time::{Instant, timeout_at};
 
 use super::ClusterClient;
-use super::error::ReadError;
+use super::error::{ReadError, words_of};
 use super::read::{Read, may_differ_elsewhere, rejected};
 use crate::ledger::{
     AReportRequest, FindNumbersRequest, FindNumbersResponse, FindRecordsRequest,
@@ -210,7 +210,7 @@ impl ClusterClient {
                 Ok(Ok(Some(part))) => Ok(Some((part, (client, backoff, request, Some(parts))))),
                 Ok(Ok(None)) => Ok(None),
                 Ok(Err(status)) if may_differ_elsewhere(&status) => {
-                    Err(ReadError::Unavailable { detail: status.to_string() })
+                    Err(ReadError::Unavailable { detail: words_of(&status) })
                 }
                 Ok(Err(status)) => Err(rejected(&status)),
                 Err(_elapsed) => {

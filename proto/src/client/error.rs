@@ -96,6 +96,23 @@ impl SubmitError {
     }
 }
 
+/// What a call ended with, in words for people: what the node said, or else what its code means, and what is behind it.
+pub(super) fn words_of(status: &tonic::Status) -> String {
+    let mut words = match status.message() {
+        "" => status.code().description().to_owned(),
+        said => said.to_owned(),
+    };
+    let mut behind = std::error::Error::source(status);
+    while let Some(error) = behind {
+        let said = error.to_string();
+        if !words.ends_with(&said) {
+            words = format!("{words}: {said}");
+        }
+        behind = error.source();
+    }
+    words
+}
+
 /// Why a read has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -144,5 +161,23 @@ impl ReadError {
             Self::Unavailable { .. } => "CLUSTER_UNAVAILABLE",
             Self::Rejected { .. } => "READ_REJECTED",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_a_call_ended_with_is_told_in_words() {
+        let silent = tonic::Status::unavailable("");
+        assert_eq!(words_of(&silent), "The service is currently unavailable");
+        let refused = tonic::Status::from_error(Box::new(Error::other("refused")));
+        assert_eq!(words_of(&refused), "refused");
+        let mut cut = tonic::Status::unavailable("transport error");
+        cut.set_source(std::sync::Arc::new(Error::other("connection reset")));
+        assert_eq!(words_of(&cut), "transport error: connection reset");
     }
 }

@@ -22,6 +22,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::config::ClientLimits;
+use super::error::words_of;
 use crate::ledger::ledger_client::LedgerClient;
 use crate::ledger::submit_response::Result as Told;
 use crate::ledger::{SubmitRequest, SubmitResponse};
@@ -141,7 +142,7 @@ impl Stream {
         let opening = self.client.submit(ReceiverStream::new(outgoing));
         match timeout(self.limits.connect_timeout, opening).await {
             Ok(Ok(answers)) => Ok((requests, answers.into_inner())),
-            Ok(Err(status)) => Err(format!("the stream cannot be opened: {status}")),
+            Ok(Err(status)) => Err(format!("the stream cannot be opened: {}", words_of(&status))),
             Err(_elapsed) => Err("the node does not accept a stream".into()),
         }
     }
@@ -168,7 +169,7 @@ impl Stream {
                 told = answers.message() => match told {
                     Ok(Some(told)) => settle(told, &mut pending),
                     Ok(None) => break "the node closed the stream".to_owned(),
-                    Err(status) => break format!("the stream broke: {status}"),
+                    Err(status) => break format!("the stream broke: {}", words_of(&status)),
                 },
                 next = next_ask(&requests, &mut self.queue), if !full => match next {
                     Next::Ask(ask, place) => hand(*ask, place, &mut last, &mut pending),

@@ -149,7 +149,7 @@ impl ClusterClient {
         let deadline = deadline.min(Instant::now() + self.shared.config.limits.attempt_timeout);
         match timeout_at(deadline, link.client().topology(TopologyRequest {})).await {
             Ok(Ok(told)) => Ok(told.into_inner()),
-            Ok(Err(status)) => Err(status.to_string()),
+            Ok(Err(status)) => Err(error::words_of(&status)),
             Err(_elapsed) => Err("no answer in time".into()),
         }
     }

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::ClusterClient;
-use super::error::ReadError;
+use super::error::{ReadError, words_of};
 use super::retry::Backoff;
 use crate::ledger::ledger_client::LedgerClient;
 use crate::ledger::{
@@ -233,7 +233,7 @@ impl ClusterClient {
         match timeout_at(deadline, call(link.client())).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) if may_differ_elsewhere(&status) => {
-                Err(Failure::Elsewhere(status.to_string()))
+                Err(Failure::Elsewhere(words_of(&status)))
             }
             Ok(Err(status)) => Err(Failure::Rejected(rejected(&status))),
             Err(_elapsed) => Err(Failure::Elsewhere("no answer in time".into())),

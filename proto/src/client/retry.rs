@@ -53,6 +53,8 @@ pub(super) fn repetition(command: &Command) -> Repetition {
         | Kind::ActivateAuthority(_)
         | Kind::ReplaceDevice(_)
         | Kind::RevokeDevice(_)
+        // Its leave is for one life.
+        | Kind::ReopenDevice(_)
         | Kind::RecordCheckpoint(_)
         // What they make has an id or a code that is taken only once.
         | Kind::PrepareAuthority(_)

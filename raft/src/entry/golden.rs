@@ -197,6 +197,7 @@ fn directory_commands() -> Vec<Kind> {
             activation_hash: of(16, 32),
         }),
         Kind::RevokeDevice(proto::RevokeDevice { device_id: "D1".into() }),
+        Kind::ReopenDevice(proto::ReopenDevice { device_id: "D1".into(), leave: of(18, 64) }),
         Kind::RecordCheckpoint(proto::RecordCheckpoint { group: 3, size: 1_000, root: of(17, 32) }),
     ]
 }

@@ -5,8 +5,9 @@ use fiscus_ledger::commands::{
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryCommand, DirectoryFact,
     GrantBlock, GroupCommand, ImportDeviceSeal, OpenShift, PrepareAuthority, PublishManifest,
     PutDocument, PutDocuments, RaiseApplyVersion, ReconcileOffline, RecordCheckpoint,
-    RecordPayment, RecordUpload, RecoveryGap, RegisterDevice, RegisterOutlet, ReplaceDevice,
-    RevokeDevice, Seal, Submitted, SystemCommand, Tick, UPLOAD_ITEMS_MAX, UploadItem,
+    RecordPayment, RecordUpload, RecoveryGap, RegisterDevice, RegisterOutlet, ReopenDevice,
+    ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick, UPLOAD_ITEMS_MAX,
+    UploadItem,
 };
 use fiscus_ledger::credential::AUTHORITY_ID_BYTES_MAX;
 use fiscus_ledger::device_seal::DeviceSeal;
@@ -82,6 +83,10 @@ pub fn directory_command(command: proto::Command) -> Result<DirectoryCommand, Co
             let device_id = name("device_id", device_id)?;
             Ok(DirectoryCommand::RevokeDevice(RevokeDevice { device_id }))
         }
+        Kind::ReopenDevice(proto::ReopenDevice { device_id, leave }) => {
+            let (device_id, leave) = (name("device_id", device_id)?, array("leave", &leave)?);
+            Ok(DirectoryCommand::ReopenDevice(ReopenDevice { device_id, leave }))
+        }
         Kind::RecordCheckpoint(proto::RecordCheckpoint { group, size, root }) => {
             let root = array("root", &root)?;
             Ok(DirectoryCommand::RecordCheckpoint(RecordCheckpoint { group, size, root }))
@@ -148,6 +153,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
         Kind::RegisterDevice(_) => "RegisterDevice",
         Kind::ActivateDevice(_) => "ActivateDevice",
         Kind::ReplaceDevice(_) => "ReplaceDevice",
+        Kind::ReopenDevice(_) => "ReopenDevice",
         Kind::RevokeDevice(_) => "RevokeDevice",
         Kind::RecordCheckpoint(_) => "RecordCheckpoint",
     }

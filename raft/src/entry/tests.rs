@@ -4,8 +4,8 @@ use fiscus_ledger::commands::{
     CheckpointDecided, CloseBlock, CloseDay, CloseShift, DirectoryFact, GrantBlock, OpenShift,
     PrepareAuthority, PublishManifest, PutDocument, PutDocuments, RaiseApplyVersion,
     ReconcileOffline, RecordCheckpoint, RecordPayment, RecordUpload, RecoveryGap, RegisterDevice,
-    RegisterOutlet, ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand, Tick, UploadItem,
-    UploadVerdict,
+    RegisterOutlet, ReopenDevice, ReplaceDevice, RevokeDevice, Seal, Submitted, SystemCommand,
+    Tick, UploadItem, UploadVerdict,
 };
 use fiscus_ledger::facts::{Environment, FactKind, OutletFact, OutletStatus, SigningMode};
 use fiscus_ledger::invoice::Currency;
@@ -246,6 +246,12 @@ fn directory() -> impl Strategy<Value = DirectoryCommand> {
         (id(), id(), any::<Hash32>()).prop_map(|(device_id, replacement_id, activation_hash)| {
             let command = ReplaceDevice { device_id, replacement_id, activation_hash };
             DirectoryCommand::ReplaceDevice(command)
+        }),
+        (id(), any::<Hash32>(), any::<Hash32>()).prop_map(|(device_id, one, two)| {
+            let mut leave = [0; 64];
+            leave[..32].copy_from_slice(&one);
+            leave[32..].copy_from_slice(&two);
+            DirectoryCommand::ReopenDevice(ReopenDevice { device_id, leave })
         }),
         id().prop_map(|device_id| { DirectoryCommand::RevokeDevice(RevokeDevice { device_id }) }),
         (any::<u64>(), any::<u64>(), any::<Hash32>()).prop_map(|(group, size, root)| {

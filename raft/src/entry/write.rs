@@ -114,6 +114,10 @@ pub fn to_proto_directory(command: &DirectoryCommand) -> proto::Command {
         DirectoryCommand::RevokeDevice(command) => {
             Kind::RevokeDevice(proto::RevokeDevice { device_id: command.device_id.to_string() })
         }
+        DirectoryCommand::ReopenDevice(command) => Kind::ReopenDevice(proto::ReopenDevice {
+            device_id: command.device_id.to_string(),
+            leave: bytes(&command.leave),
+        }),
         DirectoryCommand::RecordCheckpoint(command) => {
             Kind::RecordCheckpoint(proto::RecordCheckpoint {
                 group: command.group,

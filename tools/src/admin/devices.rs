@@ -1,5 +1,6 @@
 //! `fiscus admin devices`: fiscal devices of outlets, and the codes with which they are activated.
 
+mod authority_key;
 mod standing;
 
 use std::fmt::Write;
@@ -25,6 +26,7 @@ pub(super) enum Devices {
     Show(Show),
     Replace(Replace),
     Revoke(Revoke),
+    AuthorityKey(authority_key::AuthorityKey),
 }
 
 /// Register a device of an outlet, and print its activation code: it is kept nowhere and not shown again.
@@ -164,6 +166,11 @@ pub(super) fn run(connection: &Connection, command: &Devices) -> ExitCode {
         Devices::Revoke(arguments) => {
             let done = operate(connection, async |cluster| revoke(&cluster, arguments).await);
             tell("admin devices revoke", done, arguments.json)
+        }
+        Devices::AuthorityKey(arguments) => {
+            let done =
+                operate(connection, async |cluster| authority_key::run(&cluster, arguments).await);
+            tell("admin devices authority-key", done, arguments.json)
         }
     }
 }
