@@ -22,6 +22,8 @@ pub mod identity;
 pub mod metrics;
 pub mod monitor;
 mod other_logs;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 pub mod records;
 mod recovery;
 mod run;
