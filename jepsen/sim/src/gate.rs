@@ -91,5 +91,8 @@ fn ask(seed: u64, bug: Option<Bug>) -> Result<Outcome> {
 fn told(outcome: &Outcome) -> Option<String> {
     let exact = outcome.wrong.iter().find(|what| !GENERAL.contains(&what.as_str()));
     let line = exact.or(outcome.wrong.first())?.replace(['\n', '|'], " ");
+    // Where the sources of a library lie on this machine says nothing.
+    let words = line.split(' ').map(|word| word.rsplit_once("/src/").map_or(word, |(_, of)| of));
+    let line = words.collect::<Vec<_>>().join(" ");
     Some(line.chars().take(160).collect())
 }
