@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak mutation-gate demo bench bench-core fmt
+.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak mutation-gate jepsen demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -24,6 +24,9 @@ FUZZ_SECONDS ?= 300
 # How long `make soak` simulates, and its first seed.
 SOAK_SECONDS ?= 3600
 SOAK_FROM ?= 1000
+
+# What `make jepsen` tells fiscus-jepsen; without an older program, upgrade is not among the faults.
+JEPSEN_ARGS ?= --seconds 300 --nemesis kill,kill-all,pause,partition,one-way,loss,clock,power,power-all,full,corrupt,rolling,transfer,snapshot
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +74,11 @@ soak: ## Simulated clusters under every fault for SOAK_SECONDS, two at a time
 
 mutation-gate: ## Plant each bug in turn: the simulation must find it; the table in docs/RELIABILITY.md is made anew
 	jepsen/gate.sh
+
+jepsen: setup ## Faults on real processes, as root: JEPSEN_ARGS='--nemesis kill,partition --seconds 60 --seed 7'
+	cargo build --locked --release --package fiscus-tools
+	cargo build --locked --release --package fiscus-nemesis --package fiscus-check
+	"$$CARGO_TARGET_DIR/release/fiscus-jepsen" $(JEPSEN_ARGS)
 
 demo: ## Build the release binary and run the demonstration
 	cargo build --locked --release --package fiscus-tools

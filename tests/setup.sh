@@ -16,7 +16,11 @@ fi
 packages=()
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v git >/dev/null || packages+=(git)
-command -v flock >/dev/null || packages+=(util-linux)
+command -v flock >/dev/null && command -v nsenter >/dev/null || packages+=(util-linux)
+# Namespaces, what they drop, and file systems in files, for faults on real processes.
+command -v ip >/dev/null || packages+=(iproute2)
+command -v nft >/dev/null || packages+=(nftables)
+command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
 command -v "$python" >/dev/null || packages+=(python3)
 # A wrong clock for one process, for the cluster's tests.
 command -v faketime >/dev/null || packages+=(faketime)

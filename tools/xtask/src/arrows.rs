@@ -17,6 +17,8 @@ const ARROWS: &[(&str, Reach)] = &[
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),
     ("jepsen/model", Reach::LeafOfAll),
+    ("jepsen/check", Reach::For("jepsen/nemesis")),
+    ("jepsen/nemesis", Reach::LeafOfAll),
     ("jepsen/sim", Reach::LeafOfAll),
     ("jepsen/stand-in", Reach::For("jepsen/sim")),
     ("tests", Reach::LeafOfAll),

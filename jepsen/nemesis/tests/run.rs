@@ -1,0 +1,116 @@
+//! A short run with real faults, and what a planted violation does to its history.
+
+use std::io::{BufReader, Cursor};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fiscus_check::{History, Kind, check, exit_code};
+use serde_json::Value;
+
+/// Long enough for some of each fault.
+const SECONDS: &str = "14";
+
+/// The program that FISCUS names, or that the workspace's tests have built beside this one; alone, it is built now.
+fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("FISCUS") {
+        return named.into();
+    }
+    let own = std::env::current_exe().expect("where this test is");
+    let target = own.ancestors().nth(3).expect("target/debug/deps/run");
+    let program = target.join("debug/fiscus");
+    if !program.exists() {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet", "--package", "fiscus-tools", "--bin", "fiscus"])
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(status.expect("cargo runs").success(), "fiscus does not build");
+    }
+    program
+}
+
+fn judged(history: &str) -> Vec<Kind> {
+    let history = History::read(Cursor::new(history)).expect("a history");
+    check(&history).into_iter().map(|finding| finding.kind).collect()
+}
+
+/// Without root or namespaces this fails and says so: nothing is left out silently.
+#[test]
+fn killed_and_parted_nodes_lose_nothing_and_a_planted_violation_is_found() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jepsen-short");
+    let out = Command::new(env!("CARGO_BIN_EXE_fiscus-jepsen"))
+        .args(["--nemesis", "kill,partition", "--seconds", SECONDS, "--seed", "5"])
+        .args([
+            "--rate",
+            "100",
+            "--clients",
+            "8",
+            "--cold",
+            "5",
+            "--gap-ms",
+            "2500",
+            "--fault-ms",
+            "2500",
+        ])
+        .arg("--program")
+        .arg(program())
+        .arg("--dir")
+        .arg(&dir)
+        .output()
+        .expect("it runs");
+    let (said, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(0), "{said}\n{told}");
+    println!("{said}");
+
+    let summary = std::fs::read_to_string(dir.join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    for fault in ["kill", "partition"] {
+        assert!(summary["faults"][fault].as_u64().unwrap_or(0) >= 1, "no {fault}: {summary}");
+    }
+    assert!(summary["acknowledged"].as_u64().unwrap() >= 300, "{summary}");
+    assert!(summary["restart_caught_up"]["count"].as_u64().unwrap() >= 1, "{summary}");
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("</svg>") && page.contains(">sound</b>"), "{page}");
+    assert!(dir.join("timeline.svg").exists() && dir.join("history.edn").exists());
+
+    let history = std::fs::read_to_string(dir.join("history.jsonl")).unwrap();
+    planted(&history);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// The run's own history, with one thing changed.
+fn planted(history: &str) {
+    assert_eq!(judged(history), []);
+    let lines: Vec<&str> = history.lines().collect();
+    // An acknowledged sale is not in the journal: its record goes, as if its outlet had never had it.
+    let last_sale =
+        |line: &&str| line.starts_with("{\"record\"") && line.contains("\"kind\":\"sale\"");
+    let at = lines.iter().rposition(last_sale).expect("a sale");
+    let without = spoilt(&lines, at, |_| None);
+    assert!(judged(&without).contains(&Kind::Lost));
+    // It was answered with another number.
+    let answered = |line: &&str| {
+        line.starts_with("{\"op\"")
+            && line.contains("\"f\":\"seal\"")
+            && line.contains("\"number\":")
+    };
+    let at = lines.iter().rposition(answered).expect("an answer");
+    let altered = spoilt(&lines, at, |line| Some(line.replace("\"number\":", "\"number\":9")));
+    let found = judged(&altered);
+    assert!(found.contains(&Kind::Altered), "{found:?}");
+    // A replica says that it is in another state than the others.
+    let state = lines.iter().find(|line| line.starts_with("{\"state\"")).expect("a state");
+    let (before, _) = state.rsplit_once("\"hash\":\"").expect("its hash");
+    let other = format!("{history}{before}\"hash\":\"{}\"}}}}\n", "00".repeat(32));
+    let spoilt = check(&History::read(BufReader::new(other.as_bytes())).unwrap());
+    assert_eq!(exit_code(&spoilt), Kind::States.exit_code(), "{spoilt:?}");
+}
+
+fn spoilt(lines: &[&str], at: usize, change: impl Fn(&str) -> Option<String>) -> String {
+    let changed = lines.iter().enumerate().filter_map(|(place, line)| match place == at {
+        true => change(line),
+        false => Some((*line).to_owned()),
+    });
+    changed.map(|line| line + "\n").collect()
+}
