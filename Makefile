@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak jepsen demo bench bench-core fmt
+.PHONY: help setup lint check test rust-tests devices-long python-tests web-tests fuzz-short fuzz soak mutation-gate jepsen demo bench bench-core fmt
 
 # Compiled code and the Python environment outlive a clone; without a writable home they stay inside it.
 ifndef FISCUS_CACHE
@@ -71,6 +71,9 @@ fuzz: ## Some minutes of each fuzz target
 soak: ## Simulated clusters under every fault for SOAK_SECONDS, two at a time
 	cargo build --locked --profile sim --package fiscus-sim
 	"$$CARGO_TARGET_DIR/sim/fiscus-sim" --seeds $(SOAK_FROM)..18446744073709551615 --seconds $(SOAK_SECONDS) --jobs 2
+
+mutation-gate: ## Plant each bug in turn: the simulation must find it; the table in docs/RELIABILITY.md is made anew
+	jepsen/gate.sh
 
 jepsen: setup ## Faults on real processes, as root: JEPSEN_ARGS='--nemesis kill,partition --seconds 60 --seed 7'
 	cargo build --locked --release --package fiscus-tools

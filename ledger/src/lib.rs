@@ -49,6 +49,8 @@ pub mod note;
 pub mod offline;
 pub mod outcome;
 pub mod payload;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod problem;
 pub mod qr;
 pub mod record;

@@ -34,6 +34,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Agreement;
 use crate::context::NodeContext;
 use crate::cuts::Cuts;
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::records::{self, RecordError, SignedRecord};
 use crate::scrub;
 
@@ -104,6 +106,8 @@ pub struct Batcher {
     /// The tree's size at the last cut that this leader proposed.
     cut_leaves: u64,
     last_entry: Instant,
+    #[cfg(feature = "planted-bugs")]
+    planted: planted::Counters,
 }
 
 impl std::fmt::Debug for Batcher {
@@ -171,6 +175,8 @@ impl Batcher {
             last_cut: now,
             cut_leaves: 0,
             last_entry: now,
+            #[cfg(feature = "planted-bugs")]
+            planted: planted::Counters::default(),
         };
         (batcher, submit)
     }
@@ -271,6 +277,8 @@ impl Batcher {
         let attached = self.attach(&mut own);
         let commands = batch.iter().map(|submission| submission.command.clone());
         let commands: Vec<Command> = own.iter().cloned().chain(commands).collect();
+        #[cfg(feature = "planted-bugs")]
+        let commands = self.planted.number(commands, &self.handle, self.in_flight.is_empty());
         self.propose(term, stamp, &commands, own.len(), batch, attached).await;
     }
 
@@ -291,6 +299,10 @@ impl Batcher {
             return refuse_all(batch, &Answer::Unknown(wire::Unknown { detail }));
         }
         let entry = Bytes::from(encode_entry(version, stamp, &seed, commands));
+        #[cfg(feature = "planted-bugs")]
+        if !batch.is_empty() && self.in_flight.is_empty() {
+            planted::sign_early(&self.context, &self.handle, &entry);
+        }
         let started = Instant::now();
         self.last_entry = started;
         self.context.metrics.entries.add(1);

@@ -23,6 +23,8 @@ pub mod incidents;
 pub mod metrics;
 pub mod monitor;
 mod other_logs;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 pub mod records;
 mod recovery;
 mod run;

@@ -2,6 +2,8 @@
 
 use fiscus_ledger::codec::DecodeError;
 use fiscus_ledger::hash::Hash32;
+#[cfg(feature = "planted-bugs")]
+use fiscus_ledger::planted::{Bug, is_planted};
 use fiscus_ledger::record::Record;
 use fiscus_proto::command::{Command, Submitted, command};
 use fiscus_raft::store::{AppliedEntry, Replica, StoreError};
@@ -131,6 +133,8 @@ pub fn find_signed(
     let found = reading.record(leaf)?.ok_or_else(missing)?;
     let signature = match found.signature {
         Some(signature) => signature,
+        #[cfg(feature = "planted-bugs")]
+        None if is_planted(Bug::RepetitionUnsigned) => NO_SIGNATURE,
         None => sign_record(context, leaf, &found.record)?,
     };
     Ok(SignedRecord { leaf, record: found.record, signature })

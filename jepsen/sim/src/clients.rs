@@ -11,15 +11,16 @@ use fiscus_ledger::state::table::Row;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::client::{Answer, ClusterClient};
 use fiscus_proto::command::{self as proto, Command, command};
-use fiscus_proto::ledger::{Consistency, JournalRecord, ReadOutletRequest};
+use fiscus_proto::ledger::{Consistency, JournalRecord, ReadCheckpointRequest, ReadOutletRequest};
 
 use crate::dice::Dice;
-use crate::history::{Fate, Look, Sealed};
+use crate::history::{Fate, Look, Sealed, SeenCheckpoint};
+use crate::keys;
 use crate::operator::{DATA_GROUP, MERCHANT, OUTLETS, TERMINAL, client, submitted};
 use crate::world::{Phase, World};
 
 /// One answer is waited for so long, with all its repetitions.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// In the quiet phase everybody is answered within this time.
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 /// Tills of one client.
@@ -72,9 +73,10 @@ impl Till {
                 70..82 => self.repeat().await,
                 82..86 => self.contradict().await,
                 86..88 => self.borrow_numbers().await,
+                88..91 => self.look_at_checkpoint().await,
                 _ => self.look().await,
             }
-            tokio::time::sleep(Duration::from_millis(self.dice.between(5, 120))).await;
+            tokio::time::sleep(Duration::from_millis(self.dice.between(3, 60))).await;
         }
         // Whatever is not known yet is asked for again, and one more sale is made.
         self.settle().await;
@@ -193,6 +195,23 @@ impl Till {
                 last_number: row.series.last,
             }),
             Err(error) => shared.history.wrong.push(format!("a row of {outlet}: {error}")),
+        }
+    }
+
+    async fn look_at_checkpoint(&self) {
+        let began = now();
+        let consistency = Consistency::Linearizable.into();
+        let request = ReadCheckpointRequest { group: DATA_GROUP, consistency };
+        let Ok(read) = self.client.read_checkpoint(request, PATIENCE).await else { return };
+        let mut shared = self.world.lock();
+        let history = &mut shared.history;
+        match keys::open_checkpoint(DATA_GROUP, &read.checkpoint) {
+            Ok(Some((size, root))) => {
+                history.checkpoints.push(SeenCheckpoint { began, ended: now(), size, root });
+            }
+            // None is decided yet.
+            Ok(None) => {}
+            Err(error) => history.wrong.push(format!("a checkpoint that was published: {error}")),
         }
     }
 

@@ -3,10 +3,11 @@
 //! Invariants checked here: an acknowledged seal is in the journal exactly once, with the bytes that were
 //! answered; one of which nobody knows is there at most once; a refused one is not there; every repetition is
 //! answered with the same bytes; what ended before something else began has the lower number; a linearizable
-//! read never misses what was acknowledged before it began, and reads never go back.
+//! read never misses what was acknowledged before it began, and reads and checkpoints never go back.
 
 use std::collections::BTreeMap;
 
+use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::record::Record;
 
 /// What became of a seal, as a client sees it.
@@ -48,12 +49,22 @@ pub(crate) struct Look {
     pub(crate) last_number: u64,
 }
 
+/// A checkpoint of the data group that a client was given.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenCheckpoint {
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
+    pub(crate) size: u64,
+    pub(crate) root: Hash32,
+}
+
 /// Everything that clients have seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     /// By the mark that is in the invoice.
     pub(crate) sales: BTreeMap<String, Sale>,
     pub(crate) looks: Vec<Look>,
+    pub(crate) checkpoints: Vec<SeenCheckpoint>,
     pub(crate) acknowledged: u64,
     pub(crate) unknown: u64,
     pub(crate) repeated: u64,
@@ -162,6 +173,7 @@ impl History {
         }
         self.judge_order(&placed, &mut wrong);
         self.judge_looks(&mut wrong);
+        self.judge_checkpoints(&mut wrong);
         wrong
     }
 
@@ -195,30 +207,75 @@ impl History {
     }
 
     fn judge_looks(&self, wrong: &mut Vec<String>) {
+        let mut outlets: BTreeMap<&str, Seen<'_>> = BTreeMap::new();
+        for (mark, sale) in &self.sales {
+            let (Fate::Sealed(sealed), Some(ended)) = (&sale.fate, sale.ended) else { continue };
+            let Ok(record) = Record::decode(&sealed.record) else { continue };
+            let seen = outlets.entry(&sale.outlet).or_default();
+            seen.sales.push((ended, record.position, mark));
+        }
         for look in &self.looks {
-            let missed = self.sales.iter().find(|(_, sale)| {
-                let Fate::Sealed(sealed) = &sale.fate else { return false };
-                let record = Record::decode(&sealed.record).ok();
-                sale.outlet == look.outlet
-                    && sale.ended.is_some_and(|ended| ended < look.began)
-                    && record.is_some_and(|record| record.position > look.last_position)
-            });
-            if let Some((mark, _)) = missed {
+            outlets.entry(&look.outlet).or_default().looks.push(look);
+        }
+        for seen in outlets.into_values() {
+            seen.judge(wrong);
+        }
+    }
+
+    /// A later look at the log never finds a smaller checkpoint.
+    fn judge_checkpoints(&self, wrong: &mut Vec<String>) {
+        for later in &self.checkpoints {
+            let before = |seen: &&SeenCheckpoint| seen.ended < later.began;
+            let largest = self.checkpoints.iter().filter(before).map(|seen| seen.size).max();
+            if let Some(size) = largest.filter(|size| *size > later.size) {
                 wrong.push(format!(
-                    "a look at {} that began at {} ms ends at position {}, and misses sale {mark}",
+                    "a client was given a checkpoint of {size} leaves, and a later one of {}",
+                    later.size
+                ));
+            }
+        }
+    }
+}
+
+/// What was seen of one outlet.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    /// Acknowledged sales: when each ended, its position, its mark.
+    sales: Vec<(u64, u64, &'a str)>,
+    looks: Vec<&'a Look>,
+}
+
+impl Seen<'_> {
+    /// Each look is compared with the furthest of everything that had ended when it began: sorted by time, one pass.
+    fn judge(mut self, wrong: &mut Vec<String>) {
+        self.sales.sort_unstable();
+        self.looks.sort_unstable_by_key(|look| look.began);
+        let mut ends = self.looks.clone();
+        ends.sort_unstable_by_key(|look| look.ended);
+        let mut sales = self.sales.iter().peekable();
+        let mut ends = ends.into_iter().peekable();
+        let (mut sealed, mut whose) = (0, "");
+        let (mut position, mut number) = (0, 0);
+        for look in self.looks {
+            while let Some((_, at, mark)) = sales.next_if(|(ended, ..)| *ended < look.began) {
+                if *at > sealed {
+                    (sealed, whose) = (*at, mark);
+                }
+            }
+            while let Some(before) = ends.next_if(|before| before.ended < look.began) {
+                position = position.max(before.last_position);
+                number = number.max(before.last_number);
+            }
+            if sealed > look.last_position {
+                wrong.push(format!(
+                    "a look at {} that began at {} ms ends at position {}, and misses sale {whose}",
                     look.outlet, look.began, look.last_position
                 ));
             }
-            let back = self.looks.iter().find(|before| {
-                before.outlet == look.outlet
-                    && before.ended < look.began
-                    && (before.last_position > look.last_position
-                        || before.last_number > look.last_number)
-            });
-            if let Some(before) = back {
+            if position > look.last_position || number > look.last_number {
                 wrong.push(format!(
-                    "a look at {} saw position {}, and a later one {}",
-                    look.outlet, before.last_position, look.last_position
+                    "a look at {} saw position {position}, and a later one {}",
+                    look.outlet, look.last_position
                 ));
             }
         }

@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use fiscus_ledger::checkpoint::{OpenError, open, origin};
 use fiscus_ledger::facts::Environment;
-use fiscus_ledger::hash::payload_hash;
+use fiscus_ledger::hash::{Hash32, payload_hash};
+use fiscus_ledger::note::{KnownKeys, VerifierKey};
 use fiscus_node::signer::{KdfCost, KeyFile, KeyPurpose, KeyToStore, Passphrase, Signer};
+
+use crate::world::CLUSTER;
 
 /// The authority's name.
 pub(crate) const AUTHORITY: &str = "kin";
@@ -13,6 +17,19 @@ pub(crate) const AUTHORITY: &str = "kin";
 pub(crate) fn signer() -> Arc<dyn Signer> {
     static SIGNER: OnceLock<Arc<KeyFile>> = OnceLock::new();
     SIGNER.get_or_init(|| Arc::new(made())).clone()
+}
+
+/// The size and the root of a group's checkpoint, whose signature is checked; none when there is no checkpoint.
+pub(crate) fn open_checkpoint(group: u64, note: &str) -> Result<Option<(u64, Hash32)>, OpenError> {
+    if note.is_empty() {
+        return Ok(None);
+    }
+    let key = signer().keys().into_iter().find(|key| key.purpose == KeyPurpose::Log);
+    let origin = origin(CLUSTER, group);
+    let key = VerifierKey::new(&origin, &key.expect("there is a log key").public_key);
+    let known = KnownKeys::new(key.ok()).expect("one key is like no other");
+    let checkpoint = open(note.as_bytes(), &origin, &known)?;
+    Ok(Some((checkpoint.size(), *checkpoint.root())))
 }
 
 fn made() -> KeyFile {

@@ -20,6 +20,7 @@ mod network;
 mod operator;
 mod plan;
 mod seed;
+mod signed;
 mod storm;
 mod summary;
 mod watch;

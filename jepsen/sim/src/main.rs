@@ -1,5 +1,8 @@
 //! `fiscus-sim`: runs seeds, several at a time, and says what they came to.
 
+#[cfg(feature = "planted-bugs")]
+mod gate;
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::ops::Range;
@@ -11,6 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fiscus_sim::{Options, Outcome, Summary, planned_faults, run};
+
+/// The nodes' memory is one thread's, and is taken and given back all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Simulate clusters under faults, each decided by its seed.
 #[derive(Debug, Parser)]
@@ -54,6 +61,14 @@ struct Arguments {
     /// Print what a single seed came to as JSON.
     #[arg(long)]
     json: bool,
+    /// Plant this bug in the product.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_parser = gate::bug)]
+    planted: Option<fiscus_ledger::planted::Bug>,
+    /// Plant each bug in turn, look for it with these seeds, and print a table of what was found.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, conflicts_with_all = ["planted", "faults", "calm", "trace", "json"])]
+    gate: bool,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -76,6 +91,14 @@ fn main() -> Result<ExitCode> {
             .with_writer(std::io::stderr)
             .without_time()
             .init();
+    }
+    #[cfg(feature = "planted-bugs")]
+    if arguments.gate {
+        return gate::run(&arguments);
+    }
+    #[cfg(feature = "planted-bugs")]
+    if let Some(bug) = arguments.planted {
+        fiscus_ledger::planted::plant(bug);
     }
     let began = Instant::now();
     let seed = arguments.seeds.start;
@@ -168,6 +191,15 @@ fn ask_apart(seed: u64, options: &Options) -> Result<Outcome> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--json", "--seeds", &seed.to_string()]);
     command.args(options.only.as_ref().map(chosen).unwrap_or_default());
+    #[cfg(feature = "planted-bugs")]
+    if let Some(bug) = fiscus_ledger::planted::planted() {
+        command.args(["--planted", bug.name()]);
+    }
+    answer_of(command)
+}
+
+/// What a process that simulates a single seed has to say.
+fn answer_of(mut command: Command) -> Result<Outcome> {
     let told = command.output()?;
     let said = String::from_utf8_lossy(&told.stderr);
     serde_json::from_slice(&told.stdout).with_context(|| format!("{}: {said}", told.status))

@@ -29,7 +29,7 @@ pub(crate) const OUTLETS: [&str; 2] = ["outlet-gombe", "outlet-limete"];
 /// Groups with outlets: one.
 pub(crate) const DATA_GROUP: u64 = 1;
 const CODES: [&str; 2] = ["GOMBE", "LIMETE"];
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 const CALL: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(60);
 
@@ -37,8 +37,8 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn client(nodes: u64, jitter: u64) -> Result<ClusterClient> {
     let seeds = (1..=nodes).map(network::address).collect();
     let limits = ClientLimits {
-        connect_timeout: Duration::from_millis(500),
-        attempt_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_millis(250),
+        attempt_timeout: Duration::from_millis(500),
         ..ClientLimits::default()
     };
     let config = ClientConfig {

@@ -53,9 +53,23 @@ pub(crate) enum Fault {
     Snapshot { who: Who },
     /// A new node joins, which takes a snapshot.
     Join,
+    /// The leader dies, and in the moment in which another one leads the power fails for all the others, who come back
+    /// without it: whoever has forgotten its vote votes again.
+    ElectionCut { mode: RebootMode },
 }
 
 impl Fault {
+    /// Whether it surely ends the lead of whoever has it.
+    fn ends_the_lead(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill { who: Who::Leader }
+                | Self::PowerCut { who: Who::Leader, .. }
+                | Self::PowerCutAll { .. }
+                | Self::ElectionCut { .. }
+        )
+    }
+
     /// The name in statistics.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -76,6 +90,7 @@ impl Fault {
             Self::Transfer => "leader transfer",
             Self::Snapshot { .. } => "snapshot",
             Self::Join => "membership change",
+            Self::ElectionCut { .. } => "power cut at an election",
         }
     }
 }
@@ -108,12 +123,12 @@ impl Plan {
     /// What a seed decides; with `only`, all other faults are left out.
     pub(crate) fn of(seed: u64, voters: u64, only: Option<&BTreeSet<usize>>) -> Self {
         let mut dice = Dice::new(seed, "plan");
-        let ends = dice.between(12_000, 20_000);
+        let ends = dice.between(6_000, 10_000);
         let mut faults = Vec::new();
-        let mut at = dice.between(300, 1_200);
+        let mut at = dice.between(200, 700);
         let mut corrupted = false;
         let mut joined = false;
-        while at + 1_000 < ends {
+        while at + 500 < ends {
             let mut fault = one(&mut dice, voters);
             // What is damaged or joins needs the others to come back: once a seed.
             match fault {
@@ -123,9 +138,14 @@ impl Plan {
                 Fault::Join if std::mem::replace(&mut joined, true) => fault = Fault::Transfer,
                 _ => {}
             }
-            let lasts = dice.between(50, 2_500);
+            let lasts = dice.between(50, 1_300);
             faults.push(Planned { at, lasts, fault });
-            at += dice.between(200, 2_200);
+            at += dice.between(120, 1_100);
+        }
+        // Every seed loses a leader.
+        if !faults.iter().any(|planned| planned.fault.ends_the_lead()) {
+            let middle = faults.len() / 2;
+            faults[middle].fault = Fault::Kill { who: Who::Leader };
         }
         let kept = |at: &usize| only.is_none_or(|only| only.contains(at));
         let faults = faults.into_iter().enumerate();
@@ -150,7 +170,7 @@ fn mode(dice: &mut Dice) -> RebootMode {
 fn one(dice: &mut Dice, voters: u64) -> Fault {
     let who = if dice.chance(50) { Who::Leader } else { Who::Machine(dice.between(1, voters)) };
     let mode = mode(dice);
-    match dice.below(100) {
+    match dice.below(114) {
         0..10 => Fault::Kill { who },
         10..20 => Fault::PowerCut { who, mode },
         20..26 => Fault::PowerCutAll { mode },
@@ -166,13 +186,14 @@ fn one(dice: &mut Dice, voters: u64) -> Fault {
             Fault::CutLink { a, b: a % voters + 1 }
         }
         72..77 => Fault::Flicker { turns: dice.between(3, 12) },
-        77..82 => Fault::Delay { ms: dice.between(10, 300) },
+        77..82 => Fault::Delay { ms: dice.between(10, 150) },
         82..88 => {
             let ms = i64::try_from(dice.between(300, 300_000)).unwrap_or(0);
             Fault::Clock { who, ms: if dice.chance(50) { ms } else { -ms } }
         }
         88..93 => Fault::Transfer,
-        93..97 => Fault::Snapshot { who },
-        _ => Fault::Join,
+        93..104 => Fault::Snapshot { who },
+        104..108 => Fault::Join,
+        _ => Fault::ElectionCut { mode },
     }
 }

@@ -41,6 +41,9 @@ const QUIET_MS_MAX: u64 = 90_000;
 /// What a seed must have had to count.
 const ACKNOWLEDGED_MIN: u64 = 300;
 const FAULTS_MIN: usize = 5;
+/// A storm with too few seals goes on for at most so long, until there are some more than it takes.
+const LONGER_MS_MAX: u64 = 8_000;
+const SPARE: u64 = 20;
 const TRACE_LINES_MAX: usize = 2_000_000;
 
 thread_local! {
@@ -67,7 +70,7 @@ pub struct Outcome {
     pub unknown: u64,
     /// Repetitions that got the same bytes.
     pub repeated: u64,
-    /// Linearizable looks.
+    /// Linearizable looks, those at checkpoints included.
     pub looks: u64,
     /// The faults that happened.
     pub faults: Vec<String>,
@@ -262,7 +265,7 @@ impl Run {
         }
         self.world.lock().phase = Phase::Storm;
         self.storm.begin(now(sim));
-        while !self.storm.is_over(now(sim)) {
+        while !self.is_enough(now(sim)) {
             self.storm.step(sim, now(sim));
             self.step(sim)?;
         }
@@ -292,6 +295,12 @@ impl Run {
                 return Err(format!("all is healed for {QUIET_MS_MAX} ms, and {state}"));
             }
         }
+    }
+
+    /// Whether the storm may end: its time is over, and clients had enough of it.
+    fn is_enough(&self, at: u64) -> bool {
+        let few = self.world.lock().history.acknowledged < ACKNOWLEDGED_MIN + SPARE;
+        self.storm.is_over(at) && (!few || self.storm.is_over(at - LONGER_MS_MAX.min(at)))
     }
 
     fn order_scrubs(&self, node: u64) {
@@ -327,6 +336,7 @@ impl Run {
         let shared = self.world.lock();
         let trace = &mut self.trace;
         self.watch.look(&shared, |line| trace.note(at, &line));
+        self.watch.wrong.extend(self.world.signed().look(&shared));
         let history = &shared.history;
         let answered = (history.acknowledged, history.unknown, history.looks.len() as u64);
         if answered != self.answered {
@@ -390,6 +400,11 @@ impl Run {
 
     /// Compares the members' journals, and the one journal with everything that was seen.
     fn judge(&mut self) -> Result<(), String> {
+        let given = self.world.lock().history.checkpoints.clone();
+        for seen in given {
+            self.watch.given(DATA_GROUP, seen.size, seen.root);
+        }
+        let mut leaves = BTreeSet::new();
         for group in 0..=DATA_GROUP {
             let mut first: Option<Journal> = None;
             for id in self.members() {
@@ -410,6 +425,7 @@ impl Run {
                 }
             }
             let Some(journal) = first else { continue };
+            leaves.extend(journal.leaves.iter().copied());
             let roots = self.watch.judge_roots(group, &journal.leaves);
             self.watch.wrong.extend(roots);
             let chains = crate::journal::judge(&journal.records);
@@ -419,6 +435,8 @@ impl Run {
                 self.watch.wrong.extend(judged);
             }
         }
+        let signed = self.world.signed().judge(&leaves);
+        self.watch.wrong.extend(signed);
         Ok(())
     }
 
@@ -435,7 +453,7 @@ impl Run {
             acknowledged: history.acknowledged,
             unknown: history.unknown,
             repeated: history.repeated,
-            looks: history.looks.len() as u64,
+            looks: (history.looks.len() + history.checkpoints.len()) as u64,
             faults: self.storm.happened.iter().map(|name| (*name).to_owned()).collect(),
             leader_changes: self.watch.leader_changes(DATA_GROUP),
             restarts: self.storm.restarts,

@@ -17,7 +17,9 @@ use crate::world::{Order, World};
 /// How long messages take without any fault.
 pub(crate) const DELAY_MAX: Duration = Duration::from_millis(6);
 /// A process that ended by itself is started again after so long.
-const RESTART_MS: u64 = 300;
+const RESTART_MS: u64 = 150;
+/// An election that does not come is not waited for any longer.
+const ELECTION_MS_MAX: u64 = 3_000;
 
 /// Something that is to be done later.
 #[derive(Debug, Clone)]
@@ -32,12 +34,22 @@ enum Later {
     Flicker(u64),
 }
 
+/// An election that is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Election {
+    /// Who is down until then.
+    down: u64,
+    mode: RebootMode,
+    until: u64,
+}
+
 /// The faults of one seed.
 pub(crate) struct Storm {
     plan: Plan,
     next: usize,
     began: u64,
     later: Vec<(u64, Later)>,
+    election: Option<Election>,
     dice: Dice,
     world: World,
     voters: u64,
@@ -66,6 +78,7 @@ impl Storm {
             next: 0,
             began: 0,
             later: Vec::new(),
+            election: None,
             dice: Dice::new(seed, "storm"),
             world,
             voters,
@@ -95,6 +108,7 @@ impl Storm {
     /// Does what is due.
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.reap(sim, now);
+        self.await_election(sim, now);
         let due = |later: &(u64, Later)| later.0 <= now;
         let (ready, waiting) = std::mem::take(&mut self.later).into_iter().partition(due);
         self.later = waiting;
@@ -117,6 +131,9 @@ impl Storm {
     /// Ends all faults at once.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.next = self.plan.faults.len();
+        if let Some(election) = self.election.take() {
+            self.start(sim, election.down);
+        }
         let later = std::mem::take(&mut self.later);
         for (_, later) in later {
             if !matches!(later, Later::Flicker(_)) {
@@ -176,16 +193,44 @@ impl Storm {
     fn resolve(&mut self, who: Who) -> u64 {
         match who {
             Who::Machine(id) => id,
-            Who::Leader => {
-                let found = self.world.lock();
-                let leads = |id: &u64| {
-                    let groups = found.machines[id].groups.upgrade();
-                    let hosted = groups.and_then(|groups| groups.get(DATA_GROUP));
-                    hosted.is_some_and(|hosted| hosted.handle.leading().is_some())
-                };
-                (1..=self.voters).find(leads).unwrap_or(1)
-            }
+            Who::Leader => self.leader().unwrap_or(1),
         }
+    }
+
+    fn leader(&self) -> Option<u64> {
+        let found = self.world.lock();
+        let leads = |id: &u64| {
+            let groups = found.machines[id].groups.upgrade();
+            let hosted = groups.and_then(|groups| groups.get(DATA_GROUP));
+            hosted.is_some_and(|hosted| hosted.handle.leading().is_some())
+        };
+        (1..=self.voters).find(leads)
+    }
+
+    /// In the moment in which somebody leads the power fails for all others, who come back and do not hear of it.
+    fn await_election(&mut self, sim: &mut Sim<'_>, now: u64) {
+        let Some(election) = self.election else { return };
+        let leader = self.leader();
+        if leader.is_none() && now < election.until {
+            return;
+        }
+        self.election = None;
+        self.later.push((now + 5, Later::Start(election.down)));
+        let Some(leader) = leader else { return };
+        self.log.push(format!("{now} n{leader} leads, and the power fails for the others"));
+        for id in (1..=self.voters).filter(|id| *id != leader) {
+            let back = now + self.dice.between(5, 40);
+            self.stop_for(sim, id, election.mode, back);
+        }
+        let links: Vec<(String, String)> = self
+            .links(leader)
+            .into_iter()
+            .filter(|(_, other)| !self.clients.contains(other))
+            .collect();
+        for (from, to) in &links {
+            sim.partition(from.as_str(), to.as_str());
+        }
+        self.later.push((now + self.dice.between(800, 2_000), Later::Connect(links)));
     }
 
     /// The other end of every link of a machine.
@@ -287,6 +332,14 @@ impl Storm {
             Fault::Snapshot { who } => {
                 let node = self.resolve(*who);
                 self.world.lock().orders.push(Order::Snapshot { node, group: DATA_GROUP });
+            }
+            Fault::ElectionCut { mode } => {
+                let Some(down) = self.leader().filter(|_| self.election.is_none()) else {
+                    return false;
+                };
+                self.crash(sim, down, RebootMode::KeepUnsynced);
+                let until = now + ELECTION_MS_MAX;
+                self.election = Some(Election { down, mode: *mode, until });
             }
             Fault::Join => {
                 let node = self.voters + 1;

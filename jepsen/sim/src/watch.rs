@@ -81,6 +81,13 @@ impl Watch {
         }
     }
 
+    /// Notes a root that somebody was given.
+    pub(crate) fn given(&mut self, group: u64, size: u64, root: Hash32) {
+        if *self.roots.entry((group, size)).or_insert(root) != root {
+            self.wrong.push(format!("group {group} has two roots for size {size}"));
+        }
+    }
+
     /// Changes of the lead of a group.
     pub(crate) fn leader_changes(&self, group: u64) -> u64 {
         let terms = self.leaders.range((group, 0)..(group + 1, 0)).count() as u64;

@@ -19,6 +19,7 @@ use fiscus_raft::wal::Wal;
 
 use crate::history::History;
 use crate::network;
+use crate::signed::{NotingSigner, Signed};
 
 /// The cluster's name.
 pub(crate) const CLUSTER: &str = "storm";
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
 pub(crate) struct World {
     shared: Arc<Mutex<Shared>>,
     signer: Arc<dyn Signer>,
+    signed: Arc<Mutex<Signed>>,
 }
 
 impl World {
@@ -112,7 +114,12 @@ impl World {
             founded: false,
             served: 0,
         };
-        Self { shared: Arc::new(Mutex::new(shared)), signer }
+        Self { shared: Arc::new(Mutex::new(shared)), signer, signed: Arc::default() }
+    }
+
+    /// What was signed.
+    pub(crate) fn signed(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -147,11 +154,13 @@ impl World {
                     if fiscus_stand_in::fill(bytes) { Ok(()) } else { Err(NoRandomness) }
                 },
             );
+        let (inner, signed) = (self.signer.clone(), self.signed.clone());
+        let signer = NotingSigner { inner, signed, machine: id, start: machine.starts };
         let surroundings = Surroundings {
             disk: Arc::new(machine.disk.clone()),
             wall,
             random,
-            signer: Some(self.signer.clone()),
+            signer: Some(Arc::new(signer)),
             network: Some(Network { dialer: network::dialer(), incoming }),
             drive_log: Some(drive_log(machine.disk_us.clone())),
         };
@@ -197,10 +206,11 @@ fn config(id: u64) -> NodeConfig {
         rpc_listen: address,
         insecure: true,
         raft: RaftSection {
-            heartbeat_ms: 100,
-            election_min_ms: 700,
-            election_max_ms: 1_000,
-            keep_entries: 32,
+            // Half of what is usual, so that more happens in the same time.
+            heartbeat_ms: 50,
+            election_min_ms: 350,
+            election_max_ms: 500,
+            keep_entries: 16,
             snapshot_log_bytes: 1 << 20,
             snapshot_send_bytes_per_s: 0,
             durable_interval_ms: 500,

@@ -100,9 +100,10 @@ impl GrantBlock {
             .answering(self.submitted.mark(Operation::GrantBlock));
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);
         block.grant_hash = outlet.chain.head;
-        #[cfg(not(feature = "planted-reused-block"))]
-        {
-            outlet.series.last = block.last;
+        outlet.series.last = block.last;
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_planted(crate::planted::Bug::BlockReused) {
+            outlet.series.last = block.first - 1;
         }
         outlet.series.reserved.insert_range(block.first, block.last);
         state.blocks.put(self.credential_id.clone(), block);

@@ -73,6 +73,8 @@ impl Seal {
         // From here on nothing can be refused: the number is taken and the record exists.
         let outlet = state.outlets.get_mut(outlet_id)?.expect("check has found it");
         let number = outlet.series.last + 1;
+        #[cfg(feature = "planted-bugs")]
+        let number = self.leaders_number().unwrap_or(number);
         outlet.series.last = number;
         outlet.series.sealed += 1;
         let totals = invoice.totals();
@@ -141,11 +143,23 @@ impl Seal {
         Ok(Ok((invoice, authority.id.clone())))
     }
 
+    /// The number that the leader has given, when the bug is planted that it does: it travels as a device's name.
+    #[cfg(feature = "planted-bugs")]
+    fn leaders_number(&self) -> Option<u64> {
+        use crate::planted::{Bug, is_planted};
+        let given = self.device_id.as_deref().filter(|_| is_planted(Bug::LeaderNumbers));
+        given?.strip_prefix("number-")?.parse().ok()
+    }
+
     fn terminal_key(&self) -> TerminalKey {
         (self.submitted.outlet_id.clone(), self.terminal_id.clone())
     }
 
     fn refuse_device(&self, devices: &Table<Device>) -> Result<Option<Outcome>, ApplyError> {
+        #[cfg(feature = "planted-bugs")]
+        if self.leaders_number().is_some() {
+            return Ok(None);
+        }
         let Some(device_id) = &self.device_id else { return Ok(None) };
         let Some(device) = devices.get(device_id)? else {
             let detail = format!("device {device_id} is not registered; activate it first");

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "planted-bugs")]
+use fiscus_ledger::planted::{Bug, is_planted};
 use fiscus_proto::peer;
 use futures_util::{Stream, StreamExt};
 use openraft::async_runtime::Instant as _;
@@ -400,8 +402,8 @@ impl GroupHandle {
 
     /// The index that a linearizable read must have applied; this node must lead.
     pub async fn read_index(&self) -> Result<u64, ReadIndexError> {
-        #[cfg(feature = "planted-stale-read")]
-        if self.leading().is_some() {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::StaleRead) && self.leading().is_some() {
             return Ok(self.status().applied);
         }
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {

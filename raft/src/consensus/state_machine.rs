@@ -196,7 +196,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        let newest = blocking(|| self.replica.newest_snapshot()).map_err(io::Error::other)?;
-        newest.map(to_snapshot).transpose()
+        match blocking(|| self.replica.newest_snapshot()) {
+            Ok(newest) => newest.map(to_snapshot).transpose(),
+            // A snapshot is only a copy of the state, which is there: without one a group that begins makes another.
+            Err(error) if error.is_unusable() => {
+                let group = self.replica.group();
+                tracing::warn!(group, %error, "a damaged snapshot is not used; another one is made");
+                Ok(None)
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::StorageError;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::AppendEntriesRequest;
+use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftSnapshotBuilder as _, StorageError};
 use tempfile::TempDir;
 
 use crate::consensus::log_store::LogStore;
@@ -79,4 +80,28 @@ async fn a_peer_that_is_down_costs_the_wait_of_the_first_request() {
     let answers = connection.stream_append(Box::pin(requests), option).await;
     assert!(answers.is_err(), "nobody listens");
     assert!(asked.load(Ordering::SeqCst), "the first request was taken");
+}
+
+/// A snapshot is a copy: one that is damaged is made anew when the group begins, and keeps nobody from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_snapshot_keeps_no_group_from_beginning() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("groups/1");
+    let options = ReplicaOptions::new("suite", 1, 1 << 20);
+    let replica = Replica::open(Arc::new(RealDisk::new()), &dir, options).expect("open");
+    replica.apply_internal(LogId { term: 1, index: 7 }, None).expect("apply");
+    let flushed = Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX }));
+    let mut machine = StateMachine::new(Arc::new(replica), flushed, Arc::default());
+    let mut builder = machine.get_snapshot_builder().await;
+    let made = builder.build_snapshot().await.expect("a snapshot");
+    let manifest = made.snapshot.dir.path.join("MANIFEST");
+    let mut bytes = std::fs::read(&manifest).expect("it is there");
+    bytes[10] ^= 0xff;
+    std::fs::write(&manifest, bytes).expect("write");
+    let found = machine.get_current_snapshot().await.expect("it is no error");
+    assert!(found.is_none(), "a damaged snapshot is given out");
+    let mut builder = machine.get_snapshot_builder().await;
+    builder.build_snapshot().await.expect("another snapshot");
+    let found = machine.get_current_snapshot().await.expect("look");
+    assert_eq!(found.map(|found| found.meta.last_log_id), Some(made.meta.last_log_id));
 }

@@ -67,8 +67,9 @@ struct NameOp {
 #[derive(Debug, Clone, Default)]
 struct Inode {
     dir: bool,
-    live: Vec<u8>,
-    durable: Vec<u8>,
+    /// Shared for as long as they are equal: most files are never written again.
+    live: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
 }
 
@@ -168,8 +169,8 @@ impl SimulatedDisk {
         let number = state.find(path)?;
         let inode = state.inode_mut(number)?;
         let at = usize::try_from(offset).map_err(|_| eof())?;
-        *inode.live.get_mut(at).ok_or_else(eof)? ^= 0xff;
-        if let Some(byte) = inode.durable.get_mut(at) {
+        *Arc::make_mut(&mut inode.live).get_mut(at).ok_or_else(eof)? ^= 0xff;
+        if let Some(byte) = Arc::make_mut(&mut inode.durable).get_mut(at) {
             *byte ^= 0xff;
         }
         Ok(())
@@ -233,16 +234,20 @@ impl NameOp {
 }
 
 impl Inode {
-    fn after_power_cut(&self, mode: RebootMode, dice: &mut Dice) -> Vec<u8> {
-        let mut content = self.durable.clone();
+    fn after_power_cut(&self, mode: RebootMode, dice: &mut Dice) -> Arc<Vec<u8>> {
+        let mut shared = self.durable.clone();
+        if self.unsynced.is_empty() || mode == RebootMode::LoseUnsynced {
+            return shared;
+        }
+        let content = Arc::make_mut(&mut shared);
         for change in &self.unsynced {
             match mode {
                 RebootMode::LoseUnsynced => {}
-                RebootMode::KeepUnsynced => change.apply(&mut content),
-                RebootMode::Torn => change.apply_torn(&mut content, dice),
+                RebootMode::KeepUnsynced => change.apply(content),
+                RebootMode::Torn => change.apply_torn(content, dice),
             }
         }
-        content
+        shared
     }
 }
 
@@ -550,7 +555,7 @@ impl SimulatedFile {
         state.check_growth(self.inode, len)?;
         state.step()?;
         let inode = state.inode_mut(self.inode)?;
-        change.apply(&mut inode.live);
+        change.apply(Arc::make_mut(&mut inode.live));
         inode.unsynced.push(change);
         state.check_power()
     }
@@ -586,7 +591,7 @@ impl DiskFile for SimulatedFile {
             return Err(io::Error::other("input/output error"));
         }
         for change in changes {
-            change.apply(&mut inode.durable);
+            change.apply(Arc::make_mut(&mut inode.durable));
         }
         Ok(())
     }

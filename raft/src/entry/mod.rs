@@ -28,6 +28,8 @@ pub use write::{refusal_to_proto, to_proto_data, to_proto_directory};
 use fiscus_ledger::apply::Entry;
 use fiscus_ledger::commands::{DirectoryCommand, GroupCommand};
 use fiscus_ledger::hash::Hash32;
+#[cfg(feature = "planted-bugs")]
+use fiscus_ledger::planted::{Bug, is_planted};
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::command as proto;
 use prost::Message;
@@ -99,6 +101,14 @@ pub fn decode_entry(group: u64, log_index: u64, bytes: &[u8]) -> Result<GroupEnt
         log_index,
         source,
     })?;
+    #[cfg(feature = "planted-bugs")]
+    let stored = if is_planted(Bug::LocalTime) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));
+        proto::LogEntry { stamp_ms: stored.stamp_ms.max(now_ms), ..stored }
+    } else {
+        stored
+    };
     let place = Place { group, log_index };
     if group == DIRECTORY_GROUP {
         place.entry(stored, directory_command).map(GroupEntry::Directory)

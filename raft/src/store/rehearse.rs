@@ -36,4 +36,16 @@ impl Reading {
         let mut applied = applied.map_err(error)?;
         Ok(applied.outcomes.pop().expect("one command has one outcome"))
     }
+
+    /// The records that an entry of a data group would make if it were the next one. For a planted bug.
+    #[cfg(feature = "planted-bugs")]
+    pub fn rehearse_entry(&self, bytes: &[u8]) -> Vec<fiscus_ledger::hash::Hash32> {
+        use crate::entry::{GroupEntry, decode_entry};
+        let (group, next) = (self.as_of().group, self.as_of().applied + 1);
+        let Ok(GroupEntry::Data(entry)) = decode_entry(group, next, bytes) else { return vec![] };
+        let Ok(group) = self.group() else { return vec![] };
+        let applied = apply_entry(&entry, group, |key| self.get(key).unwrap_or_default());
+        let leaves = applied.map(|applied| applied.effects.leaves).unwrap_or_default();
+        leaves.iter().filter(|leaf| leaf.record.is_some()).map(|leaf| leaf.hash).collect()
+    }
 }

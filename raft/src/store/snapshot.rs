@@ -444,12 +444,8 @@ impl SnapshotDir {
         }
         let mut progress = Progress::of(self);
         let rows = RowFiles::new(self, &**disk).inspect(|row| progress.note(row));
-        #[cfg(feature = "planted-forgotten-keys")]
-        let rows = rows.filter(|row| {
-            let table =
-                <fiscus_ledger::state::rows::Submission as fiscus_ledger::state::table::Row>::TABLE;
-            !matches!(row, Ok((key, _)) if key.first() == Some(&table))
-        });
+        #[cfg(feature = "planted-bugs")]
+        let rows = rows.filter(|row| !rows::is_lost(row));
         let redb = RedbOptions { cache_bytes: options.index_cache_bytes, ..RedbOptions::default() };
         let index = bulk_load(disk.clone(), &target.join(INDEX_FILE), redb, rows)?;
         index.flush()?;

@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "planted-bugs")]
+use fiscus_ledger::planted::{Bug, is_planted};
+
 use super::error::WalError;
 use super::frame::{Frame, Marks, Position, SECTOR, Salt, header_bytes};
 use super::group::{Freed, Group, Slot};
@@ -387,6 +390,11 @@ impl Machine {
             Flight::Preparing => self.prepared_some(),
             Flight::Removing => self.full = false,
             Flight::Reading { group, slots } => self.copy_read(group, slots, outcome),
+            #[cfg(feature = "planted-bugs")]
+            Flight::Writing(batch) if batch.votes && is_planted(Bug::VoteNotSynced) => {
+                // It goes on as if it had been synced.
+                return self.synced(batch);
+            }
             Flight::Writing(batch) => {
                 self.flight = Flight::Syncing(batch);
                 return Some(Step::Sync { segment: self.current.number });

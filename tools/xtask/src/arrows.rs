@@ -16,6 +16,7 @@ const ARROWS: &[(&str, Reach)] = &[
     ("tools", Reach::Anything),
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),
+    ("jepsen/model", Reach::LeafOfAll),
     ("jepsen/check", Reach::For("jepsen/nemesis")),
     ("jepsen/nemesis", Reach::LeafOfAll),
     ("jepsen/sim", Reach::LeafOfAll),

@@ -24,6 +24,7 @@ pub(crate) const RULES: &[(&str, &str)] = &[
     ("core-source", "the ledger's source has no clock, IO, float, hash order or unwrap"),
     ("licence", "every third-party crate may be used under an allowed licence"),
     ("duplicate", "the shipped binary holds one version of each crate"),
+    ("planted", "no product can be built with a planted bug"),
     ("unfinished", "nothing unfinished, ignored or left from debugging"),
     ("reason", "every allowed lint says why"),
     ("long-function", "a function of more than 70 lines says why: // long: reason"),

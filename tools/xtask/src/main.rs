@@ -12,6 +12,7 @@ mod finding;
 mod licences;
 mod links;
 mod marks;
+mod planted;
 mod purity;
 mod shape;
 mod source;
@@ -80,10 +81,12 @@ fn check(json: bool) -> Result<bool> {
     findings.extend(purity::check_closure(&core));
     findings.extend(licences::check(&workspace.third_party));
     findings.extend(duplicates::check(&shipped, duplicates::ALLOWED));
+    findings.extend(planted::check_shipped(&shipped));
     findings.extend(files::check(&files));
     findings.extend(links::check(&files));
     for file in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
         findings.extend(arrows::check_lints_inherited(&file.path, &file.text));
+        findings.extend(planted::check_manifest(&file.path, &file.text));
     }
     for file in &files {
         findings.extend(marks::check(&file.path, &file.text));

@@ -70,7 +70,7 @@ fn what_clients_have_seen_is_held_against_the_journal() {
     let sound = journal_of(&[("a", 1), ("b", 2)]);
     assert_eq!(answered(&sound).judge(&sound), Vec::<String>::new());
     type Change = fn(&mut History, &mut Vec<(u64, Vec<u8>)>);
-    let rows: [(&str, Change); 9] = [
+    let rows: [(&str, Change); 10] = [
         ("is not there", |_, journal| {
             journal.pop();
         }),
@@ -96,6 +96,10 @@ fn what_clients_have_seen_is_held_against_the_journal() {
         ("misses sale b", |history, _| history.looks.push(look(16, 1))),
         ("and a later one", |history, _| {
             history.looks.extend([look(16, 3), look(17, 2)]);
+        }),
+        ("and a later one of 3", |history, _| {
+            let seen = |began, size| SeenCheckpoint { began, ended: began, size, root: ZERO_HASH };
+            history.checkpoints.extend([seen(1, 4), seen(3, 3)]);
         }),
     ];
     for (told, change) in rows {

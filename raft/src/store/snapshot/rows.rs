@@ -115,3 +115,12 @@ impl Iterator for RowFiles<'_> {
         }))
     }
 }
+
+/// Whether a row gets lost, which is so for idempotency keys when that bug is planted.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn is_lost(row: &Result<Row, SnapshotError>) -> bool {
+    use fiscus_ledger::planted::{Bug, is_planted};
+    use fiscus_ledger::state::{rows::Submission, table::Row as _};
+    let is_key = matches!(row, Ok((key, _)) if key.first() == Some(&Submission::TABLE));
+    is_key && is_planted(Bug::KeysLostInSnapshot)
+}
