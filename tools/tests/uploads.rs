@@ -6,14 +6,18 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fiscus_gateway::directory::documents::kind;
+use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 use serde_json::{Value, json};
-use support::gateway::{Beside, call};
-use support::{Demo, UPLOADS, fresh, signal};
+use support::gateway::{Beside, call, ready};
+use support::{Demo, UPLOADS, fresh, signal, until};
 
 const SALE: &str = include_str!("../../docs/samples/sale.json");
 const OUTLETS: [&str; 2] = ["outlet-gombe", "outlet-limete"];
@@ -269,6 +273,156 @@ async fn a_refused_invoice_says_why_and_is_sent_again_when_somebody_asks() {
     world.comes_to(&next, "acknowledged").await;
     let none = world.demo.ask("POST", "/api/v1/regions/nowhere/upload").send().await;
     assert_eq!((none.status, &none.json()["code"]), (404, &json!("REGION_UNKNOWN")));
+
+    // The operator's way is for all organisations.
+    let next = format!("{series}-{}", sequence.parse::<u64>().expect("a sequence") + 4);
+    world.fail(json!({"reject_suffix": next, "reject_code": "NIF_UNKNOWN"})).await;
+    assert_eq!(number(&world.sell(outlet, "five").await), next);
+    world.comes_to(&next, "rejected").await;
+    world.fail(json!({})).await;
+    let retry = |what: &str| {
+        let (done, said) = support::admin(&world.demo.dir, &format!("uploads retry {what} --json"));
+        let line = said.lines().find(|line| line.starts_with('{')).unwrap_or("null").to_owned();
+        (done, serde_json::from_str::<Value>(&line).expect(&said))
+    };
+    let (done, said) = retry(&format!("--region {region}"));
+    assert!(!done && said["code"] == "NOT_CONFIRMED", "{said}");
+    assert_eq!(world.status(&next).await["dgi_status"], "rejected", "nobody has agreed");
+    for again in [1, 0] {
+        let (done, said) = retry(&format!("--region {region} --yes"));
+        assert!(done && said["invoices"] == again, "{said}");
+        let outlets = said["outlets"].as_array().expect("outlets");
+        assert_eq!(outlets.first().map(|it| &it["outlet"]), (again > 0).then_some(&json!(outlet)));
+    }
+    world.comes_to(&next, "acknowledged").await;
+    let (done, said) = retry("--region nowhere --yes");
+    assert!(!done && said["code"] == "REGION_UNKNOWN", "{said}");
+    for wrong in [
+        "--yes",
+        "--region kinshasa --outlet outlet-gombe --yes",
+        "--region kinshasa --invoice KIN-GOMBE-1 --yes",
+    ] {
+        let (done, said) = support::admin(&world.demo.dir, &format!("uploads retry {wrong}"));
+        assert!(!done && said.contains("Usage:"), "{wrong}: {said}");
+    }
+}
+
+/// `fiscus webhook listen`, as an integrator has it.
+struct Listener {
+    child: Child,
+    told: Arc<std::sync::Mutex<Vec<Value>>>,
+}
+
+impl Listener {
+    fn start(port: u16, secret: &str) -> Self {
+        let listen = format!("127.0.0.1:{port}");
+        let mut child = support::fiscus()
+            .args(["webhook", "listen", "--secret", secret, "--listen", &listen])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (lines, telling) = (child.stdout.take().expect("its output"), Arc::clone(&told));
+        // It ends with the listener.
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).expect("a line of JSON");
+                telling.lock().expect("whole").push(line);
+            }
+        });
+        Self { child, told }
+    }
+
+    /// What has come, each message once.
+    fn told(&self) -> Vec<Value> {
+        let mut ids = BTreeSet::new();
+        let told = self.told.lock().expect("whole").clone();
+        let new = |one: &Value| ids.insert(one["webhook_id"].to_string());
+        told.into_iter().filter(new).collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invoices_that_wait_for_longer_than_the_grace_period_are_told_once_and_again_when_it_comes_back()
+ {
+    let world = World::start("uploads-overdue");
+    let config = world.demo.dir.join("gateway/gateway.toml");
+    let text = std::fs::read_to_string(&config).expect("its configuration");
+    let quick = text
+        .replace("grace_ms = 86400000", "grace_ms = 3000")
+        .replace("alert_after_ms = 75000", "alert_after_ms = 2000");
+    assert_eq!(quick.len() + 8, text.len(), "both are there: {text}");
+    std::fs::write(&config, quick).expect("it is written");
+    world.demo.kill_gateway();
+    ready(world.demo.gateway_admin()).await;
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let url = format!("http://127.0.0.1:{port}/in");
+    let body = json!({"url": url, "events": ["invoice.sync.overdue"]});
+    let made = world.demo.ask("POST", "/api/v1/webhooks").idempotent("one").json(&body);
+    let made = made.send().await.expect(201).json();
+    let listener = Listener::start(port, made["secret"].as_str().expect("a secret"));
+    let told = |wanted: usize| {
+        let what = format!("{wanted} are told");
+        let listener = &listener;
+        async move { until(&what, SETTLED, || listener.told().len() >= wanted).await }
+    };
+
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let first = world.sell(OUTLETS[0], "one").await;
+    world.sell(OUTLETS[0], "two").await;
+    told(1).await;
+    // Whichever gateway looks next, and however many wait, it was told.
+    world.demo.kill_gateway();
+    ready(world.demo.gateway_admin()).await;
+    let other = world.sell(OUTLETS[1], "three").await;
+    told(2).await;
+    world.fail(json!({})).await;
+    world.settle().await;
+    // That it is over must have lasted as well, before it is told anew.
+    let client = world.demo.client().await;
+    let begun = Instant::now();
+    loop {
+        let request = ReadDocumentRequest {
+            kind: kind::DELIVERY_ALERTS.to_owned(),
+            id: "org-kivu-retail".to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        let known = client.read_document(request, SETTLED).await.expect("an answer").document;
+        let known: Value = serde_json::from_slice(&known.expect("alerts").bytes).expect("JSON");
+        if known["open"] == json!({}) {
+            break;
+        }
+        assert!(begun.elapsed() < SETTLED, "{known}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let again = world.sell(OUTLETS[0], "four").await;
+    told(3).await;
+
+    let all = listener.told();
+    assert_eq!(all.len(), 3, "{all:?}");
+    for (one, (outlet, sealed)) in
+        all.iter().zip([(OUTLETS[0], &first), (OUTLETS[1], &other), (OUTLETS[0], &again)])
+    {
+        assert_eq!((&one["verified"], &one["answered"]), (&json!(true), &json!(204)));
+        let message = &one["message"];
+        assert_eq!(message["type"], "invoice.sync.overdue");
+        let (data, number) = (&message["data"], sealed["fiscal_number"].as_str());
+        assert_eq!((&data["outlet_id"], &data["since"]), (&json!(outlet), &sealed["timestamp"]));
+        let branch = number.and_then(|number| number.rsplit_once('-')).map(|(branch, _)| branch);
+        assert_eq!(data["branch"].as_str(), branch);
+    }
 }
 
 /// `FISCUS_UPLOAD_QUEUE=100000 cargo test -p fiscus-tools --test uploads a_long_queue -- --nocapture` measures a larger one.

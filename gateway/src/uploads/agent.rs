@@ -51,7 +51,6 @@ const PROGRESS_BEATS: u64 = 2;
 const LATE_MAX: usize = 500;
 const ERROR_CHARS_MAX: usize = 200;
 const MINUTE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 /// What serves uploads, for its loop and for the figures.
 #[derive(Debug)]
@@ -490,15 +489,14 @@ impl Agent {
 
     /// Says once of each outlet that its oldest invoice has waited for too long.
     fn alarm(&mut self, now_ms: u64) {
-        let grace_ms = self.uploads.section.grace_hours * HOUR_MS;
+        let grace_ms = self.uploads.section.grace_ms;
         for (outlet_id, known) in &mut self.known {
             let age_ms = now_ms.saturating_sub(known.oldest_ms);
             let late = known.oldest_ms > 0 && age_ms > grace_ms;
             if late && !known.alarmed {
-                let hours = age_ms / HOUR_MS;
                 tracing::error!(
                     outlet_id,
-                    hours,
+                    age_ms,
                     "invoices are not uploaded within the grace period"
                 );
             }

@@ -258,6 +258,7 @@ pub fn lane_of(outlet_id: &str) -> u32 {
 mod tests {
     use fiscus_ledger::commands::UPLOAD_REFUSED_MAX;
     use fiscus_ledger::invoice::InvoiceType;
+    use fiscus_ledger::manifest::Manifest;
     use fiscus_ledger::time::UnixMs;
 
     use super::*;
@@ -286,6 +287,49 @@ mod tests {
             let body = message::body(EventType::InvoiceSyncFailed, 1, data, Some(u64::MAX));
             assert!(body.is_some(), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_invoice_fits_into_a_message_whatever_its_tax_groups_are_called() {
+        // In JSON a control character takes six bytes, and a manifest's names may have them.
+        let text = |bytes: usize| "\u{1}".repeat(bytes);
+        let manifest = json!({
+            "version": text(64), "jurisdiction": "CD", "effective_from": "2026-02-01T00:00:00.000Z",
+            "reporting_currency": "CDF",
+            "groups": (1..=14).map(|group| json!({
+                "code": format!("TG{group:02}"), "name": text(128), "name_fr": "x", "rate": "0.1600", "requires": [],
+            })).collect::<Vec<_>>(),
+        });
+        let manifest = Manifest::parse(&manifest.to_string()).expect("a manifest").to_json();
+        let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+        let amount = "10000000000000.00";
+        let groups = manifest["groups"].as_array().expect("groups").iter().map(|group| {
+            json!({
+                "code": group["code"], "name": group["name"], "rate": "0.1600", "base_amount": amount,
+                "tax_amount": amount,
+            })
+        });
+        let payload = json!({
+            "invoice_type": "export_credit", "pos_terminal_id": "é".repeat(32), "cashier_id": text(64),
+            "original_fiscal_number": format!("{0}-{0}-{1}", "A".repeat(12), u64::MAX),
+            "tax_groups": groups.collect::<Vec<_>>(),
+            "totals": {
+                "subtotal": amount, "total_vat": amount, "total": amount, "currency": "CDF",
+                "rounding_adjustment": format!("-{amount}"),
+            },
+            "tax_manifest_version": text(64),
+        });
+        let mut data = Map::new();
+        for field in fields(EventType::InvoiceSealed) {
+            assert!(payload.get(*field).is_some(), "{field} is told and not looked at here");
+            data.insert((*field).to_owned(), payload[field].clone());
+        }
+        // Ids, hashes, a signature, a region: each has a bound.
+        data.insert("else".to_owned(), json!("x".repeat(2_000)));
+        let body =
+            message::body(EventType::InvoiceSealed, u64::MAX / 2_000_000, data, Some(u64::MAX));
+        let bytes = body.expect("it fits").len();
+        assert!(bytes > 14 * 6 * 128, "{bytes}: names count");
     }
 
     #[test]
