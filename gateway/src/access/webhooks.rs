@@ -417,7 +417,7 @@ impl Caller {
         let wanted = &endpoint.value.outlets;
         let outlets = self.outlets().into_iter();
         let outlets =
-            outlets.filter(|it| wanted.is_empty() || wanted.contains(&it.id().to_owned()));
+            outlets.filter(|it| wanted.is_empty() || wanted.iter().any(|id| id == it.id()));
         let groups: BTreeSet<u64> =
             outlets.map(|outlet| outlet.entry().group()).chain([DIRECTORY]).collect();
         let mut ranges = Vec::new();

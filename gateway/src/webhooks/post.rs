@@ -377,8 +377,8 @@ async fn first_connection(addresses: &[IpAddr], port: u16) -> Result<TcpStream, 
         let connecting = TcpStream::connect(SocketAddr::new(*address, port));
         match timeout(ADDRESS_WAIT, connecting).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => tracing::debug!(%address, %error, "an endpoint's address takes no connection"),
-            Err(_elapsed) => tracing::debug!(%address, "an endpoint's address does not answer"),
+            Ok(Err(error)) => tracing::debug!(%address, %error, "an address takes no connection"),
+            Err(_elapsed) => tracing::debug!(%address, "an address does not answer"),
         }
     }
     TcpStream::connect(SocketAddr::new(*last, port)).await.map_err(PostError::Connect)

@@ -359,6 +359,15 @@ async fn a_replay_of_a_time_has_everything_of_that_time_devices_too_and_nothing_
         receiver.came("/ok/a")[4..].iter().map(|one| one.id.clone()).collect();
     let before = receiver.came("/ok/a")[1..3].iter().map(|one| one.id.clone()).collect();
     assert_eq!(again, before);
+
+    // What is another organisation's is told as what is not there.
+    let call = world.post("/api/v1/invoices").by("other").idempotent("k");
+    let theirs = call.json(&sale("outlet-kenya", 1)).send().await.expect(201).json();
+    let message = json!({"message_id": format!("msg_{id}_1_{}", theirs["leaf_index"])});
+    post(&world, &format!("/{id}/replay"), "s", &message).await.expect(202);
+    let letters = told(&world, &format!("/{id}/dead-letters"), |it| it["data"] != json!([])).await;
+    assert_eq!(letters["data"][0]["reason"], "the journal has no such event");
+    assert_eq!(receiver.came("/ok/a").len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -554,8 +563,28 @@ async fn an_endpoint_must_be_on_the_internet_and_the_organisations() {
         assert_eq!(refused.code(), code, "{by}");
     }
     let (id, secret) = make(&world, "a", &json!({"url": "https://nowhere.invalid/"})).await;
-    let hidden = world.get(&format!("/api/v1/webhooks/{id}")).by("other").send().await.expect(404);
-    assert_eq!(hidden.code(), "WEBHOOK_UNKNOWN");
+    let before = get(&world, &format!("/{id}")).await;
+    let replay = json!({"message_id": format!("msg_{id}_1_0")});
+    for (method, path, body) in [
+        ("GET", "", None),
+        ("PATCH", "", Some(json!({"url": "https://a.cd/"}))),
+        ("DELETE", "", None),
+        ("POST", "/test", Some(json!({}))),
+        ("POST", "/rotate", Some(json!({"overlap_hours": 0}))),
+        ("POST", "/pause", None),
+        ("POST", "/resume", None),
+        ("POST", "/replay", Some(replay)),
+        ("GET", "/attempts", None),
+        ("GET", "/dead-letters", None),
+        ("GET", "/statistics", None),
+    ] {
+        let call = world.call(method, &format!("/api/v1/webhooks/{id}{path}")).by("other");
+        let call = call.idempotent(&format!("{method}{path}"));
+        let call = if let Some(body) = &body { call.json(body) } else { call };
+        let hidden = call.send().await.expect(404);
+        assert_eq!(hidden.code(), "WEBHOOK_UNKNOWN", "{method} {path}");
+    }
+    assert_eq!(get(&world, &format!("/{id}")).await, before, "nothing of it was changed");
     for shown in [get(&world, "").await, get(&world, &format!("/{id}")).await] {
         assert!(!shown.to_string().contains(secret.trim_start_matches("whsec_")), "{shown}");
     }
