@@ -386,6 +386,10 @@ async fn invoices_that_wait_for_longer_than_the_grace_period_are_told_once_and_a
     let made = world.demo.ask("POST", "/api/v1/webhooks").idempotent("one").json(&body);
     let made = made.send().await.expect(201).json();
     let listener = Listener::start(port, made["secret"].as_str().expect("a secret"));
+    // The demonstration has sold, too.
+    let done = "\"ok\":true,\"queued\":0,";
+    let all_done = || support::admin(&world.demo.dir, "uploads status --json").1.contains(done);
+    until("nothing waits", SETTLED, all_done).await;
     let told = |wanted: usize| {
         let what = format!("{wanted} are told");
         let listener = &listener;

@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     place: Place,
     /// Only this invoice of the outlet.
-    #[arg(long, value_name = "NUMBER", requires = "outlet")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "region")]
     invoice: Option<String>,
     /// Who asks, as the journal names it.
     #[arg(long, value_name = "NAME", default_value = "operator")]
