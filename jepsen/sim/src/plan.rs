@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use fiscus_dice::Dice;
 use fiscus_raft::disk::RebootMode;
-
-use crate::dice::Dice;
 
 /// Whom a fault hits; decided when it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

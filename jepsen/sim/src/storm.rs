@@ -5,11 +5,11 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fiscus_dice::Dice;
 use fiscus_raft::consensus::Role;
 use fiscus_raft::disk::{Disk, RebootMode};
 use turmoil::Sim;
 
-use crate::dice::Dice;
 use crate::network::machine;
 use crate::operator::DATA_GROUP;
 use crate::plan::{Fault, Plan, Who};
