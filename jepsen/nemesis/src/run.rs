@@ -196,6 +196,16 @@ impl Stage {
             findings.push(stuck(&error));
         }
         self.recorder.line(&Line::Healed { at: self.recorder.now() })?;
+        // A cluster that does not come back, and of which nothing can be read, is a finding and no failure of the run.
+        match self.write_down().await {
+            Err(error) if !findings.is_empty() => findings.push(stuck(&error)),
+            written => written?,
+        }
+        Ok(findings)
+    }
+
+    /// Everything is asked for again, and the journal and all replicas are noted.
+    async fn write_down(&self) -> Result<()> {
         self.ask_again().await?;
         let mut written = 0;
         for _ in 0..50 {
@@ -203,7 +213,7 @@ impl Stage {
             if let Some(ends) = self.ends(written).await {
                 ends.into_iter().try_for_each(|end| self.recorder.line(&Line::End(end)))?;
                 journal::write_totals(&self.shop.clients[0], &self.recorder).await?;
-                return Ok(findings);
+                return Ok(());
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -213,7 +223,7 @@ impl Stage {
                 self.recorder.line(&Line::End(End { group: GROUP, node: id, leaves, applied }))?;
             }
         }
-        Ok(findings)
+        Ok(())
     }
 
     /// All replicas, when they are as long as what is written of the journal.

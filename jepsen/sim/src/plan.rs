@@ -52,8 +52,8 @@ pub(crate) enum Fault {
     Snapshot { who: Who },
     /// A new node joins, which takes a snapshot.
     Join,
-    /// The leader dies, and in the moment in which a voter has voted for another one the power fails for that voter. It
-    /// comes back with the old leader and without the new one: whoever has forgotten its vote votes again.
+    /// The leader is cut off, and in the moment in which a voter has voted for another one the power fails for that voter.
+    /// It comes back with the old leader and without the new one: whoever has forgotten its vote follows the old one.
     ElectionCut { mode: RebootMode },
 }
 

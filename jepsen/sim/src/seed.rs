@@ -335,7 +335,7 @@ impl Run {
         }
         let shared = self.world.lock();
         let trace = &mut self.trace;
-        self.watch.look(&shared, |line| trace.note(at, &line));
+        self.watch.look(&shared, self.storm.damaged, |line| trace.note(at, &line));
         self.watch.wrong.extend(self.world.signed().look(&shared));
         let history = &shared.history;
         let answered = (history.acknowledged, history.unknown, history.looks.len() as u64);

@@ -40,8 +40,8 @@ enum Later {
 /// An election that is waited for.
 #[derive(Debug, Clone, Copy)]
 struct Election {
-    /// Who is down until then.
-    down: u64,
+    /// Who led, and hears no other node until then.
+    old: u64,
     /// The term that has ended.
     term: u64,
     mode: RebootMode,
@@ -137,7 +137,7 @@ impl Storm {
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.next = self.plan.faults.len();
         if let Some(election) = self.election.take() {
-            self.start(sim, election.down);
+            self.end(sim, Later::Connect(self.links_of_nodes(election.old)), now);
         }
         let later = std::mem::take(&mut self.later);
         for (_, later) in later {
@@ -219,7 +219,7 @@ impl Storm {
     }
 
     /// In the moment in which a voter has voted the power fails for it, and soon its candidate is not heard any more: the
-    /// voter and the old leader come back, and choose among themselves.
+    /// voter comes back with the old leader, who has heard of nothing and leads on if the vote is forgotten.
     fn await_election(&mut self, sim: &mut Sim<'_>, now: u64) {
         let Some(election) = self.election else { return };
         let (candidates, voters) = self.voted(election.term);
@@ -229,14 +229,19 @@ impl Storm {
         }
         self.election = None;
         let back = now + self.dice.between(15, 40);
-        self.later.push((back, Later::Start(election.down)));
+        let links = self.links_of_nodes(election.old).into_iter();
+        let far = chosen.map(machine);
+        let (far, near) = links.partition(|(_, other)| Some(other) == far.as_ref());
+        self.later.push((back, Later::Connect(near)));
         let Some(candidate) = chosen else { return };
         self.log.push(format!("{now} {voters:?} voted for n{candidate}, and their power fails"));
         for id in voters {
             self.stop_for(sim, id, election.mode, back);
         }
         // The votes are still on their way.
-        self.later.push((now + 12, Later::Isolate(candidate, self.dice.between(800, 2_000))));
+        let (cut, ms) = (now + 12, self.dice.between(800, 2_000));
+        self.later.push((cut, Later::Isolate(candidate, ms)));
+        self.later.push((cut + ms, Later::Connect(far)));
     }
 
     /// Who stands in a later term than this, and who has voted in one.
@@ -258,6 +263,13 @@ impl Storm {
         let nodes = (1..=self.voters + 1).filter(|other| *other != id).map(machine);
         let others = nodes.chain(self.clients.iter().cloned());
         others.map(|other| (machine(id), other)).collect()
+    }
+
+    /// The other end of its links to nodes.
+    fn links_of_nodes(&self, id: u64) -> Vec<(String, String)> {
+        let mut links = self.links(id);
+        links.retain(|(_, other)| !self.clients.contains(other));
+        links
     }
 
     /// Makes a fault happen; says whether it did.
@@ -354,13 +366,14 @@ impl Storm {
                 self.world.lock().orders.push(Order::Snapshot { node, group: DATA_GROUP });
             }
             Fault::ElectionCut { mode } => {
-                let Some(down) = self.leader().filter(|_| self.election.is_none()) else {
+                let Some(old) = self.leader().filter(|_| self.election.is_none()) else {
                     return false;
                 };
-                let term = self.term(down);
-                self.crash(sim, down, RebootMode::KeepUnsynced);
-                let until = now + ELECTION_MS_MAX;
-                self.election = Some(Election { down, term, mode: *mode, until });
+                for (from, to) in self.links_of_nodes(old) {
+                    sim.partition(from.as_str(), to.as_str());
+                }
+                let (term, until) = (self.term(old), now + ELECTION_MS_MAX);
+                self.election = Some(Election { old, term, mode: *mode, until });
             }
             Fault::Join => {
                 let node = self.voters + 1;
@@ -423,8 +436,7 @@ impl Storm {
                 self.world.lock().machines[&id].clock_off.store(0, Ordering::Relaxed);
             }
             Later::Isolate(id, ms) => {
-                let mut links = self.links(id);
-                links.retain(|(_, other)| !self.clients.contains(other));
+                let links = self.links_of_nodes(id);
                 for (from, to) in &links {
                     sim.partition(from.as_str(), to.as_str());
                 }

@@ -1,7 +1,8 @@
 //! What must hold after every step, seen from outside of all nodes at once.
 //!
-//! Invariants checked here: one leader a term; what was applied never goes back while a process lives; equal
-//! places in the log have equal states; a log has one root for a size, whoever decided it and whenever.
+//! Invariants checked here: one leader a term; no log has lost what it had synced, unless its disk was damaged; what was
+//! applied never goes back while a process lives; equal places in the log have equal states; a log has one root for a
+//! size, whoever decided it and whenever.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Looks at all nodes; tells what has changed to `trace`.
-    pub(crate) fn look(&mut self, shared: &Shared, mut trace: impl FnMut(String)) {
+    pub(crate) fn look(
+        &mut self,
+        shared: &Shared,
+        damaged: Option<u64>,
+        mut trace: impl FnMut(String),
+    ) {
         for (id, machine) in &shared.machines {
             let Some(groups) = machine.groups.upgrade() else { continue };
             for hosted in groups.all() {
@@ -43,6 +49,14 @@ impl Watch {
                 let before = self.seen.get(&(*id, group));
                 if before == Some(&now) || progress.stopped.is_some() {
                     continue;
+                }
+                // A log that power was cut from is whole when it is opened again.
+                let is_new = before.is_none_or(|before| before.start != now.start);
+                if is_new
+                    && damaged != Some(*id)
+                    && let Some(why) = hosted.handle.status().recovering
+                {
+                    self.wrong.push(format!("nobody damaged n{id}, and group {group}: {why}"));
                 }
                 if let Some(before) = before.filter(|before| before.start == now.start)
                     && before.applied > applied
