@@ -53,6 +53,15 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<RaftEntry>, io::Error> {
+        // A leader that begins to send what it has meanwhile purged would wait for it for ever, or send what follows it as if
+        // nothing were missing. Told that it cannot be read, it stops; the group is opened anew, and a snapshot is sent.
+        if let Some(purged) = self.log.purged().filter(|purged| start <= purged.index) {
+            let index = purged.index;
+            let what = format!(
+                "the entries from {start} are asked for, and those up to {index} are purged"
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
         self.read(start..end, self.read_bytes_max)
     }
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::RaftStateMachine as _;
+use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::testing::log::{StoreBuilder, Suite};
-use openraft::{RaftSnapshotBuilder as _, StorageError};
+use openraft::{EntryPayload, RaftLogReader as _, RaftSnapshotBuilder as _, StorageError};
 use tempfile::TempDir;
 
+use crate::consensus::convert::log_id_from_wal;
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::Network;
 use crate::consensus::peers::{Identity, PeerPool};
 use crate::consensus::state_machine::StateMachine;
-use crate::consensus::{Member, RaftVote, TypeConfig};
+use crate::consensus::{Member, RaftEntry, RaftVote, TypeConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::store::{Replica, ReplicaOptions};
 use crate::wal::{LogId, Wal, WalOptions};
@@ -104,4 +106,25 @@ async fn a_damaged_snapshot_keeps_no_group_from_beginning() {
     builder.build_snapshot().await.expect("another snapshot");
     let found = machine.get_current_snapshot().await.expect("look");
     assert_eq!(found.map(|found| found.meta.last_log_id), Some(made.meta.last_log_id));
+}
+
+/// A leader that has purged what a follower lacks sends a snapshot. Entries that are gone are no empty answer, which openraft
+/// would ask for again without end, and no answer that begins later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_cannot_be_sent() {
+    let (_guard, mut store, _machine) = Builder.build().await.expect("a store");
+    let entry = |index| RaftEntry {
+        log_id: log_id_from_wal(LogId { term: 1, index }),
+        payload: EntryPayload::Blank,
+    };
+    store.blocking_append((0..20).map(entry)).await.expect("append");
+    store.purge(log_id_from_wal(LogId { term: 1, index: 9 })).await.expect("purge");
+    for (start, end) in [(3, 6), (3, 15), (9, 15)] {
+        assert!(store.limited_get_log_entries(start, end).await.is_err(), "{start} to {end}");
+    }
+    let left = store.limited_get_log_entries(10, 15).await.expect("they are there");
+    assert_eq!(
+        left.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>(),
+        [10, 11, 12, 13, 14]
+    );
 }
