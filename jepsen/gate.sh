@@ -83,10 +83,7 @@ none power-all,kill,partition,clock,members sales,keys,blocks,reads
 answer-before-sync power-all sales,keys,reads
 keys-lost-in-snapshot members,snapshot,kill sales,keys,reads
 stale-read partition sales,keys,reads
-leader-numbers kill,transfer sales,keys,reads
-block-reused kill sales,blocks,reads
 repetition-unsigned kill,partition sales,keys,reads
-local-time clock sales,keys,closures
 END
   write_table "gate of processes" "$work/processes"
   return "$ended"

@@ -30,6 +30,8 @@ const START_WAIT: Duration = Duration::from_secs(120);
 const CONVERGE_WAIT: Duration = Duration::from_secs(180);
 /// In the end everybody is answered within this time.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Not longer is anybody waited for when it is known that the cluster does not come back.
+const HOPELESS_WAIT: Duration = Duration::from_secs(1);
 /// Operations under way end within this time after the load stopped.
 const LOAD_END: Duration = Duration::from_secs(60);
 /// Client connections, each to all nodes.
@@ -197,7 +199,8 @@ impl Stage {
         }
         self.recorder.line(&Line::Healed { at: self.recorder.now() })?;
         // A cluster that does not come back, and of which nothing can be read, is a finding and no failure of the run.
-        match self.write_down().await {
+        let patience = if findings.is_empty() { ANSWER_WAIT } else { HOPELESS_WAIT };
+        match self.write_down(patience).await {
             Err(error) if !findings.is_empty() => findings.push(stuck(&error)),
             written => written?,
         }
@@ -205,8 +208,8 @@ impl Stage {
     }
 
     /// Everything is asked for again, and the journal and all replicas are noted.
-    async fn write_down(&self) -> Result<()> {
-        self.ask_again().await?;
+    async fn write_down(&self, patience: Duration) -> Result<()> {
+        self.ask_again(patience).await?;
         let mut written = 0;
         for _ in 0..50 {
             written = journal::write(&self.shop.clients[0], &self.recorder, written).await?;
@@ -240,7 +243,7 @@ impl Stage {
     }
 
     /// What was not answered is answered now, what was is answered alike, every outlet sells and is read.
-    async fn ask_again(&self) -> Result<()> {
+    async fn ask_again(&self, patience: Duration) -> Result<()> {
         let (kept, open) = self.shop.floor.to_ask_again();
         let tills: Vec<Till> = (0..AT_ONCE).map(|at| self.shop.till(at as u64)).collect();
         let mut sales = Vec::new();
@@ -254,7 +257,7 @@ impl Stage {
                 // Whoever is free does it: each has one operation at a time.
                 let till = tills[at % AT_ONCE].other();
                 async move {
-                    let told = till.submit(submission, ANSWER_WAIT).await?;
+                    let told = till.submit(submission, patience).await?;
                     if matches!(told, Told::NotNow) {
                         till.note_unanswered(submission)?;
                     }
@@ -265,7 +268,7 @@ impl Stage {
             .try_collect::<Vec<()>>()
             .await?;
         for (outlet, _) in self.shop.roster.all() {
-            tills[0].must_look(outlet, ANSWER_WAIT).await?;
+            tills[0].must_look(outlet, patience).await?;
         }
         Ok(())
     }
