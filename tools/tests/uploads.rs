@@ -6,14 +6,19 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fiscus_gateway::directory::documents::kind;
+use fiscus_proto::ledger::{Consistency, ReadDocumentRequest};
 use serde_json::{Value, json};
-use support::gateway::{Beside, call};
-use support::{Demo, UPLOADS, fresh, signal};
+use support::gateway::{Beside, call, ready};
+use support::webhooks::rss_kib;
+use support::{Demo, UPLOADS, fresh, signal, until};
 
 const SALE: &str = include_str!("../../docs/samples/sale.json");
 const OUTLETS: [&str; 2] = ["outlet-gombe", "outlet-limete"];
@@ -269,6 +274,173 @@ async fn a_refused_invoice_says_why_and_is_sent_again_when_somebody_asks() {
     world.comes_to(&next, "acknowledged").await;
     let none = world.demo.ask("POST", "/api/v1/regions/nowhere/upload").send().await;
     assert_eq!((none.status, &none.json()["code"]), (404, &json!("REGION_UNKNOWN")));
+
+    let next = format!("{series}-{}", sequence.parse::<u64>().expect("a sequence") + 4);
+    retried_by_operators(&world, &next, region).await;
+}
+
+/// The operator's way is for all organisations. `next` is the number of the next sale.
+async fn retried_by_operators(world: &World, next: &str, region: &str) {
+    let outlet = OUTLETS[0];
+    world.fail(json!({"reject_suffix": next, "reject_code": "NIF_UNKNOWN"})).await;
+    assert_eq!(world.sell(outlet, "five").await["fiscal_number"], next);
+    world.comes_to(next, "rejected").await;
+    world.fail(json!({})).await;
+    let retry = |what: &str| {
+        let (done, said) = support::admin(&world.demo.dir, &format!("uploads retry {what} --json"));
+        let line = said.lines().find(|line| line.starts_with('{')).unwrap_or("null").to_owned();
+        (done, serde_json::from_str::<Value>(&line).expect(&said))
+    };
+    let (done, said) = retry(&format!("--region {region}"));
+    assert!(!done && said["code"] == "NOT_CONFIRMED", "{said}");
+    assert_eq!(world.status(next).await["dgi_status"], "rejected", "nobody has agreed");
+    for again in [1, 0] {
+        let (done, said) = retry(&format!("--region {region} --yes"));
+        assert!(done && said["invoices"] == again, "{said}");
+        let outlets = said["outlets"].as_array().expect("outlets");
+        assert_eq!(outlets.first().map(|it| &it["outlet"]), (again > 0).then_some(&json!(outlet)));
+    }
+    world.comes_to(next, "acknowledged").await;
+    let (done, said) = retry("--region nowhere --yes");
+    assert!(!done && said["code"] == "REGION_UNKNOWN", "{said}");
+    for wrong in [
+        "--yes",
+        "--region kinshasa --outlet outlet-gombe --yes",
+        "--region kinshasa --invoice KIN-GOMBE-1 --yes",
+    ] {
+        let (done, said) = support::admin(&world.demo.dir, &format!("uploads retry {wrong}"));
+        assert!(!done && said.contains("Usage:"), "{wrong}: {said}");
+    }
+}
+
+/// `fiscus webhook listen`, as an integrator has it.
+struct Listener {
+    child: Child,
+    told: Arc<std::sync::Mutex<Vec<Value>>>,
+}
+
+impl Listener {
+    fn start(port: u16, secret: &str) -> Self {
+        let listen = format!("127.0.0.1:{port}");
+        let mut child = support::fiscus()
+            .args(["webhook", "listen", "--secret", secret, "--listen", &listen])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (lines, telling) = (child.stdout.take().expect("its output"), Arc::clone(&told));
+        // It ends with the listener.
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).expect("a line of JSON");
+                telling.lock().expect("whole").push(line);
+            }
+        });
+        Self { child, told }
+    }
+
+    /// What has come, each message once.
+    fn told(&self) -> Vec<Value> {
+        let mut ids = BTreeSet::new();
+        let told = self.told.lock().expect("whole").clone();
+        let new = |one: &Value| ids.insert(one["webhook_id"].to_string());
+        told.into_iter().filter(new).collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Has the gateway take a second for the grace period, and two for what lasts.
+async fn alarm_soon(demo: &Demo) {
+    let config = demo.dir.join("gateway/gateway.toml");
+    let text = std::fs::read_to_string(&config).expect("its configuration");
+    let mut quick = text.clone();
+    for (name, long, short) in
+        [("grace_ms", "86400000", "1000"), ("alert_after_ms", "75000", "2000")]
+    {
+        let (long, short) = (format!("{name} = {long}\n"), format!("{name} = {short}\n"));
+        assert!(text.contains(&long), "{long} is not in {text}");
+        quick = quick.replace(&long, &short);
+    }
+    std::fs::write(&config, quick).expect("it is written");
+    demo.kill_gateway();
+    ready(demo.gateway_admin()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invoices_that_wait_for_longer_than_the_grace_period_are_told_once_and_again_when_it_comes_back()
+ {
+    let world = World::start("uploads-overdue");
+    alarm_soon(&world.demo).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let url = format!("http://127.0.0.1:{port}/in");
+    let body = json!({"url": url, "events": ["invoice.sync.overdue"]});
+    let made = world.demo.ask("POST", "/api/v1/webhooks").idempotent("one").json(&body);
+    let made = made.send().await.expect(201).json();
+    let listener = Listener::start(port, made["secret"].as_str().expect("a secret"));
+    // The demonstration has sold, too.
+    let done = "\"ok\":true,\"queued\":0,";
+    let all_done = || support::admin(&world.demo.dir, "uploads status --json").1.contains(done);
+    until("nothing waits", SETTLED, all_done).await;
+    let told = |wanted: usize| {
+        let what = format!("{wanted} are told");
+        let listener = &listener;
+        async move { until(&what, SETTLED, || listener.told().len() >= wanted).await }
+    };
+
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let first = world.sell(OUTLETS[0], "one").await;
+    world.sell(OUTLETS[0], "two").await;
+    told(1).await;
+    // Whichever gateway looks next, and however many wait, it was told.
+    world.demo.kill_gateway();
+    ready(world.demo.gateway_admin()).await;
+    let other = world.sell(OUTLETS[1], "three").await;
+    told(2).await;
+    world.fail(json!({})).await;
+    world.settle().await;
+    // That it is over must have lasted as well, before it is told anew.
+    let client = world.demo.client().await;
+    let begun = Instant::now();
+    loop {
+        let request = ReadDocumentRequest {
+            kind: kind::DELIVERY_ALERTS.to_owned(),
+            id: "org-kivu-retail".to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        let known = client.read_document(request, SETTLED).await.expect("an answer").document;
+        let known: Value = serde_json::from_slice(&known.expect("alerts").bytes).expect("JSON");
+        if known["open"] == json!({}) {
+            break;
+        }
+        assert!(begun.elapsed() < SETTLED, "{known}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    world.fail(json!({"down_ms": 3_600_000_u64})).await;
+    let again = world.sell(OUTLETS[0], "four").await;
+    told(3).await;
+
+    let all = listener.told();
+    assert_eq!(all.len(), 3, "{all:?}");
+    for (one, (outlet, sealed)) in
+        all.iter().zip([(OUTLETS[0], &first), (OUTLETS[1], &other), (OUTLETS[0], &again)])
+    {
+        assert_eq!((&one["verified"], &one["answered"]), (&json!(true), &json!(204)));
+        let message = &one["message"];
+        assert_eq!(message["type"], "invoice.sync.overdue");
+        let (data, number) = (&message["data"], sealed["fiscal_number"].as_str());
+        assert_eq!((&data["outlet_id"], &data["since"]), (&json!(outlet), &sealed["timestamp"]));
+        let branch = number.and_then(|number| number.rsplit_once('-')).map(|(branch, _)| branch);
+        assert_eq!(data["branch"].as_str(), branch);
+    }
 }
 
 /// `FISCUS_UPLOAD_QUEUE=100000 cargo test -p fiscus-tools --test uploads a_long_queue -- --nocapture` measures a larger one.
@@ -301,24 +473,44 @@ async fn a_long_queue_is_sent_within_the_limit_when_the_outage_is_over() {
     }
     let (took, before) =
         (began.elapsed(), world.held().await.values().map(Vec::len).sum::<usize>());
+    let memory = || world.demo.gateway_pid().map_or(0, rss_kib);
+    let memory_before = memory();
     world.fail(json!({})).await;
     let began = Instant::now();
     let limit = Duration::from_secs(120 + wanted / 50);
+    let (mut apart, mut memory_most) = (0, 0);
     loop {
         let (first, second) = (world.queue(OUTLETS[0]).await, world.queue(OUTLETS[1]).await);
         if first == 0 && second == 0 {
             break;
         }
+        if first < u64::MAX && second < u64::MAX {
+            apart = apart.max(first.abs_diff(second));
+        }
+        memory_most = memory_most.max(memory());
         assert!(began.elapsed() < limit, "{first} and {second} wait still");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let drained = began.elapsed();
-    let held: usize = world.held().await.values().map(Vec::len).sum();
+    let of_outlets = world.held().await;
+    for (outlet, held) in &of_outlets {
+        let places: Vec<u64> = held.iter().map(|(_, position, _)| *position).collect();
+        assert!(places.windows(2).all(|pair| pair[0] < pair[1]), "{outlet}: in their order, once");
+    }
+    let held: usize = of_outlets.values().map(Vec::len).sum();
     assert!(
         held as u64 >= wanted && held - before >= usize::try_from(wanted).expect("it fits") / 2
     );
+    // They have as many and take turns, a batch of a hundred each, while two questions are asked.
+    assert!(apart <= 400, "one outlet is {apart} invoices ahead of the other");
+    assert!(memory_most <= memory_before + 64 * 1024, "{memory_before} to {memory_most} KiB");
     // 200 a second and what a second allows at once, whatever waits.
     let least = (held - before).saturating_sub(300) as u64 * 1_000 / 200;
     assert!(drained.as_millis() as u64 >= least, "{} in {drained:?}", held - before);
-    println!("{wanted} sealed in {took:?}, {} uploaded in {drained:?}", held - before);
+    println!(
+        "{wanted} sealed in {took:.1?}, {} uploaded in {drained:.1?}, {:.1} a second; at most {apart} apart; the gateway \
+         has {memory_before} KiB before and at most {memory_most} KiB",
+        held - before,
+        (held - before) as f64 / drained.as_secs_f64()
+    );
 }

@@ -1,14 +1,16 @@
 //! Endpoints of the caller's organisation. They get what the whole organisation's outlets do, so a key that is limited
 //! to a part of it makes and sees none.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use fiscus_ledger::hash::hex;
-use fiscus_proto::ledger::{Consistency, FindRecordsRequest};
+use fiscus_ledger::record::Record;
+use fiscus_proto::ledger::read_record_request::Which;
+use fiscus_proto::ledger::{Consistency, ReadRecordRequest};
 
 use super::caller::Caller;
 use super::registry::{Made, Once, check_room};
@@ -34,8 +36,8 @@ use crate::webhooks::target::Target;
 const ENDPOINTS_MAX: usize = 50;
 /// So many replays wait at most.
 const REPLAYS_MAX: usize = 8;
-/// Outlets of an organisation in whose journals a replay by time is looked for.
-const OUTLETS_MAX: usize = 1_000;
+/// The group whose journal tells of devices.
+const DIRECTORY: u64 = 0;
 const GROUP_WAIT: Duration = Duration::from_secs(3);
 
 type Known = Arc<Versioned<WebhookEndpoint>>;
@@ -404,36 +406,27 @@ impl Caller {
         change.put(&document_id(&endpoint), known.version, &endpoint).once(once).commit().await
     }
 
-    /// The leaves of the organisation's outlets between two times.
+    /// The leaves between two times, of the groups that the endpoint's outlets are in and of the directory, whose journal
+    /// tells of devices. Whose each is, whoever sends it finds out.
     async fn leaves_between(
         &self,
         endpoint: &Known,
         from_ms: u64,
         until_ms: u64,
     ) -> Result<Vec<(u64, u64, u64)>, Problem> {
-        let mut groups: BTreeMap<u64, VecDeque<String>> = BTreeMap::new();
-        for outlet in self.outlets() {
-            let wanted = &endpoint.value.outlets;
-            if wanted.is_empty() || wanted.iter().any(|id| id == outlet.id()) {
-                groups.entry(outlet.entry().group()).or_default().push_back(outlet.id().to_owned());
-            }
-        }
+        let wanted = &endpoint.value.outlets;
+        let outlets = self.outlets().into_iter();
+        let outlets =
+            outlets.filter(|it| wanted.is_empty() || wanted.iter().any(|id| id == it.id()));
+        let groups: BTreeSet<u64> =
+            outlets.map(|outlet| outlet.entry().group()).chain([DIRECTORY]).collect();
         let mut ranges = Vec::new();
-        for (group, outlet_ids) in groups {
-            let ask = |descending: bool| FindRecordsRequest {
-                group,
-                outlet_ids: outlet_ids.iter().take(OUTLETS_MAX).cloned().collect(),
-                from_ms,
-                until_ms,
-                descending,
-                limit: 1,
-                ..FindRecordsRequest::default()
-            };
-            let wait = self.context().time_left();
-            let first = self.app().cluster().find_records(ask(false), wait).await?;
-            let last = self.app().cluster().find_records(ask(true), wait).await?;
-            if let (Some(first), Some(last)) = (first.records.first(), last.records.first()) {
-                ranges.push((group, first.leaf, last.leaf.saturating_add(1)));
+        for group in groups {
+            let end = self.next_leaf(group).await?;
+            let first = self.first_leaf_at(group, from_ms, 0, end).await?;
+            let last = self.first_leaf_at(group, until_ms, first, end).await?;
+            if first < last {
+                ranges.push((group, first, last));
             }
         }
         let tables = self.app().directory().read();
@@ -444,5 +437,35 @@ impl Caller {
             ranges.extend(runs(then.map(|notice| (ring.source(), notice.number)).collect()));
         }
         Ok(ranges)
+    }
+
+    /// The first of a group's leaves in a range that is not before a time; its end when there is none. A group's time
+    /// never goes back.
+    async fn first_leaf_at(
+        &self,
+        group: u64,
+        time_ms: u64,
+        from: u64,
+        end: u64,
+    ) -> Result<u64, Problem> {
+        let (mut low, mut high) = (from, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let request = ReadRecordRequest {
+                group,
+                which: Some(Which::Leaf(middle)),
+                consistency: Consistency::Local.into(),
+            };
+            let wait = self.context().time_left();
+            let found = self.app().cluster().read_record(request, wait).await?.record;
+            let read = found.as_ref().and_then(|found| Record::decode(&found.record).ok());
+            // What is not here yet has just been written.
+            if read.is_some_and(|record| record.timestamp.get() < time_ms) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 }

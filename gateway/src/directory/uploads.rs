@@ -12,13 +12,15 @@ use crate::delivery::leases::shard_of;
 pub struct UploadProgress {
     /// When it was written, Unix milliseconds.
     pub written_ms: u64,
+    /// Which gateway wrote it, by a name that it has made up when it began.
+    pub gateway: String,
     /// Attempts in a row that had no answer.
     pub failures: u32,
     /// Why the last one had none; empty when it had one.
     pub last_error: String,
     /// Nothing is sent before.
     pub hold_until_ms: u64,
-    /// Invoices that were answered in the last minute.
+    /// Invoices that were answered to this gateway in the last minute.
     pub per_minute: u64,
     /// The batches on their way, by outlet.
     pub sending: BTreeMap<String, Sending>,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fiscus_ledger::facts::Environment;
+use fiscus_ledger::hash::hex;
 use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::table::Row;
 use fiscus_proto::client::ClusterClient;
@@ -51,7 +52,6 @@ const PROGRESS_BEATS: u64 = 2;
 const LATE_MAX: usize = 500;
 const ERROR_CHARS_MAX: usize = 200;
 const MINUTE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 /// What serves uploads, for its loop and for the figures.
 #[derive(Debug)]
@@ -81,8 +81,12 @@ struct Known {
 /// What a task has come to.
 #[derive(Debug)]
 enum Happened {
-    Looked(Vec<Waits>),
-    Took { outlet_id: String, took: Took },
+    /// Through the outlets of these parts.
+    Looked(BTreeSet<usize>, Vec<Waits>),
+    Took {
+        outlet_id: String,
+        took: Took,
+    },
     Wrote(bool),
 }
 
@@ -144,10 +148,14 @@ impl Uploads {
 
 struct Agent {
     uploads: Arc<Uploads>,
+    /// Tells this gateway's progress from another's.
+    name: String,
     pace: Pace,
     random: SystemRandom,
     known: BTreeMap<String, Known>,
     serving: BTreeSet<usize>,
+    /// Those of them whose outlets were not looked through yet: of these there is nothing to tell.
+    unlooked: BTreeSet<usize>,
     /// By group, up to where new events were looked at.
     seen: BTreeMap<u64, u64>,
     looking: bool,
@@ -176,12 +184,17 @@ impl Agent {
             retry_ms: section.retry_ms,
             retry_max_ms: section.retry_max_ms,
         };
+        let random = SystemRandom::new();
+        let mut name = [0; 8];
+        random.fill(&mut name).expect("the system has randomness");
         Self {
             pace: Pace::new(limits, wall_ms()),
             uploads,
-            random: SystemRandom::new(),
+            name: hex(&name),
+            random,
             known: BTreeMap::new(),
             serving: BTreeSet::new(),
+            unlooked: BTreeSet::new(),
             seen: BTreeMap::new(),
             looking: false,
             look_at: Instant::now(),
@@ -237,6 +250,7 @@ impl Agent {
         self.tasks.abort_all();
         (self.looking, self.writing) = (false, false);
         self.known.clear();
+        self.unlooked.clone_from(&self.serving);
         self.sending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         let limits = Limits {
             per_second: self.uploads.section.per_second,
@@ -250,8 +264,10 @@ impl Agent {
     }
 
     fn serve(&mut self, serving: BTreeSet<usize>) {
-        let gained = serving.difference(&self.serving).next().is_some();
+        let gained: Vec<usize> = serving.difference(&self.serving).copied().collect();
         self.serving = serving;
+        self.unlooked.retain(|shard| self.serving.contains(shard));
+        self.unlooked.extend(&gained);
         let gone: Vec<String> = self.known.keys().filter(|id| !self.serves(id)).cloned().collect();
         for outlet_id in gone {
             self.pace.forget(&outlet_id);
@@ -263,7 +279,7 @@ impl Agent {
         sending.retain(|outlet_id, _| served.contains(&upload_shard(outlet_id)));
         drop(sending);
         self.share_the_rate();
-        if gained {
+        if !gained.is_empty() {
             self.look_at = Instant::now();
         }
     }
@@ -367,8 +383,9 @@ impl Agent {
 
     fn happened(&mut self, happened: Happened) {
         match happened {
-            Happened::Looked(waits) => {
+            Happened::Looked(shards, waits) => {
                 self.looking = false;
+                self.unlooked.retain(|shard| !shards.contains(shard));
                 for Waits { outlet_id, oldest_ms } in waits {
                     if self.serves(&outlet_id) {
                         self.wait(&outlet_id, oldest_ms, 0);
@@ -490,15 +507,14 @@ impl Agent {
 
     /// Says once of each outlet that its oldest invoice has waited for too long.
     fn alarm(&mut self, now_ms: u64) {
-        let grace_ms = self.uploads.section.grace_hours * HOUR_MS;
+        let grace_ms = self.uploads.section.grace_ms;
         for (outlet_id, known) in &mut self.known {
             let age_ms = now_ms.saturating_sub(known.oldest_ms);
             let late = known.oldest_ms > 0 && age_ms > grace_ms;
             if late && !known.alarmed {
-                let hours = age_ms / HOUR_MS;
                 tracing::error!(
                     outlet_id,
-                    hours,
+                    age_ms,
                     "invoices are not uploaded within the grace period"
                 );
             }
@@ -512,7 +528,10 @@ impl Agent {
         self.look_at = Instant::now() + LOOK_PAUSE;
         let (means, serving) = (self.uploads.means.clone(), self.serving.clone());
         let known: BTreeSet<String> = self.known.keys().cloned().collect();
-        self.tasks.spawn(async move { Happened::Looked(look(&means, &serving, &known).await) });
+        self.tasks.spawn(async move {
+            let waits = look(&means, &serving, &known).await;
+            Happened::Looked(serving, waits)
+        });
     }
 
     /// Tells what is on its way, where that has changed.
@@ -528,11 +547,12 @@ impl Agent {
             late.map(|(outlet, known)| (outlet.clone(), known.oldest_ms)).collect();
         let per_minute = self.answered.iter().map(|(_, count)| count).sum();
         let mut puts = Vec::new();
-        for shard in &self.serving {
+        for shard in self.serving.difference(&self.unlooked) {
             let own = sending.iter().filter(|(outlet, _)| upload_shard(outlet) == *shard);
             let of_shard = |it: &&(String, u64)| upload_shard(&it.0) == *shard;
             let progress = UploadProgress {
                 written_ms: 0,
+                gateway: self.name.clone(),
                 failures,
                 last_error: self.last_error.clone(),
                 hold_until_ms,

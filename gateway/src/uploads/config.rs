@@ -63,8 +63,8 @@ pub struct UploadsSection {
     #[serde(default = "attempts_max")]
     pub attempts_max: u32,
     /// An invoice that is not answered after so long is an alarm.
-    #[serde(default = "grace_hours")]
-    pub grace_hours: u64,
+    #[serde(default = "grace_ms")]
+    pub grace_ms: u64,
 }
 
 /// How the destination is spoken with.
@@ -112,8 +112,8 @@ fn attempts_max() -> u32 {
     10
 }
 
-fn grace_hours() -> u64 {
-    24
+fn grace_ms() -> u64 {
+    24 * 60 * 60 * 1_000
 }
 
 impl UploadsSection {
@@ -138,7 +138,7 @@ impl UploadsSection {
             retry_ms: retry_ms(),
             retry_max_ms: retry_max_ms(),
             attempts_max: attempts_max(),
-            grace_hours: grace_hours(),
+            grace_ms: grace_ms(),
         }
     }
 
@@ -184,7 +184,11 @@ impl UploadsSection {
             "uploads.attempts_max",
             "must be 1 to 1,000",
         )?;
-        rule((1..=8_760).contains(&self.grace_hours), "uploads.grace_hours", "must be 1 to 8,760")
+        rule(
+            (1_000..=31_536_000_000).contains(&self.grace_ms),
+            "uploads.grace_ms",
+            "must be 1,000 to 31,536,000,000",
+        )
     }
 }
 
@@ -201,7 +205,7 @@ mod tests {
         assert!(sound().check(true).is_ok());
         assert!(sound().check(false).is_err());
         type Change = fn(&mut UploadsSection);
-        let wrong: [Change; 7] = [
+        let wrong: [Change; 9] = [
             |it| it.url = "http://mcf.example.cd/".to_owned(),
             |it| it.key_file = None,
             |it| it.client_cert = Some("cert".into()),
@@ -209,6 +213,8 @@ mod tests {
             |it| it.per_second = 0,
             |it| it.retry_ms = 900_000,
             |it| it.name = String::new(),
+            |it| it.grace_ms = 999,
+            |it| it.grace_ms = 31_536_000_001,
         ];
         for change in wrong {
             let mut section = sound();

@@ -256,20 +256,97 @@ pub fn lane_of(outlet_id: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use fiscus_ledger::commands::UPLOAD_REFUSED_MAX;
+    use bytes::Bytes;
+    use fiscus_ledger::codec::Writer;
+    use fiscus_ledger::commands::{UPLOAD_ITEMS_MAX, UPLOAD_REFUSED_MAX};
+    use fiscus_ledger::facts::{Environment, Fact, OutletFact, OutletStatus, SigningMode};
     use fiscus_ledger::invoice::InvoiceType;
+    use fiscus_ledger::manifest::Manifest;
     use fiscus_ledger::time::UnixMs;
+    use fiscus_proto::ledger::Document;
 
     use super::*;
+    use crate::directory::Tables;
+    use crate::directory::documents::kind;
     use crate::webhooks::message;
 
+    /// An outlet whose names are as long as they may be.
+    fn outlet() -> OutletEntry {
+        let (mut tables, id, nif) = (Tables::default(), "o".repeat(64), "M".repeat(64));
+        let mut put = |kind: &str, id: &str, bytes: Vec<u8>| {
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            tables.put(&Document { kind, id, version: 1, bytes: bytes.into() });
+        };
+        let merchant = json!({"nif": nif, "organisation": "org", "name": "x"});
+        put(kind::MERCHANT, &nif, merchant.to_string().into_bytes());
+        let profile = json!({"outlet_id": id, "name": "x", "region": "r".repeat(64)});
+        put(kind::OUTLET_PROFILE, &id, profile.to_string().into_bytes());
+        let fact = Fact::Outlet(OutletFact {
+            outlet_id: (*id).into(),
+            merchant_nif: (*nif).into(),
+            prefix: "P".repeat(12).as_str().into(),
+            code: "C".repeat(12).as_str().into(),
+            group: 1,
+            status: OutletStatus::Active,
+            environment: Environment::Sandbox,
+            signing_mode: SigningMode::Cluster,
+        });
+        put(kind::OUTLET, &id, fact.encode());
+        tables.outlet(&id).expect("it is there")
+    }
+
+    /// The number of an invoice, as long as one may be.
+    fn number() -> String {
+        format!("{}-{}-{}", "P".repeat(12), "C".repeat(12), u64::MAX)
+    }
+
+    /// The body of the message that tells a record.
+    fn message_of(record_kind: RecordKind, payload: &str) -> (EventType, Option<Bytes>) {
+        let (outlet, number) = (outlet(), number());
+        let mut record = Record {
+            outlet_id: outlet.id(),
+            position: u64::MAX,
+            leaf_index: u64::MAX,
+            kind: record_kind,
+            authority_id: &"a".repeat(64),
+            fiscal_number: &number,
+            timestamp: UnixMs::new(1_795_860_930_123),
+            total: "1.00",
+            currency: "CDF",
+            payload: payload.as_bytes(),
+            blind: [0xff; 32],
+            prev_hash: [0xff; 32],
+            entry_hash: [0; 32],
+            submission: None,
+        };
+        record.entry_hash = record.recomputed_entry_hash();
+        let mut bytes = Writer::new();
+        record.encode(&mut bytes);
+        let event = Event::of(JournalRecord {
+            group: 1,
+            leaf: u64::MAX,
+            record: bytes.finish().into(),
+            signature: vec![0xff; 64].into(),
+            ..JournalRecord::default()
+        });
+        let event = event.expect("somebody may want it");
+        let data = event.data(&outlet).expect("it can be read");
+        (event.kind, message::body(event.kind, event.time_ms, data, Some(u64::MAX)))
+    }
+
     #[test]
-    fn as_many_refusals_as_a_record_has_fit_into_a_message_whatever_is_said_of_them() {
-        let refused = |reason: &str| {
-            json!({
-                "fiscal_number": format!("{0}-{0}-{1}", "A".repeat(12), u64::MAX), "position": u64::MAX,
-                "code": "\"".repeat(64), "reason": reason,
-            })
+    fn as_many_answers_as_a_record_has_fit_into_a_message_whatever_is_said_of_them() {
+        let answers = |state: &str, count: usize, reason: Option<&str>| {
+            let mut one = json!({"fiscal_number": number(), "position": u64::MAX});
+            if let Some(reason) = reason {
+                (one["code"], one["reason"]) = (json!("\"".repeat(64)), json!(reason));
+            }
+            let rest = json!({
+                "destination": "\"".repeat(64), "batch_id": "b".repeat(64), "receipt": "\"".repeat(64), "count": count,
+                "invoices": vec![one; count],
+            });
+            // The state comes first, as in a record.
+            format!("{{\"state\":\"{state}\",{}", rest.to_string().trim_start_matches('{'))
         };
         for (reason, kept) in [
             ("\"\\".repeat(100), 100),
@@ -277,14 +354,54 @@ mod tests {
             ("x".repeat(200), 200),
             (format!("{}\"", "x".repeat(199)), 199),
         ] {
-            let mut invoices = json!(vec![refused(&reason); UPLOAD_REFUSED_MAX]);
-            shorten_reasons(&mut invoices);
-            assert_eq!(invoices[0]["reason"].as_str().map(str::len), Some(kept), "{reason}");
-            let mut data = Map::from_iter([("invoices".to_owned(), invoices)]);
-            // What else is told has bounds as well.
-            data.insert("else".to_owned(), json!("x".repeat(2_000)));
-            let body = message::body(EventType::InvoiceSyncFailed, 1, data, Some(u64::MAX));
-            assert!(body.is_some(), "{reason}");
+            let payload = answers("rejected", UPLOAD_REFUSED_MAX, Some(&reason));
+            let (kind, body) = message_of(RecordKind::Upload, &payload);
+            let body: Value = serde_json::from_slice(&body.expect(&reason)).expect("JSON");
+            assert_eq!(kind, EventType::InvoiceSyncFailed);
+            let told = body["data"]["invoices"][UPLOAD_REFUSED_MAX - 1]["reason"].as_str();
+            assert_eq!(told.map(str::len), Some(kept), "{reason}");
+        }
+        let payload = answers("acknowledged", UPLOAD_ITEMS_MAX, None);
+        let (kind, body) = message_of(RecordKind::Upload, &payload);
+        assert_eq!((kind, body.is_some()), (EventType::InvoiceSyncSuccess, true));
+    }
+
+    #[test]
+    fn an_invoice_fits_into_a_message_whatever_its_tax_groups_are_called() {
+        // In JSON a control character takes six bytes, and a manifest's names may have them.
+        let text = |bytes: usize| "\u{1}".repeat(bytes);
+        let manifest = json!({
+            "version": text(64), "jurisdiction": "CD", "effective_from": "2026-02-01T00:00:00.000Z",
+            "reporting_currency": "CDF",
+            "groups": (1..=14).map(|group| json!({
+                "code": format!("TG{group:02}"), "name": text(128), "name_fr": "x", "rate": "0.1600", "requires": [],
+            })).collect::<Vec<_>>(),
+        });
+        let manifest = Manifest::parse(&manifest.to_string()).expect("a manifest").to_json();
+        let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+        let amount = "10000000000000.00";
+        let groups = manifest["groups"].as_array().expect("groups").iter().map(|group| {
+            json!({
+                "code": group["code"], "name": group["name"], "rate": "0.1600", "base_amount": amount,
+                "tax_amount": amount,
+            })
+        });
+        let payload = json!({
+            "invoice_type": "export_credit", "pos_terminal_id": "\"".repeat(64), "cashier_id": text(64),
+            "original_fiscal_number": number(), "tax_groups": groups.collect::<Vec<_>>(),
+            "totals": {
+                "subtotal": amount, "total_vat": amount, "total": amount, "currency": "CDF",
+                "rounding_adjustment": format!("-{amount}"),
+            },
+            "tax_manifest_version": text(64),
+        });
+        let (_, body) =
+            message_of(RecordKind::Invoice(InvoiceType::ExportCredit), &payload.to_string());
+        let body = body.expect("it fits");
+        assert!(body.len() > 14 * 6 * 128, "{}: names count", body.len());
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        for field in fields(EventType::InvoiceSealed) {
+            assert_eq!(payload.get(*field), body["data"].get(*field), "{field}");
         }
     }
 

@@ -68,13 +68,10 @@ impl Guard {
         Err(Closed(address))
     }
 
-    /// The address to connect to, when every one of them may be reached: a name that leads to a closed address as
-    /// well is not trusted with the others.
-    pub fn choose(&self, addresses: &[IpAddr]) -> Result<Option<IpAddr>, Closed> {
-        for address in addresses {
-            self.check(*address)?;
-        }
-        Ok(addresses.first().copied())
+    /// Whether every one of a name's addresses may be reached: a name that leads to a closed address as well is not
+    /// trusted with the others.
+    pub fn check_all(&self, addresses: &[IpAddr]) -> Result<(), Closed> {
+        addresses.iter().try_for_each(|address| self.check(*address))
     }
 }
 
@@ -185,11 +182,9 @@ mod tests {
         let addresses = |texts: &[&str]| {
             texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>()
         };
-        assert_eq!(
-            guard.choose(&addresses(&["8.8.8.8", "8.8.4.4"])),
-            Ok(Some("8.8.8.8".parse().unwrap()))
-        );
-        assert!(guard.choose(&addresses(&["8.8.8.8", "127.0.0.1"])).is_err());
-        assert_eq!(guard.choose(&[]), Ok(None));
+        assert_eq!(guard.check_all(&addresses(&["8.8.8.8", "8.8.4.4"])), Ok(()));
+        let closed = Err(Closed("127.0.0.1".parse().unwrap()));
+        assert_eq!(guard.check_all(&addresses(&["8.8.8.8", "127.0.0.1"])), closed);
+        assert_eq!(guard.check_all(&addresses(&["127.0.0.1", "8.8.8.8"])), closed);
     }
 }

@@ -1,4 +1,4 @@
-//! Sends one message to one endpoint: resolve, check, connect to the address that was checked, send, read the
+//! Sends one message to one endpoint: resolve, check, connect to an address that was checked, send, read the
 //! answer's head. Redirects are answers like others; of a body only so much is read as keeps a connection usable.
 //!
 //! Invariants: no name is resolved between the check and the connection; everything together ends by its limit.
@@ -26,7 +26,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::guard::{Closed, Guard};
@@ -44,6 +44,8 @@ const IDLE_MAX: usize = 512;
 const IDLE: Duration = Duration::from_secs(20);
 /// A name has so many addresses that are looked at.
 const ADDRESSES_MAX: usize = 32;
+/// A connection to one of several addresses is there within this time, or the next one is tried.
+const ADDRESS_WAIT: Duration = Duration::from_secs(3);
 
 /// What a resolver answers with.
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
@@ -302,10 +304,8 @@ impl Poster {
                 looked.map_err(PostError::Resolve)?
             }
         };
-        let address = self.guard.choose(&addresses)?.ok_or(PostError::NoAddress)?;
-        let stream = TcpStream::connect(SocketAddr::new(address, target.port))
-            .await
-            .map_err(PostError::Connect)?;
+        self.guard.check_all(&addresses)?;
+        let stream = first_connection(&addresses, target.port).await?;
         // It matters little if the system does not know the option.
         let _ = stream.set_nodelay(true);
         if !target.secure {
@@ -367,6 +367,21 @@ impl Poster {
         idle.by_place.retain(|_, senders| !senders.is_empty());
         idle.count = idle.by_place.values().map(VecDeque::len).sum();
     }
+}
+
+/// Connects to the first of the addresses that takes a connection: a name may have addresses of a network that this
+/// machine is not in, or of a server that is down.
+async fn first_connection(addresses: &[IpAddr], port: u16) -> Result<TcpStream, PostError> {
+    let (last, others) = addresses.split_last().ok_or(PostError::NoAddress)?;
+    for address in others {
+        let connecting = TcpStream::connect(SocketAddr::new(*address, port));
+        match timeout(ADDRESS_WAIT, connecting).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => tracing::debug!(%address, %error, "an address takes no connection"),
+            Err(_elapsed) => tracing::debug!(%address, "an address does not answer"),
+        }
+    }
+    TcpStream::connect(SocketAddr::new(*last, port)).await.map_err(PostError::Connect)
 }
 
 fn request(

@@ -129,6 +129,74 @@ async fn a_sealed_invoice_is_told_signed_and_numbered() {
     }
 }
 
+/// A sale with as many lines, groups, payments and words of metadata as the rules allow.
+fn largest() -> Value {
+    let wide = |text: &str, bytes: usize| format!("{text}{}", "x".repeat(bytes - text.len()));
+    let references = json!({
+        "funding_source": "BM", "regime_registration": "R1", "mining_license": "M1", "excise_certificate": "E1",
+        "telecom_operator": "T1", "professional_approval_id": "P1",
+    });
+    // TG07 is on exports only.
+    let groups: Vec<u32> = (1..=14).filter(|group| *group != 7).collect();
+    let items: Vec<Value> = (0..2_000)
+        .map(|at| {
+            json!({
+                "code": wide(&at.to_string(), 64), "description": wide("Farine", 160), "quantity": "1.125",
+                "unit_price": "99999.99", "tax_group": format!("TG{:02}", groups[at % groups.len()]),
+                "references": references,
+            })
+        })
+        .collect();
+    let payments: Vec<Value> = (0..64)
+        .map(
+            |at| json!({"method": "card", "amount": "1.00", "instrument_id": format!("card-{at}")}),
+        )
+        .collect();
+    let mut metadata: serde_json::Map<String, Value> =
+        (1..32).map(|at| (format!("note-{at}"), json!("n".repeat(256)))).collect();
+    metadata.insert("tax_override_reason".to_owned(), json!("everything at once"));
+    let mut sale = sale("outlet-gombe", 1);
+    sale["cashier_id"] = json!("\u{1}".repeat(64));
+    sale["client"] =
+        json!({"name": wide("Acheteur", 64), "nif": "A1", "classification": "company"});
+    (sale["items"], sale["payments"]) = (json!(items), json!(payments));
+    sale["metadata"] = json!(metadata);
+    sale
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_of_the_largest_invoice_is_small_and_has_what_books_are_reconciled_by() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    let body = json!({"url": receiver.url("/ok/all"), "events": ["invoice.sealed"]});
+    let (_, secret) = make(&world, "a", &body).await;
+    let sale = largest();
+    let size = sale.to_string().len();
+    assert!(size > 700_000, "{size} bytes are not much");
+    let call = world.post("/api/v1/invoices").by("owner").idempotent("largest");
+    let sealed = call.json(&sale).send().await.expect(201).json();
+    until("it has come", || receiver.ids("/ok/all").len() == 1).await;
+
+    let came = receiver.came("/ok/all").remove(0);
+    assert!(came.body.len() < 20_000, "{} bytes", came.body.len());
+    assert!(believed(&came, &secret));
+    let data = came.json()["data"].clone();
+    assert_eq!(data["tax_groups"].as_array().map(Vec::len), Some(13));
+    for (field, of) in [
+        ("fiscal_number", "fiscal_number"),
+        ("outlet_id", "outlet_id"),
+        ("record_hash", "entry_hash"),
+        ("previous_hash", "previous_hash"),
+        ("tree_index", "leaf_index"),
+        ("fiscal_authority_id", "fiscal_authority_id"),
+        ("tax_groups", "tax_groups"),
+        ("totals", "totals"),
+    ] {
+        assert!(!data[field].is_null() && data[field] == sealed[of], "{field}");
+    }
+    assert_eq!((&data["branch"], &data["device_id"]), (&json!("KIN-GOMBE"), &Value::Null));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_changed_while_both_sign_and_a_pause_loses_nothing() {
     let world = World::start().await;
@@ -256,6 +324,50 @@ async fn what_fails_is_tried_given_up_and_sent_again_when_somebody_asks() {
         let refused = post(&world, &format!("/{id}/replay"), place, &none).await.expect(422);
         assert_eq!(refused.pointers(), ["/message_id"], "{place}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_a_time_has_everything_of_that_time_devices_too_and_nothing_else() {
+    let mut world = World::start().await;
+    let client = world.cluster.client().await;
+    let receiver = Receiver::start().await;
+    let (id, _) = make(&world, "a", &json!({"url": receiver.url("/ok/a")})).await;
+    let count = |wanted: usize| {
+        let receiver = &receiver;
+        async move { until("all have come", || receiver.came("/ok/a").len() >= wanted).await }
+    };
+    seal(&world, "outlet-gombe", 1).await;
+    count(1).await;
+    let device = json!({"device_id": "def-1", "outlet_id": "outlet-gombe", "name": "Caisse"});
+    let made = world.post("/api/v1/devices").by("owner").idempotent("d").json(&device);
+    let made = made.send().await.expect(201).json();
+    activate(&client, made["activation_code"].as_str().expect("a code")).await;
+    count(2).await;
+    seal(&world, "outlet-goma", 2).await;
+    count(3).await;
+    seal(&world, "outlet-gombe", 3).await;
+    count(4).await;
+    let came: Vec<Value> = receiver.came("/ok/a").iter().map(Came::json).collect();
+    let kinds: Vec<_> = came.iter().map(|one| one["type"].as_str().unwrap_or_default()).collect();
+    assert_eq!(kinds, ["invoice.sealed", "device.activated", "invoice.sealed", "invoice.sealed"]);
+
+    let hours = json!({"from": came[1]["timestamp"], "to": came[3]["timestamp"]});
+    post(&world, &format!("/{id}/replay"), "r", &hours).await.expect(202);
+    told(&world, &format!("/{id}/statistics"), |it| it["replays_done"] == 1).await;
+    count(6).await;
+    let again: std::collections::BTreeSet<String> =
+        receiver.came("/ok/a")[4..].iter().map(|one| one.id.clone()).collect();
+    let before = receiver.came("/ok/a")[1..3].iter().map(|one| one.id.clone()).collect();
+    assert_eq!(again, before);
+
+    // What is another organisation's is nothing.
+    let call = world.post("/api/v1/invoices").by("other").idempotent("k");
+    let theirs = call.json(&sale("outlet-kenya", 1)).send().await.expect(201).json();
+    let message = json!({"message_id": format!("msg_{id}_1_{}", theirs["leaf_index"])});
+    post(&world, &format!("/{id}/replay"), "s", &message).await.expect(202);
+    let done = told(&world, &format!("/{id}/statistics"), |it| it["replays_done"] == 2).await;
+    assert_eq!((&done["dead"], &done["failed_attempts"]), (&json!(0), &json!(0)));
+    assert_eq!(receiver.came("/ok/a").len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -451,8 +563,28 @@ async fn an_endpoint_must_be_on_the_internet_and_the_organisations() {
         assert_eq!(refused.code(), code, "{by}");
     }
     let (id, secret) = make(&world, "a", &json!({"url": "https://nowhere.invalid/"})).await;
-    let hidden = world.get(&format!("/api/v1/webhooks/{id}")).by("other").send().await.expect(404);
-    assert_eq!(hidden.code(), "WEBHOOK_UNKNOWN");
+    let before = get(&world, &format!("/{id}")).await;
+    let replay = json!({"message_id": format!("msg_{id}_1_0")});
+    for (method, path, body) in [
+        ("GET", "", None),
+        ("PATCH", "", Some(json!({"url": "https://a.cd/"}))),
+        ("DELETE", "", None),
+        ("POST", "/test", Some(json!({}))),
+        ("POST", "/rotate", Some(json!({"overlap_hours": 0}))),
+        ("POST", "/pause", None),
+        ("POST", "/resume", None),
+        ("POST", "/replay", Some(replay)),
+        ("GET", "/attempts", None),
+        ("GET", "/dead-letters", None),
+        ("GET", "/statistics", None),
+    ] {
+        let call = world.call(method, &format!("/api/v1/webhooks/{id}{path}")).by("other");
+        let call = call.idempotent(&format!("{method}{path}"));
+        let call = if let Some(body) = &body { call.json(body) } else { call };
+        let hidden = call.send().await.expect(404);
+        assert_eq!(hidden.code(), "WEBHOOK_UNKNOWN", "{method} {path}");
+    }
+    assert_eq!(get(&world, &format!("/{id}")).await, before, "nothing of it was changed");
     for shown in [get(&world, "").await, get(&world, &format!("/{id}")).await] {
         assert!(!shown.to_string().contains(secret.trim_start_matches("whsec_")), "{shown}");
     }

@@ -276,7 +276,7 @@ fn path(at: usize) -> String {
 }
 
 /// Memory of a process that runs, in KiB.
-fn rss_kib(pid: u32) -> u64 {
+pub fn rss_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
     line.split_whitespace().nth(1).expect("a figure").parse().expect("a figure")

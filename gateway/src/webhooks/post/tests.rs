@@ -112,6 +112,29 @@ async fn a_name_is_resolved_once_and_the_checked_address_is_the_one_that_is_reac
 }
 
 #[tokio::test]
+async fn one_of_several_addresses_that_takes_a_connection_is_enough_and_each_must_be_open() {
+    let (port, taken, _server) = server("HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await;
+    // The server is at 127.0.0.1 only.
+    let allowed = &["127.0.0.1/32", "127.0.0.9/32"];
+    let url = format!("http://a.example.cd:{port}/");
+    for addresses in [&["127.0.0.9", "127.0.0.1"][..], &["127.0.0.1", "127.0.0.9"]] {
+        let (poster, _) = poster(allowed, &[addresses]);
+        assert_eq!(send(&poster, &url).await.expect("an answer").status, 204, "{addresses:?}");
+    }
+    assert_eq!(taken.load(Ordering::SeqCst), 2);
+    let (none, _) = poster(allowed, &[&["127.0.0.9", "127.0.0.9"]]);
+    let refused = send(&none, &url).await;
+    assert!(matches!(refused, Err(PostError::Connect(_))), "{refused:?}");
+    let (inside, _) = poster(allowed, &[&["127.0.0.9", "127.0.0.2", "127.0.0.1"]]);
+    let refused = send(&inside, &url).await;
+    assert!(matches!(refused, Err(PostError::Closed(_))), "{refused:?}");
+    let (nowhere, _) = poster(allowed, &[&[]]);
+    let refused = send(&nowhere, &url).await;
+    assert!(matches!(refused, Err(PostError::NoAddress)), "{refused:?}");
+    assert_eq!(taken.load(Ordering::SeqCst), 2, "nothing else was connected to");
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_and_a_redirect_is_an_answer() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\n\r\n";
     let (port, taken, _server) = server(moved.to_owned()).await;

@@ -104,14 +104,27 @@ async fn show(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failur
             rows.push(json_of(&outlet, &line));
         }
     }
+    Ok(report(text, &rows, sums, &under))
+}
+
+/// What is told of all of it, below the outlets and beside them.
+fn report(mut text: String, rows: &[String], sums: [u64; 4], under: &Under) -> Report {
     let [queued, uploading, acknowledged, refused] = sums;
-    let newest = under.progress.values().max_by_key(|progress| progress.written_ms);
-    let per_minute: u64 = newest.map_or(0, |progress| progress.per_minute);
-    let failing = newest.filter(|progress| progress.failures > 0);
+    let rate = Rate::of(under.progress.values());
+    let minutes_left = rate.minutes_left(queued);
+    let by_age = under.progress.values().filter(|progress| progress.failures > 0);
+    let failing = by_age.max_by_key(|progress| progress.written_ms);
     let _ = writeln!(
         text,
         "{queued} queued, {uploading} of them on their way; {acknowledged} acknowledged, {refused} refused; \
-         {per_minute} a minute by one gateway{}{}",
+         {} a minute by {}{}{}{}",
+        rate.per_minute,
+        if rate.gateways == 1 {
+            "1 gateway".to_owned()
+        } else {
+            format!("{} gateways", rate.gateways)
+        },
+        minutes_left.map_or_else(String::new, |minutes| format!("; about {minutes} min left")),
         if under.control.paused { "; paused" } else { "" },
         failing.map_or_else(String::new, |progress| format!(
             "\nno answer {} times in a row: {}",
@@ -123,12 +136,50 @@ async fn show(cluster: &Cluster, arguments: &Arguments) -> Result<Report, Failur
         .count("uploading", uploading)
         .count("acknowledged", acknowledged)
         .count("refused", refused)
-        .count("per_minute", per_minute)
+        .count("per_minute", rate.per_minute)
+        .count("gateways", rate.gateways)
         .flag("paused", under.control.paused)
         .count("failures", failing.map_or(0, |progress| progress.failures.into()))
         .text("last_error", failing.map_or("", |progress| &progress.last_error))
-        .json("outlets", &array(rows));
-    Ok(Report { text, json })
+        .json("outlets", &array(rows.iter().cloned()));
+    let json = match minutes_left {
+        Some(minutes) => json.count("minutes_left", minutes),
+        None => json,
+    };
+    Report { text, json }
+}
+
+/// How fast it goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Rate {
+    /// Invoices that were answered in the last minute.
+    per_minute: u64,
+    /// The gateways that upload.
+    gateways: u64,
+}
+
+impl Rate {
+    /// Each gateway tells its own with every part that it serves; what it told last counts.
+    fn of<'p>(progress: impl Iterator<Item = &'p UploadProgress>) -> Self {
+        let mut newest: BTreeMap<&str, &UploadProgress> = BTreeMap::new();
+        for one in progress {
+            let known = newest.entry(&one.gateway).or_insert(one);
+            if one.written_ms > known.written_ms {
+                *known = one;
+            }
+        }
+        let per_minute = newest.values().map(|progress| progress.per_minute).sum();
+        Self { per_minute, gateways: newest.len() as u64 }
+    }
+
+    /// How long the queue takes when it goes on so; nothing where nothing is queued or nothing is answered.
+    fn minutes_left(&self, queued: u64) -> Option<u64> {
+        if queued == 0 {
+            None
+        } else {
+            queued.checked_add(self.per_minute)?.saturating_sub(1).checked_div(self.per_minute)
+        }
+    }
 }
 
 async fn under(client: &ClusterClient) -> Result<Under, Failure> {
@@ -261,4 +312,27 @@ fn json_of(outlet: &Outlet, line: &Line) -> String {
         .count("oldest_ms", line.oldest_ms)
         .text("state", line.state)
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_gateway_told_last_is_added_up_and_says_how_long_the_queue_takes() {
+        let told = |gateway: &str, written_ms, per_minute| UploadProgress {
+            gateway: gateway.to_owned(),
+            written_ms,
+            per_minute,
+            ..UploadProgress::default()
+        };
+        let all = [told("a", 5, 100), told("b", 4, 30), told("a", 7, 200), told("a", 6, 150)];
+        let rate = Rate::of(all.iter());
+        assert_eq!(rate, Rate { per_minute: 230, gateways: 2 });
+        for (queued, minutes) in [(0, None), (1, Some(1)), (230, Some(1)), (231, Some(2))] {
+            assert_eq!(rate.minutes_left(queued), minutes, "{queued}");
+        }
+        let none = Rate::of([].iter());
+        assert_eq!((none.gateways, none.minutes_left(10)), (0, None));
+    }
 }
