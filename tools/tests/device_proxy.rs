@@ -178,12 +178,13 @@ fn publish(dir: &Path, hours: u64) -> String {
     let known = Manifest::builtin();
     let text = known
         .to_json()
-        .replace(known.version(), &format!("in-{hours}-hours"))
-        .replace(&known.effective_from().to_string(), &from);
+        .replace(&known.effective_from().to_string(), &from)
+        .replace(known.version(), &format!("in-{hours}-hours"));
     let file = dir.join(format!("manifest-{hours}.json"));
     std::fs::write(&file, text).unwrap();
-    let (exit, said) = admin(dir, &["manifest", "publish", file.to_str().unwrap(), "--yes"]);
-    assert_eq!(exit, Some(0), "{said}");
+    let arguments = format!("manifest publish {} --yes", file.display());
+    let (done, said) = support::admin(dir, &arguments);
+    assert!(done, "{said}");
     said
 }
 

@@ -104,9 +104,7 @@ fn publish(connection: &Connection, arguments: &Publish) -> Result<Report, Failu
         cluster.execute(0, &publish).await?;
         let json = Report::ok().text("version", &version).text("effective_from", &from);
         let json = json.flag("sooner_than_credentials_end", soon);
-        let stop = if soon { "." } else { "" };
-        let done = format!("manifest {version} is in force from {from} on{stop}{warning}");
-        Ok(Report::done(&done, json))
+        Ok(Report::done(&format!("manifest {version} is in force from {from} on"), json))
     })
 }
 
