@@ -1,15 +1,28 @@
-//! What two planted bugs do in the batcher. Compiled with the feature `planted-bugs` only.
+//! What two planted bugs do in the batcher, and how a process is told which bug to plant. Compiled with the feature
+//! `planted-bugs` only.
 //!
 //! Invariant: nothing happens unless the bug was chosen. Non-goal: being right.
 
 use std::collections::BTreeMap;
 
-use fiscus_ledger::planted::{Bug, is_planted};
+use fiscus_ledger::planted::{Bug, is_planted, plant};
 use fiscus_proto::command::{Command, command};
 use fiscus_raft::consensus::GroupHandle;
 
 use crate::context::NodeContext;
 use crate::signer::Signable;
+
+/// The name of a bug, for a process that is run by itself.
+const VARIABLE: &str = "FISCUS_PLANTED";
+
+/// Plants the bug that the environment names, if it names one; what is no bug ends the process.
+pub(crate) fn plant_named() {
+    let Ok(name) = std::env::var(VARIABLE) else { return };
+    let bug = Bug::ALL.into_iter().find(|bug| bug.name() == name);
+    let bug = bug.unwrap_or_else(|| panic!("{VARIABLE} names {name}, which is no bug"));
+    plant(bug);
+    tracing::warn!(bug = bug.name(), "a bug is planted");
+}
 
 /// The last number that a leader has given in each outlet.
 #[derive(Debug, Default)]

@@ -131,6 +131,8 @@ pub struct Node {
 impl Node {
     /// Starts a node; it serves when this returns.
     pub async fn start(config: NodeConfig) -> Result<Self, RunError> {
+        #[cfg(feature = "planted-bugs")]
+        crate::planted::plant_named();
         Self::start_in(config, Surroundings::real()).await
     }
 

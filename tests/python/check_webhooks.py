@@ -178,6 +178,7 @@ def listens(gateway, endpoint):
         (endpoint["secret"], [], True, 204),
         (secret_of(1), [], False, 400),
         (endpoint["secret"], ["--fail", "503"], True, 503),
+        (endpoint["secret"], ["--hang"], True, None),
     ]:
         listener = subprocess.Popen(arguments + [secret] + more, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         url = listener.stderr.readline().split()[-1]
@@ -197,6 +198,14 @@ def listens(gateway, endpoint):
         ensure(listener.wait(30) == 0, "it ends after one message")
         ensure((said["verified"], said["answered"]) == (verified, status), f"fiscus webhook listen: {said}")
         ensure(tested["status"] == status, f"the test tells what was answered: {tested}")
+    listener = subprocess.Popen(arguments[:-3], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    url = listener.stderr.readline().split()[-1]
+    listener.stdout.close()
+    other = gateway.post("/webhooks", {"url": url, "events": ["endpoint.test"]})
+    tested = gateway.post(f"/webhooks/{other['endpoint_id']}/test", {})
+    ensure(tested["outcome"] == "delivered", f"it is taken even when nobody reads what is printed: {tested}")
+    ensure(listener.wait(30) == 0, "and then it ends")
+    ensure(listener.stderr.read() == "", "without a word")
     print("  fiscus webhook listen agrees")
 
 

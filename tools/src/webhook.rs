@@ -3,6 +3,7 @@
 //!
 //! Non-goals: keeping what came. A real receiver remembers the ids that it has seen.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -70,6 +71,14 @@ struct Plan {
     hang: bool,
 }
 
+/// What became of a message here.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Printed,
+    /// Whoever read standard output has gone away.
+    NobodyReads,
+}
+
 /// A message as it came.
 #[derive(Debug)]
 struct Message {
@@ -108,10 +117,10 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     let forward = match &arguments.forward {
         None => None,
         Some(url) => {
-            let target = Target::parse(url, true).with_context(|| format!("--forward {url}"))?;
-            if target.secure {
+            if !url.starts_with("http://") {
                 bail!("--forward goes to http:// only: it is for a server on this machine");
             }
+            let target = Target::parse(url, true).with_context(|| format!("--forward {url}"))?;
             Some(target)
         }
     };
@@ -123,7 +132,7 @@ async fn listen(address: SocketAddr, plan: Plan, count: u64) -> Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     eprintln!("listening on http://{}/", listener.local_addr()?);
     let plan = std::sync::Arc::new(plan);
-    let (done, mut ended) = tokio::sync::mpsc::channel::<()>(CONNECTIONS_MAX);
+    let (done, mut ended) = tokio::sync::mpsc::channel::<Told>(CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
     let mut left = count;
     while left > 0 {
@@ -138,7 +147,10 @@ async fn listen(address: SocketAddr, plan: Plan, count: u64) -> Result<()> {
                 });
             }
             _ = connections.join_next(), if !connections.is_empty() => {}
-            _ = ended.recv() => left -= 1,
+            told = ended.recv() => match told {
+                Some(Told::NobodyReads) => return Ok(()),
+                _ => left -= 1,
+            },
             asked = tokio::signal::ctrl_c() => return asked.context("no signals"),
         }
     }
@@ -149,13 +161,18 @@ async fn listen(address: SocketAddr, plan: Plan, count: u64) -> Result<()> {
 async fn serve(
     mut stream: TcpStream,
     plan: &Plan,
-    done: &tokio::sync::mpsc::Sender<()>,
+    done: &tokio::sync::mpsc::Sender<Told>,
 ) -> Result<()> {
     let mut rest = Vec::new();
     while let Some(message) = timeout(WAIT, read(&mut stream, &mut rest)).await?? {
         let (status, shown) = answer(plan, &message).await;
-        println!("{shown}");
+        let told = match writeln!(std::io::stdout(), "{shown}") {
+            Ok(()) => Told::Printed,
+            Err(_closed) => Told::NobodyReads,
+        };
         if plan.hang {
+            // It has come, though it is not answered.
+            let _ = done.send(told).await;
             std::future::pending::<()>().await;
         }
         let text = format!(
@@ -164,7 +181,7 @@ async fn serve(
         );
         stream.write_all(text.as_bytes()).await?;
         // Whoever counts may have counted enough.
-        let _ = done.send(()).await;
+        let _ = done.send(told).await;
     }
     Ok(())
 }
@@ -239,7 +256,7 @@ async fn answer(plan: &Plan, message: &Message) -> (u16, Value) {
             Err(_elapsed) => status = 504,
         }
     }
-    shown["answered"] = json!(status);
+    shown["answered"] = if plan.hang { Value::Null } else { json!(status) };
     (status, shown)
 }
 

@@ -6,12 +6,14 @@
 //!      ── feed, from a leaf on ──► pages (the last used are kept) ──► who is behind
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fiscus_ledger::record::{Record, RecordKind};
+use fiscus_ledger::reference::leading_text;
 use fiscus_proto::client::{ClusterClient, ReadError};
-use fiscus_proto::ledger::{Consistency, FeedItem};
+use fiscus_proto::ledger::{Consistency, FeedItem, JournalRecord};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -28,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// An outlet that the directory has not told of for so long, though it is heard of, is nobody's.
 const OUTLET_WAIT: Duration = Duration::from_secs(3);
 const READ_WAIT: Duration = Duration::from_secs(5);
+/// Outlets whose refused invoices somebody wants sent again, until the uploads take them; more are found by looking.
+const ASKED_MAX: usize = 1_000;
 
 /// What is known of the journals.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Cache {
     pages: BTreeMap<(u64, u64), Page>,
     page_bytes: usize,
     uses: u64,
+    /// Outlets of which refused invoices are to be sent again.
+    asked: BTreeSet<String>,
 }
 
 /// The newest events of a group.
@@ -99,6 +105,11 @@ impl Feed {
     /// By group, the next leaf to come; of the groups that have been heard of.
     pub(crate) fn tails(&self) -> BTreeMap<u64, u64> {
         self.cache().tails.iter().map(|(group, tail)| (*group, tail.next)).collect()
+    }
+
+    /// The outlets of which refused invoices are to be sent again, as far as that was heard since the last call.
+    pub(crate) fn take_asked(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.cache().asked)
     }
 
     /// Bytes of events in memory, about.
@@ -210,9 +221,10 @@ impl Feed {
 
     async fn take(&self, group: u64, item: FeedItem) {
         let next = item.leaf + 1;
-        let event = item.record.and_then(Event::of).map(Arc::new);
-        if let Some(event) = &event {
-            self.owner_known(&event.outlet_id).await;
+        let event = item.record.clone().and_then(Event::of).map(Arc::new);
+        match &event {
+            Some(event) => self.owner_known(&event.outlet_id).await,
+            None => self.cache().ask(item.record.as_ref().and_then(sent_again)),
         }
         self.cache().push(group, event, next, self.bytes_max / 2);
         self.came.send_modify(|came| *came += 1);
@@ -237,7 +249,21 @@ impl Feed {
     }
 }
 
+/// The outlet of a record that says that somebody wants refused invoices sent again.
+fn sent_again(record: &JournalRecord) -> Option<String> {
+    let read = Record::decode(&record.record).ok()?;
+    let is_asked = read.kind == RecordKind::Upload
+        && leading_text(read.payload, "state").is_some_and(|state| state == "queued");
+    is_asked.then(|| read.outlet_id.to_owned())
+}
+
 impl Cache {
+    fn ask(&mut self, outlet_id: Option<String>) {
+        if self.asked.len() < ASKED_MAX {
+            self.asked.extend(outlet_id);
+        }
+    }
+
     fn push(&mut self, group: u64, event: Option<Arc<Event>>, next: u64, bytes_max: usize) {
         let Some(tail) = self.tails.get_mut(&group) else { return };
         tail.next = next;
@@ -270,5 +296,53 @@ impl Cache {
             let gone = oldest.and_then(|oldest| self.pages.remove(&oldest));
             self.page_bytes -= gone.map_or(0, |page| page.bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fiscus_ledger::codec::Writer;
+    use fiscus_ledger::time::UnixMs;
+
+    use super::*;
+
+    fn record(kind: RecordKind, payload: &str) -> JournalRecord {
+        let mut record = Record {
+            outlet_id: "outlet-gombe",
+            position: 1,
+            leaf_index: 0,
+            kind,
+            authority_id: "demo.29d1c0ffee15900d",
+            fiscal_number: "",
+            timestamp: UnixMs::new(1),
+            total: "",
+            currency: "",
+            payload: payload.as_bytes(),
+            blind: [0; 32],
+            prev_hash: [0; 32],
+            entry_hash: [0; 32],
+            submission: None,
+        };
+        record.entry_hash = record.recomputed_entry_hash();
+        let mut bytes = Writer::new();
+        record.encode(&mut bytes);
+        JournalRecord { record: bytes.finish().into(), ..JournalRecord::default() }
+    }
+
+    #[test]
+    fn that_somebody_wants_refused_invoices_sent_again_is_heard_at_once() {
+        let again = r#"{"state":"queued","requested_by":"operator","count":1,"invoices":[]}"#;
+        for (kind, payload, asked) in [
+            (RecordKind::Upload, again, true),
+            (RecordKind::Upload, &again.replace("queued", "acknowledged"), false),
+            (RecordKind::Payment, again, false),
+            (RecordKind::Upload, "{}", false),
+        ] {
+            let outlet_id = sent_again(&record(kind, payload));
+            assert_eq!(outlet_id.as_deref(), asked.then_some("outlet-gombe"), "{payload}");
+        }
+        let mut cache = Cache::default();
+        (0..2 * ASKED_MAX).for_each(|at| cache.ask(Some(at.to_string())));
+        assert_eq!(cache.asked.len(), ASKED_MAX);
     }
 }

@@ -294,7 +294,7 @@ impl Agent {
         self.serving.contains(&upload_shard(outlet_id))
     }
 
-    /// Takes in what was sealed.
+    /// Takes in what was sealed, and what somebody wants sent again.
     fn hear(&mut self) {
         let feed = Arc::clone(self.uploads.deliveries.feed());
         let linger_ms = self.uploads.section.linger_ms;
@@ -320,6 +320,11 @@ impl Agent {
                 from = next;
             }
             self.seen.insert(group, from);
+        }
+        for outlet_id in feed.take_asked() {
+            if self.serves(&outlet_id) && self.is_live(&outlet_id) {
+                self.wait(&outlet_id, 0, wall_ms());
+            }
         }
     }
 

@@ -128,6 +128,35 @@ pub struct Op<'a> {
     pub error: Option<Text<'a>>,
 }
 
+impl<'a> Op<'a> {
+    /// An attempt that has begun, and of which nothing is known yet.
+    pub fn begun(
+        process: u64,
+        f: impl Into<Text<'a>>,
+        group: u64,
+        outlet: impl Into<Text<'a>>,
+        start: u64,
+    ) -> Self {
+        Self {
+            process,
+            f: f.into(),
+            start,
+            end: None,
+            group,
+            outlet: outlet.into(),
+            key: None,
+            payload: None,
+            outcome: Outcome::Unknown,
+            number: None,
+            position: None,
+            series: None,
+            bytes: None,
+            text: None,
+            error: None,
+        }
+    }
+}
+
 /// A fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -48,21 +48,10 @@ impl World {
         let start = self.clock;
         self.clock += 10_000_000;
         Op {
-            process: 1,
-            f: f.into(),
-            start,
             end: Some(start + 9_000_000),
-            group: 1,
-            outlet: OUTLET.into(),
             key: key.map(|key| key.to_owned().into()),
-            payload: None,
             outcome: Outcome::Ok,
-            number: None,
-            position: None,
-            series: None,
-            bytes: None,
-            text: None,
-            error: None,
+            ..Op::begun(1, f, 1, OUTLET, start)
         }
     }
 

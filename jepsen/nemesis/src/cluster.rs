@@ -27,6 +27,8 @@ pub(crate) struct Make {
     pub(crate) program: PathBuf,
     /// An older program for some nodes.
     pub(crate) previous: Option<PathBuf>,
+    /// A bug that nodes plant in themselves.
+    pub(crate) planted: Option<String>,
     pub(crate) nodes: u64,
     /// A disk of its own for each.
     pub(crate) disks: bool,
@@ -219,6 +221,7 @@ impl Cluster {
         let mut command = self.network.enter(id);
         let previous = self.make.previous.clone();
         let current = self.make.program.clone();
+        command.envs(self.make.planted.iter().map(|bug| ("FISCUS_PLANTED", bug)));
         let node = self.node(id)?;
         if node.runs() {
             return Ok(());

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use fiscus_dice::Dice;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::{Cluster, GROUP};
-use crate::dice::Dice;
 use crate::operator::Operator;
 use crate::record::{Recorder, Span};
 use crate::watch::addresses;

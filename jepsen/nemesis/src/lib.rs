@@ -15,7 +15,6 @@
 
 mod clock;
 mod cluster;
-mod dice;
 mod disk;
 mod faults;
 mod figures;

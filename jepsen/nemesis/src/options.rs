@@ -72,6 +72,9 @@ pub struct Options {
     /// An older one, for upgrade.
     #[arg(long)]
     pub(crate) previous: Option<PathBuf>,
+    /// A bug that nodes plant in themselves, when the program is built with `planted-bugs`.
+    #[arg(long)]
+    pub(crate) planted: Option<String>,
     /// Where the run is kept; target/jepsen/SEED when absent. What is there of an earlier run is removed.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

@@ -99,6 +99,7 @@ impl Stage {
             dir: dir.to_owned(),
             program: program.clone(),
             previous: options.previous.clone().map(std::path::absolute).transpose()?,
+            planted: options.planted.clone(),
             nodes: options.nodes,
             disks: options.nemesis.iter().any(|nemesis| nemesis.needs_disks()),
             clocks: options.nemesis.iter().any(|nemesis| nemesis.needs_clocks()),

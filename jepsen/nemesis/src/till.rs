@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fiscus_check::line::{Digest, Op, Outcome};
+use fiscus_dice::Dice;
 use fiscus_ledger::record::Record;
 use fiscus_ledger::seal::FiscalNumber;
 use fiscus_ledger::state::outlet::Outlet;
@@ -16,7 +17,6 @@ use fiscus_proto::ledger::{Consistency, JournalRecord, ReadOutletRequest};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::GROUP;
-use crate::dice::Dice;
 use crate::record::Recorder;
 use crate::sales::{Submission, key_name};
 
@@ -131,23 +131,8 @@ impl Till {
     }
 
     fn op<'a>(&self, f: &'static str, outlet: &'a str, start: u64) -> Op<'a> {
-        Op {
-            process: self.process,
-            f: f.into(),
-            start,
-            end: Some(self.recorder.now()),
-            group: GROUP,
-            outlet: outlet.into(),
-            key: None,
-            payload: None,
-            outcome: Outcome::Unknown,
-            number: None,
-            position: None,
-            series: None,
-            bytes: None,
-            text: None,
-            error: None,
-        }
+        let end = Some(self.recorder.now());
+        Op { end, ..Op::begun(self.process, f, GROUP, outlet, start) }
     }
 
     /// One attempt.

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use fiscus_dice::Dice;
 use fiscus_proto::client::ClusterClient;
 use tokio::task::JoinSet;
 
 use crate::cluster::GROUP;
-use crate::dice::Dice;
 use crate::record::Recorder;
 use crate::sales::{close_day, register, seal};
 use crate::till::{Floor, Till};

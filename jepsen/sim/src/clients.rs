@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use fiscus_dice::Dice;
 use fiscus_ledger::hash::payload_hash;
 use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
@@ -13,7 +14,6 @@ use fiscus_proto::client::{Answer, ClusterClient};
 use fiscus_proto::command::{self as proto, Command, command};
 use fiscus_proto::ledger::{Consistency, JournalRecord, ReadCheckpointRequest, ReadOutletRequest};
 
-use crate::dice::Dice;
 use crate::history::{Fate, Look, Sealed, SeenCheckpoint};
 use crate::keys;
 use crate::operator::{DATA_GROUP, MERCHANT, OUTLETS, TERMINAL, client, submitted};

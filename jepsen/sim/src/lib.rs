@@ -12,7 +12,6 @@
 //! product, what two threads do to each other, what a real kernel does.
 
 mod clients;
-mod dice;
 mod history;
 mod journal;
 mod keys;

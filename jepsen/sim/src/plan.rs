@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use fiscus_dice::Dice;
 use fiscus_raft::disk::RebootMode;
-
-use crate::dice::Dice;
 
 /// Whom a fault hits; decided when it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +52,8 @@ pub(crate) enum Fault {
     Snapshot { who: Who },
     /// A new node joins, which takes a snapshot.
     Join,
-    /// The leader dies, and in the moment in which another one leads the power fails for all the others, who come back
-    /// without it: whoever has forgotten its vote votes again.
+    /// The leader dies, and in the moment in which a voter has voted for another one the power fails for that voter. It
+    /// comes back with the old leader and without the new one: whoever has forgotten its vote votes again.
     ElectionCut { mode: RebootMode },
 }
 

@@ -5,10 +5,11 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fiscus_dice::Dice;
+use fiscus_raft::consensus::Role;
 use fiscus_raft::disk::{Disk, RebootMode};
 use turmoil::Sim;
 
-use crate::dice::Dice;
 use crate::network::machine;
 use crate::operator::DATA_GROUP;
 use crate::plan::{Fault, Plan, Who};
@@ -32,6 +33,8 @@ enum Later {
     Prompt,
     Right(u64),
     Flicker(u64),
+    /// Cut a machine off from the other nodes, for so many milliseconds.
+    Isolate(u64, u64),
 }
 
 /// An election that is waited for.
@@ -39,6 +42,8 @@ enum Later {
 struct Election {
     /// Who is down until then.
     down: u64,
+    /// The term that has ended.
+    term: u64,
     mode: RebootMode,
     until: u64,
 }
@@ -136,7 +141,7 @@ impl Storm {
         }
         let later = std::mem::take(&mut self.later);
         for (_, later) in later {
-            if !matches!(later, Later::Flicker(_)) {
+            if !matches!(later, Later::Flicker(_) | Later::Isolate(..)) {
                 self.end(sim, later, now);
             }
         }
@@ -197,6 +202,12 @@ impl Storm {
         }
     }
 
+    fn term(&self, id: u64) -> u64 {
+        let groups = self.world.lock().machines[&id].groups.upgrade();
+        let hosted = groups.and_then(|groups| groups.get(DATA_GROUP));
+        hosted.map_or(0, |hosted| hosted.handle.status().term)
+    }
+
     fn leader(&self) -> Option<u64> {
         let found = self.world.lock();
         let leads = |id: &u64| {
@@ -207,30 +218,39 @@ impl Storm {
         (1..=self.voters).find(leads)
     }
 
-    /// In the moment in which somebody leads the power fails for all others, who come back and do not hear of it.
+    /// In the moment in which a voter has voted the power fails for it, and soon its candidate is not heard any more: the
+    /// voter and the old leader come back, and choose among themselves.
     fn await_election(&mut self, sim: &mut Sim<'_>, now: u64) {
         let Some(election) = self.election else { return };
-        let leader = self.leader();
-        if leader.is_none() && now < election.until {
+        let (candidates, voters) = self.voted(election.term);
+        let chosen = candidates.first().filter(|_| !voters.is_empty()).copied();
+        if chosen.is_none() && now < election.until {
             return;
         }
         self.election = None;
-        self.later.push((now + 5, Later::Start(election.down)));
-        let Some(leader) = leader else { return };
-        self.log.push(format!("{now} n{leader} leads, and the power fails for the others"));
-        for id in (1..=self.voters).filter(|id| *id != leader) {
-            let back = now + self.dice.between(5, 40);
+        let back = now + self.dice.between(15, 40);
+        self.later.push((back, Later::Start(election.down)));
+        let Some(candidate) = chosen else { return };
+        self.log.push(format!("{now} {voters:?} voted for n{candidate}, and their power fails"));
+        for id in voters {
             self.stop_for(sim, id, election.mode, back);
         }
-        let links: Vec<(String, String)> = self
-            .links(leader)
-            .into_iter()
-            .filter(|(_, other)| !self.clients.contains(other))
-            .collect();
-        for (from, to) in &links {
-            sim.partition(from.as_str(), to.as_str());
-        }
-        self.later.push((now + self.dice.between(800, 2_000), Later::Connect(links)));
+        // The votes are still on their way.
+        self.later.push((now + 12, Later::Isolate(candidate, self.dice.between(800, 2_000))));
+    }
+
+    /// Who stands in a later term than this, and who has voted in one.
+    fn voted(&self, term: u64) -> (Vec<u64>, Vec<u64>) {
+        let found = self.world.lock();
+        let later = (1..=self.voters).filter_map(|id| {
+            let hosted = found.machines[&id].groups.upgrade()?.get(DATA_GROUP)?;
+            let status = hosted.handle.status();
+            (status.term > term).then_some((id, status.role))
+        });
+        let stands = |role: &Role| matches!(role, Role::Candidate | Role::Leader);
+        let (candidates, voters): (Vec<_>, Vec<_>) = later.partition(|(_, role)| stands(role));
+        let ids = |of: Vec<(u64, Role)>| of.into_iter().map(|(id, _)| id).collect();
+        (ids(candidates), ids(voters))
     }
 
     /// The other end of every link of a machine.
@@ -337,9 +357,10 @@ impl Storm {
                 let Some(down) = self.leader().filter(|_| self.election.is_none()) else {
                     return false;
                 };
+                let term = self.term(down);
                 self.crash(sim, down, RebootMode::KeepUnsynced);
                 let until = now + ELECTION_MS_MAX;
-                self.election = Some(Election { down, mode: *mode, until });
+                self.election = Some(Election { down, term, mode: *mode, until });
             }
             Fault::Join => {
                 let node = self.voters + 1;
@@ -400,6 +421,14 @@ impl Storm {
             Later::Prompt => sim.set_max_message_latency(DELAY_MAX),
             Later::Right(id) => {
                 self.world.lock().machines[&id].clock_off.store(0, Ordering::Relaxed);
+            }
+            Later::Isolate(id, ms) => {
+                let mut links = self.links(id);
+                links.retain(|(_, other)| !self.clients.contains(other));
+                for (from, to) in &links {
+                    sim.partition(from.as_str(), to.as_str());
+                }
+                self.later.push((now + ms, Later::Connect(links)));
             }
             Later::Flicker(turns) => {
                 let a = self.dice.between(1, self.voters);

@@ -17,10 +17,11 @@ const ARROWS: &[(&str, Reach)] = &[
     ("tools/xtask", Reach::Leaf(&[])),
     ("jepsen", Reach::LeafOfAll),
     ("jepsen/model", Reach::LeafOfAll),
-    ("jepsen/check", Reach::For("jepsen/nemesis")),
+    ("jepsen/check", Reach::For(&["jepsen/nemesis"])),
+    ("jepsen/dice", Reach::For(&["jepsen/nemesis", "jepsen/sim"])),
     ("jepsen/nemesis", Reach::LeafOfAll),
     ("jepsen/sim", Reach::LeafOfAll),
-    ("jepsen/stand-in", Reach::For("jepsen/sim")),
+    ("jepsen/stand-in", Reach::For(&["jepsen/sim"])),
     ("tests", Reach::LeafOfAll),
     ("benches", Reach::LeafOfAll),
 ];
@@ -33,8 +34,8 @@ enum Reach {
     Leaf(&'static [&'static str]),
     /// May reach everything, and nothing may reach it.
     LeafOfAll,
-    /// Reaches nothing, and only this one may reach it.
-    For(&'static str),
+    /// Reaches nothing, and only these may reach it.
+    For(&'static [&'static str]),
 }
 
 /// Manifests with lints of their own, each with its reason.
@@ -74,12 +75,13 @@ fn check_edges(member: &Member, from: Reach, all: &[Member], manifest: &str) -> 
         };
         let is_leaf = matches!(reach(&target.folder), Some(Reach::Leaf(_) | Reach::LeafOfAll));
         let only_for = match reach(&target.folder) {
-            Some(Reach::For(user)) => Some(user),
+            Some(Reach::For(users)) => Some(users),
             _ => None,
         };
         let forbidden = match from {
             _ if is_leaf => true,
-            _ if only_for.is_some() => only_for != Some(member.folder.as_str()),
+            _ if only_for.is_some_and(|users| !users.contains(&&*member.folder)) => true,
+            _ if only_for.is_some() => false,
             _ if dependency.dev => false,
             Reach::Anything | Reach::LeafOfAll => false,
             Reach::For(_) => true,
@@ -173,6 +175,8 @@ mod tests {
             ("node", "jepsen/stand-in", true, false),
             ("tools", "jepsen/stand-in", false, false),
             ("jepsen/stand-in", "ledger", false, false),
+            ("jepsen/nemesis", "jepsen/dice", false, true),
+            ("jepsen/check", "jepsen/dice", false, false),
             ("tools", "jepsen/sim", true, false),
             ("ledger", "benches", true, false),
         ];

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fiscus_check::line::Line;
+use fiscus_dice::Dice;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::{Done, Faults};
-use crate::dice::Dice;
 
 /// Clocks jump by so much.
 const JUMP_S: i64 = 300;

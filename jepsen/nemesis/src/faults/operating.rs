@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fiscus_dice::Dice;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::{CAUGHT_UP, Done, Faults};
 use crate::cluster::GROUP;
-use crate::dice::Dice;
 use crate::watch::addresses;
 
 const STOP_WAIT: Duration = Duration::from_secs(40);

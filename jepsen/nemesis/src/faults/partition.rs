@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fiscus_dice::Dice;
 use tokio::time::sleep;
 
 use super::{Done, Faults};
-use crate::dice::Dice;
 use crate::network::Rule;
 
 /// Of a hundred packets.

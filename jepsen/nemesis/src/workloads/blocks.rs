@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use fiscus_dice::Dice;
 use fiscus_ledger::hash::Hash32;
 use tokio::time::sleep;
 
@@ -46,7 +47,7 @@ fn sealed(
     terminal: &Terminal,
     outlet: &str,
     grant: &[u8],
-    dice: &mut crate::dice::Dice,
+    dice: &mut Dice,
 ) -> Result<Vec<Submission>> {
     let (first, last, head) = granted(grant)?;
     let series = shop.roster.series(outlet);

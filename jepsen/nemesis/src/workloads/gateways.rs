@@ -175,21 +175,10 @@ async fn attempt(shop: &Shop, rest: &Rest, process: u64, sale: &Submission) -> R
     let start = shop.recorder.now();
     let told = rest.post("/api/v1/invoices", &sale.key, &sale.text).await;
     let mut op = Op {
-        process,
-        f: sale.f.into(),
-        start,
         end: Some(shop.recorder.now()),
-        group: GROUP,
-        outlet: sale.outlet.clone().into(),
         key: Some(key_name(&sale.key).into()),
         payload: sale.payload,
-        outcome: Outcome::Unknown,
-        number: None,
-        position: None,
-        series: None,
-        bytes: None,
-        text: None,
-        error: None,
+        ..Op::begun(process, sale.f, GROUP, sale.outlet.clone(), start)
     };
     match told {
         Ok((200 | 201, text)) => {
