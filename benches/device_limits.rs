@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench -p fiscus-tools --bench device_limits               # 60 seconds each
 //! cargo bench -p fiscus-tools --bench device_limits -- 300
+//! cargo bench -p fiscus-tools --bench device_limits -- 60 revoked    # revocations only
 //! ```
 //!
 //! Terminals prepare, commit and ask for the status without a pause. Two of three nodes are stopped (SIGSTOP: connections
@@ -110,6 +111,12 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let long = Duration::from_secs(seconds);
+        if arguments.next().is_some_and(|word| word == "revoked") {
+            let demo = Demo::start(&fresh("bench-device-revoked"));
+            let in_time = revocations(&demo).await;
+            demo.stop();
+            return if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         let mut in_time = true;
         for offline in [true, false] {
             let dir = fresh(if offline { "bench-device-alone" } else { "bench-device" });
@@ -126,23 +133,31 @@ fn main() -> ExitCode {
             let sellers = load(&demo, &stop, &sold);
             let loaded = measure(&demo, long, false).await;
             let rate = sold.load(Ordering::Relaxed) / seconds.max(1);
-            let mut shops = if offline { None } else { Some(Shops::open(&demo, 2 * EACH).await) };
-            if let Some(shops) = &mut shops {
-                in_time &= shops.revoke("devices are revoked under full load").await;
-            }
             stop.store(true, Ordering::Relaxed);
             finish(sellers).await;
-            if let Some(mut shops) = shops {
-                in_time &= shops.revoke("devices are revoked while nothing else is done").await;
-            }
             let what = format!("full load through the gateway ({rate} invoices a second), {with}");
             in_time &= loaded.print(&what);
             let what = format!("the majority stopped for the middle third, {with}");
             in_time &= measure(&demo, long, true).await.print(&what);
+            if !offline {
+                in_time &= revocations(&demo).await;
+            }
             demo.stop();
         }
         if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+/// Revokes devices, calm and under load; whether each revocation was heard in time.
+async fn revocations(demo: &Demo) -> bool {
+    let mut shops = Shops::open(demo, 2 * EACH).await;
+    let calm = shops.revoke("devices are revoked while nothing else is done").await;
+    let (stop, sold) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let sellers = load(demo, &stop, &sold);
+    let loaded = shops.revoke("devices are revoked under full load").await;
+    stop.store(true, Ordering::Relaxed);
+    finish(sellers).await;
+    calm && loaded
 }
 
 /// Waits until the device has been lent numbers.

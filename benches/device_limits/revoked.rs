@@ -23,6 +23,8 @@ const PROXIES: usize = 2;
 const ANSWER: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 const OUTLET: &str = "outlet-limete";
+/// Below those that Linux gives to connections.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Proxies and the devices that are left.
 pub(crate) struct Shops {
@@ -41,8 +43,10 @@ impl Drop for Shops {
     }
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+/// Free places that no connection is given for its own end meanwhile, as the load makes them by the thousand.
+fn free() -> impl Iterator<Item = SocketAddr> {
+    let places = PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    places.filter(|place| TcpListener::bind(place).is_ok())
 }
 
 impl Shops {
@@ -60,14 +64,14 @@ impl Shops {
             submit(&client, command::Command::RegisterDevice(register)).await;
             devices.push((id, Vec::new()));
         }
-        let mut proxies = Vec::new();
+        let (mut proxies, mut free) = (Vec::new(), free());
         for at in 0..PROXIES {
-            let config = config(demo, at, &mut devices);
+            let config = config(demo, at, &mut devices, &mut free);
             let file = demo.dir.join(format!("revoked-{at}.toml"));
             std::fs::write(&file, config.to_toml()).unwrap();
             let mut command = fiscus();
-            command.args(["device-proxy", "--serve", "--config"]).arg(&file);
-            proxies.push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+            command.args(["device-proxy", "--serve", "--log", "error", "--config"]).arg(&file);
+            proxies.push(command.stdout(Stdio::null()).spawn().unwrap());
         }
         Self { proxies, client, devices }
     }
@@ -102,7 +106,12 @@ impl Shops {
     }
 }
 
-fn config(demo: &Demo, at: usize, devices: &mut [(String, Vec<SocketAddr>)]) -> ProxyConfig {
+fn config(
+    demo: &Demo,
+    at: usize,
+    devices: &mut [(String, Vec<SocketAddr>)],
+    free: &mut impl Iterator<Item = SocketAddr>,
+) -> ProxyConfig {
     let mut nodes: Vec<String> = demo.nodes.iter().map(|node| node.rpc.clone()).collect();
     nodes.rotate_left(at);
     let mut config = ProxyConfig::minimal(nodes, "none");
@@ -112,7 +121,7 @@ fn config(demo: &Demo, at: usize, devices: &mut [(String, Vec<SocketAddr>)]) -> 
     config.cluster.key = Some(pki.join("device-proxy.key"));
     let model = config.devices.remove(0);
     for (id, places) in devices {
-        let place = free();
+        let place = free.next().expect("a free place");
         places.push(place);
         let mut device = model.clone();
         (device.device_id, device.listen) = (id.clone(), Some(place));
