@@ -1,17 +1,21 @@
 //! The time limits of the device protocol, measured at a real device proxy in front of a real cluster of processes: under
-//! full load, with the majority of the nodes gone, and while it goes and comes back.
+//! full load, with the majority of the nodes gone, and while it goes and comes back. And how long a revoked device goes on.
 //!
 //! ```sh
 //! cargo bench -p fiscus-tools --bench device_limits               # 60 seconds each
 //! cargo bench -p fiscus-tools --bench device_limits -- 300
+//! cargo bench -p fiscus-tools --bench device_limits -- 60 revoked    # revocations only
 //! ```
 //!
 //! Terminals prepare, commit and ask for the status without a pause. Two of three nodes are stopped (SIGSTOP: connections
-//! stay and nobody answers, the worst that a network does) for the middle third of the time. It ends with an error when an
-//! answer came after its limit.
+//! stay and nobody answers, the worst that a network does) for the middle third of the time. Devices are revoked one by one,
+//! calm and under load, before two proxies. It ends with an error when an answer came after its limit.
 
 #[path = "../tools/tests/support/mod.rs"]
 mod support;
+
+#[path = "device_limits/revoked.rs"]
+mod revoked;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -21,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fiscus_ledger::json::Value;
 use fiscus_ledger::time::UnixMs;
+use revoked::{EACH, Shops};
 use support::{Demo, fresh, signal, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,17 +78,12 @@ impl Measured {
         for (command, limit) in LIMITS {
             let Some(times) = self.times.get_mut(command) else { continue };
             times.sort_unstable();
-            let at = |of_1000: usize| times[(times.len() - 1) * of_1000 / 1_000];
             let late = times.iter().filter(|took| **took > limit + SLACK).count();
             in_time &= late == 0;
             println!(
-                "  {command:<12} {:>7} answers  p50 {:>9.1?}  p99 {:>9.1?}  p99.9 {:>9.1?}  longest {:>9.1?}  limit \
-                 {limit:?}: {late} late",
+                "  {command:<12} {:>7} answers  {}  limit {limit:?}: {late} late",
                 times.len(),
-                at(500),
-                at(990),
-                at(999),
-                at(1_000)
+                percentiles(times)
             );
         }
         for ((command, code), count) in self.codes {
@@ -93,12 +93,30 @@ impl Measured {
     }
 }
 
+/// Of times in their order.
+fn percentiles(times: &[Duration]) -> String {
+    let at = |of_1000: usize| times[(times.len() - 1) * of_1000 / 1_000];
+    format!(
+        "p50 {:>9.1?}  p99 {:>9.1?}  p99.9 {:>9.1?}  longest {:>9.1?}",
+        at(500),
+        at(990),
+        at(999),
+        at(1_000)
+    )
+}
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let seconds = arguments.next().map_or(60, |text| text.parse().expect("seconds"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let long = Duration::from_secs(seconds);
+        if arguments.next().is_some_and(|word| word == "revoked") {
+            let demo = Demo::start(&fresh("bench-device-revoked"));
+            let in_time = revocations(&demo).await;
+            demo.stop();
+            return if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         let mut in_time = true;
         for offline in [true, false] {
             let dir = fresh(if offline { "bench-device-alone" } else { "bench-device" });
@@ -114,17 +132,32 @@ fn main() -> ExitCode {
             let sold = Arc::new(AtomicU64::new(0));
             let sellers = load(&demo, &stop, &sold);
             let loaded = measure(&demo, long, false).await;
-            stop.store(true, Ordering::Relaxed);
             let rate = sold.load(Ordering::Relaxed) / seconds.max(1);
+            stop.store(true, Ordering::Relaxed);
             finish(sellers).await;
             let what = format!("full load through the gateway ({rate} invoices a second), {with}");
             in_time &= loaded.print(&what);
             let what = format!("the majority stopped for the middle third, {with}");
             in_time &= measure(&demo, long, true).await.print(&what);
+            if !offline {
+                in_time &= revocations(&demo).await;
+            }
             demo.stop();
         }
         if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+/// Revokes devices, calm and under load; whether each revocation was heard in time.
+async fn revocations(demo: &Demo) -> bool {
+    let mut shops = Shops::open(demo, 2 * EACH).await;
+    let calm = shops.revoke("devices are revoked while nothing else is done").await;
+    let (stop, sold) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let sellers = load(demo, &stop, &sold);
+    let loaded = shops.revoke("devices are revoked under full load").await;
+    stop.store(true, Ordering::Relaxed);
+    finish(sellers).await;
+    calm && loaded
 }
 
 /// Waits until the device has been lent numbers.

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::VerifyingKey;
-use fiscus_ledger::base64::decode_standard;
 use fiscus_ledger::facts::is_identifier;
 use fiscus_ledger::seal::is_series_prefix;
 use fiscus_proto::tls::TlsFiles;
@@ -21,9 +19,6 @@ pub struct ProxyConfig {
     pub admin_listen: SocketAddr,
     /// How receipts' QR codes name the host of the public verification, as in `verify.example.cd`.
     pub verify_host: String,
-    /// The tax authority's Ed25519 key, 32 bytes in base64: it signs the time of `CFG|TIME`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dgi_public_key: Option<String>,
     /// Devices on addresses that others reach: the protocol has neither passwords nor encryption.
     #[serde(default)]
     pub insecure: bool,
@@ -202,7 +197,6 @@ impl ProxyConfig {
         Self {
             admin_listen: free,
             verify_host: "verify.example.cd".to_owned(),
-            dgi_public_key: None,
             insecure: false,
             log: default_log(),
             cluster: ClusterSection { nodes, ca: None, cert: None, key: None, region: None },
@@ -215,13 +209,6 @@ impl ProxyConfig {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration has no value that TOML lacks")
-    }
-
-    /// The tax authority's key.
-    #[must_use]
-    pub fn dgi_key(&self) -> Option<VerifyingKey> {
-        let bytes = decode_standard(self.dgi_public_key.as_deref()?)?;
-        VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok().filter(|key| !key.is_weak())
     }
 
     /// Checks every value.
@@ -237,11 +224,6 @@ impl ProxyConfig {
                 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)),
             "verify_host",
             "must be a host name, with a port if need be",
-        )?;
-        rule(
-            self.dgi_public_key.is_none() || self.dgi_key().is_some(),
-            "dgi_public_key",
-            "must be the 32 bytes of an Ed25519 public key in base64",
         )?;
         let cluster = &self.cluster;
         rule(
@@ -389,10 +371,9 @@ mod tests {
         type Change = fn(&mut ProxyConfig);
         let far = SocketAddr::from(([0, 0, 0, 0], 80));
         assert!(!far.ip().is_loopback());
-        let change: [(&str, Change); 14] = [
+        let change: [(&str, Change); 13] = [
             ("admin_listen", |c| c.admin_listen = SocketAddr::from(([0, 0, 0, 0], 80))),
             ("verify_host", |c| c.verify_host = "a b".to_owned()),
-            ("dgi_public_key", |c| c.dgi_public_key = Some("AAAA".to_owned())),
             ("cluster.nodes", |c| c.cluster.nodes.clear()),
             ("cluster", |c| c.cluster.ca = Some("ca.pem".into())),
             ("devices", |c| c.devices.clear()),

@@ -261,7 +261,7 @@ async fn write(port: &Port, till: Option<&TillReport>, told: &Told) -> Result<()
     match cluster.submit(DIRECTORY, command, LIMIT).await {
         Ok(Answer::Refused(refusal)) => Err(refusal.detail),
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("{error:?}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 

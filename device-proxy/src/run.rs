@@ -126,7 +126,6 @@ impl Proxy {
             cluster: ClusterClient::new(client)?,
             devices: Devices::new(&config.devices),
             verify_host: config.verify_host.clone(),
-            dgi_key: config.dgi_key(),
             certificate_expires,
         });
         let metrics = Arc::new(Metrics::new(&config.devices));
@@ -306,7 +305,12 @@ fn expires(material: &TlsMaterial) -> Result<String, TlsError> {
 }
 
 fn ended_by_itself(ended: &Option<Result<(), JoinError>>) -> RunError {
-    RunError::Ended { detail: format!("{ended:?}") }
+    let detail = match ended {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(())) => "it has nothing more to do".to_owned(),
+        None => "there is none".to_owned(),
+    };
+    RunError::Ended { detail }
 }
 
 async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {

@@ -185,7 +185,12 @@ async fn join(parts: &mut JoinSet<()>) {
 }
 
 fn ended_by_itself(ended: &Option<Result<(), JoinError>>) -> RunError {
-    RunError::Ended { detail: format!("{ended:?}") }
+    let detail = match ended {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(())) => "it has nothing more to do".to_owned(),
+        None => "there is none".to_owned(),
+    };
+    RunError::Ended { detail }
 }
 
 async fn follow(app: App, mut stop: watch::Receiver<bool>) {

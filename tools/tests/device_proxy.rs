@@ -6,11 +6,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::{Signer, SigningKey};
 use fiscus_ledger::base64::encode_standard;
 use fiscus_ledger::json::Value;
+use fiscus_ledger::manifest::Manifest;
+use fiscus_ledger::time::UnixMs;
 use support::{Demo, fiscus, fresh, signal, text, until};
 
 const WAIT: Duration = Duration::from_secs(30);
@@ -169,6 +171,67 @@ async fn a_demonstration_has_a_device_whose_proxy_may_be_killed() {
     demo.stop();
 }
 
+/// Publishes the built-in tax table anew, in force so many hours from now; what is said.
+fn publish(dir: &Path, hours: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let from = UnixMs::new(u64::try_from(now).unwrap() + hours * 3_600_000).to_string();
+    let known = Manifest::builtin();
+    let text = known
+        .to_json()
+        .replace(&known.effective_from().to_string(), &from)
+        .replace(known.version(), &format!("in-{hours}-hours"));
+    let file = dir.join(format!("manifest-{hours}.json"));
+    std::fs::write(&file, text).unwrap();
+    let arguments = format!("manifest publish {} --yes", file.display());
+    let (done, said) = support::admin(dir, &arguments);
+    assert!(done, "{said}");
+    said
+}
+
+/// `fiscus demo --offline`: its device is lent numbers, and sells when the cluster hangs.
+#[tokio::test]
+async fn a_demonstration_sells_while_its_cluster_is_away() {
+    let dir = fresh("device-demo-offline");
+    let demo = Demo::start_with(&dir, &["--nodes", "1", "--offline"]);
+    let mut host = TcpStream::connect(&demo.device.addr).unwrap();
+    until("numbers are lent", WAIT, || {
+        let (_, shown) = admin(&dir, &["devices", "show", "def-gombe-1", "--json"]);
+        shown.contains("\"numbers_left\":100")
+    })
+    .await;
+    assert!(publish(&dir, 71).contains("less than 72 hours"), "shops that are away are warned of");
+    assert!(!publish(&dir, 73).contains("72 hours"));
+
+    let (_, node) = demo.pids()[0];
+    signal("STOP", node);
+    let sale = std::fs::read_to_string(dir.join("device-proxy/sale.json")).unwrap();
+    let (before, rest) = sale.split_once("\"timestamp\":\"").unwrap();
+    let (_, after) = rest.split_once('"').unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let authored = UnixMs::new(u64::try_from(now).unwrap() + 3_600_000);
+    let sale = format!("{before}\"timestamp\":\"{authored}\"{after}");
+    let mut prepared = String::new();
+    until("it is sold alone", WAIT, || {
+        prepared = ask(&mut host, &format!("TXN|PREPARE {sale}"));
+        prepared.contains("\"nonce\"")
+    })
+    .await;
+    let commit = format!("TXN|COMMIT {{\"nonce\":\"{}\"}}", nonce(&prepared));
+    let sealed = ask(&mut host, &commit);
+    assert!(sealed.contains("\"status\":\"OK\"") && sealed.contains("&cr="), "{sealed}");
+    assert!(ask(&mut host, "QRY|STATUS").contains("\"offline_numbers_left\":99"));
+    let number = support::number(&Value::parse(&sealed).unwrap(), "invoice_seq");
+
+    signal("CONT", node);
+    until("it is delivered", WAIT, || {
+        let entry = ask(&mut host, &format!("QRY|LOG {number}"));
+        entry.contains("\"record_type\":\"offline_sale\"") && !entry.contains("\"position\":null")
+    })
+    .await;
+    assert_eq!(ask(&mut host, &commit), sealed, "the same seal");
+    demo.stop();
+}
+
 #[test]
 fn a_configuration_is_checked_before_anything_is_started() {
     let dir = fresh("device-proxy-config");
@@ -192,6 +255,9 @@ fn a_configuration_is_checked_before_anything_is_started() {
     assert!(exit == Some(2) && said.contains("--serve"), "{said}");
     let (exit, _, said) = run(&good.replace("def-1", ""), &["--serve"]);
     assert!(exit == Some(2) && said.contains("devices.device_id"), "{said}");
-    let (exit, _, said) = run(&format!("colour = 1\n{good}"), &["--serve"]);
-    assert!(exit == Some(2) && said.contains("colour"), "{said}");
+    for unknown in ["colour = 1", "dgi_public_key = \"AAAA\""] {
+        let (exit, _, said) = run(&format!("{unknown}\n{good}"), &["--serve"]);
+        let name = unknown.split(' ').next().unwrap();
+        assert!(exit == Some(2) && said.contains(name), "{said}");
+    }
 }

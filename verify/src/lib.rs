@@ -30,6 +30,7 @@ mod hash;
 mod heads;
 mod invoice;
 mod keys;
+mod leave;
 mod log;
 mod manifest;
 mod merkle;

@@ -13,6 +13,7 @@ use crate::device::Devices;
 use crate::failure::{Failure, Kind};
 use crate::hash::{Hash, NOTHING};
 use crate::invoice::Currency;
+use crate::leave::Lives;
 use crate::numbers::Numbers;
 use crate::qr::{TYPES, split_number};
 use crate::record::{Body, Facts, Sale};
@@ -48,6 +49,8 @@ pub(crate) struct Outlet {
     leaf_index: Option<u64>,
     pub(crate) numbers: Numbers,
     pub(crate) devices: Devices,
+    /// In the directory's own journal.
+    lives: Lives,
     uploads: Uploads,
     /// The last number of each series before the first record, while nobody has said which is whose.
     before: Vec<(String, u64)>,
@@ -86,6 +89,7 @@ impl Outlet {
             leaf_index: None,
             numbers: if complete { Numbers::from_the_start() } else { Numbers::default() },
             devices: Devices::default(),
+            lives: Lives::default(),
             uploads: Uploads::new(complete),
             before: Vec::new(),
             knows_series: complete,
@@ -312,6 +316,7 @@ impl Outlet {
                 self.numbers.stated(value)?;
                 self.devices.check_change(value, self.complete)
             }
+            "device_event" if self.id.starts_with('@') => self.lives.goes_on(value, self.complete),
             "device_event" => self.devices.registered(value),
             "upload_event" => self.uploads.stated(value, facts.position),
             _ => Ok(()),

@@ -8,6 +8,7 @@
 //! quorum = 1                                      # how many of them must have cosigned a checkpoint
 //! fiscal_keys = "fiscal-keys.json"                # authority keys, a file beside this one
 //! tax_manifests = ["tax-manifest-2027.json"]      # those after the built-in one
+//! tax_authority_keys = ["1Tys…"]                  # whose leave lets devices begin new lives, in base64; any, if absent
 //! # digest 5f…                                    # optional, the last line: of all before it and of the files
 //! ```
 //!
@@ -18,9 +19,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 
-use crate::encoding::{from_hex, to_hex};
+use crate::encoding::{from_hex, to_base64, to_hex};
 use crate::hash::{Tagged, payload_hash};
 use crate::keys::{Authorities, KeyList, ListedAuthority};
 use crate::manifest::Manifest;
@@ -51,6 +53,12 @@ pub enum PolicyError {
         text: String,
         /// `log` or `witness`.
         of: &'static str,
+    },
+    /// A key of the tax authority is none.
+    #[error("{text:?} is no key of a tax authority: an Ed25519 public key, 32 bytes in base64")]
+    TaxAuthority {
+        /// What stands there.
+        text: String,
     },
     /// The quorum makes no sense.
     #[error(
@@ -89,6 +97,7 @@ pub struct Policy {
     quorum: usize,
     authorities: Authorities,
     manifests: Vec<Manifest>,
+    tax_authority_keys: Vec<VerifyingKey>,
     digest: String,
 }
 
@@ -106,6 +115,8 @@ struct Document {
     fiscal_keys: Option<String>,
     #[serde(default)]
     tax_manifests: Vec<String>,
+    #[serde(default)]
+    tax_authority_keys: Vec<String>,
     #[serde(default)]
     authorities: Vec<ListedAuthority>,
 }
@@ -198,6 +209,11 @@ impl Policy {
             quorum: document.quorum,
             authorities,
             manifests,
+            tax_authority_keys: document
+                .tax_authority_keys
+                .iter()
+                .map(|text| tax_authority(text))
+                .collect::<Result<_, _>>()?,
             digest: to_hex(&digest.finish()),
         };
         policy.check(body, &text[body.len()..])?;
@@ -256,12 +272,22 @@ impl Policy {
         self.manifests.iter().map(|manifest| manifest.version.as_str())
     }
 
+    /// The tax authority's keys for devices, in base64.
+    pub fn tax_authority_keys(&self) -> impl Iterator<Item = String> {
+        self.tax_authority_keys.iter().map(|key| to_base64(key.as_bytes()))
+    }
+
     pub(crate) fn trusted(&self) -> Trusted<'_> {
         Trusted { logs: &self.logs, witnesses: &self.witnesses, quorum: self.quorum }
     }
 
     pub(crate) fn authorities(&self) -> &Authorities {
         &self.authorities
+    }
+
+    /// Whether the tax authority's leave may be by a key. A policy that names none leaves that to the ledger.
+    pub(crate) fn lets_devices_begin(&self, key: &VerifyingKey) -> bool {
+        self.tax_authority_keys.is_empty() || self.tax_authority_keys.contains(key)
     }
 
     /// The currency that taxes are reported in.
@@ -295,6 +321,11 @@ fn part(file: &str, detail: &impl ToString) -> PolicyError {
 fn witness(text: &str) -> Result<NamedKey, PolicyError> {
     let key = NamedKey::parse(text).filter(|key| key.key_use == KeyUse::Witness);
     key.ok_or_else(|| PolicyError::Key { text: text.to_owned(), of: "witness" })
+}
+
+fn tax_authority(text: &str) -> Result<VerifyingKey, PolicyError> {
+    let wrong = || PolicyError::TaxAuthority { text: text.to_owned() };
+    crate::leave::key(text).ok_or_else(wrong)
 }
 
 fn read_file(path: &Path) -> Result<String, PolicyError> {

@@ -10,6 +10,7 @@ use crate::encoding::from_hex;
 use crate::failure::{Failure, Kind};
 use crate::hash::{Hash, Printed, entry_hash, hidden_hash, payload_hash};
 use crate::invoice::Invoice;
+use crate::leave;
 use crate::manifest::Manifest;
 use crate::merkle::Paths;
 use crate::note::Checkpoint;
@@ -301,7 +302,10 @@ fn read_body(record: &Record<'_>, policy: &Policy) -> Result<(Body, Option<Failu
     let unreadable = |error: Unreadable| Failure::new(Kind::Format, "payload", error.to_string());
     let Some(kind) = record.invoice_type() else {
         let value = Value::parse(&record.payload).map_err(unreadable)?;
-        return Ok((Body::Plain { text: record.payload.clone().into_owned(), value }, None));
+        let of_directory = record.kind == "device_event" && record.outlet.starts_with('@');
+        let checked = if of_directory { leave::check(&value, policy) } else { Ok(()) };
+        let text = record.payload.clone().into_owned();
+        return Ok((Body::Plain { text, value }, checked.err()));
     };
     let (mut text, mut offline, mut device) = (&*record.payload, None, None);
     if record.kind.starts_with("offline_") {

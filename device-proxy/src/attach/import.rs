@@ -155,7 +155,7 @@ async fn import_from(
             Ok(Answer::Refused(refusal)) => {
                 return Err(Held::Refused(refusal.code, refusal.detail));
             }
-            Ok(other) => return Err(Held::Away(format!("an import was answered with {other:?}"))),
+            Ok(other) => return Err(Held::Away(format!("an import was answered with {other}"))),
             // It may have been taken: it is sent again, and answered with its record.
             Err(SubmitError::Unknown { detail } | SubmitError::Unavailable { detail }) => {
                 return Err(Held::Away(detail));

@@ -278,7 +278,7 @@ impl Core {
 
     async fn run(
         mut self,
-        config: DefSimConfig,
+        mut config: DefSimConfig,
         mut asked: mpsc::Receiver<ToCore>,
         power: watch::Sender<u64>,
     ) {
@@ -295,6 +295,10 @@ impl Core {
                     cut
                 }
                 ToCore::Control(control, told) => {
+                    if let Control::Memory(bytes) = &control {
+                        // It is built in: it does not go with the power.
+                        config.machine.memory_bytes = *bytes;
+                    }
                     let (answer, cut) = self.control(control);
                     let _ = told.send(answer);
                     cut

@@ -20,12 +20,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::authority::AuthorityKey;
 use super::clock::Moment;
-use super::disk::RealDisk;
+use super::disk::{Disk, RealDisk};
 use super::entry::{Asked, Facts, MANIFESTS_MAX, Outcome, Sold};
 use super::key_file::{self, KeyFileError};
 use super::settings::OfflineSection;
-use super::spool::SpoolError;
+use super::spool::{SPOOL, SpoolError};
 use super::status::Standing;
 use super::till::Till;
 use crate::port::Port;
@@ -88,6 +89,7 @@ pub(crate) struct SharedTill {
     till: Arc<Mutex<Till<RealDisk>>>,
     /// Something was sealed, or the cluster has gone.
     changed: Arc<Notify>,
+    authority: Arc<AuthorityKey>,
 }
 
 impl SharedTill {
@@ -99,12 +101,18 @@ impl SharedTill {
     ) -> Result<Self, OfflineError> {
         let passphrase = key_file::passphrase(&settings.passphrase_file)?;
         let dir = settings.dir.clone();
-        let disk = RealDisk::open(dir.clone())
-            .map_err(|source| OfflineError::Dir { dir: dir.clone(), source })?;
+        let unusable = |source| OfflineError::Dir { dir: dir.clone(), source };
+        let mut disk = RealDisk::open(dir.clone()).map_err(unusable)?;
+        let [had_key, had_spool] = ["key", SPOOL].map(|name| disk.has(name));
+        let was_taken = had_key.map_err(unusable)? && !had_spool.map_err(unusable)?;
         let key = key_file::open_or_make(&dir, &passphrase)?;
+        let authority = Arc::new(AuthorityKey::open(dir));
         let names = (device_id, verify_host);
-        let till = Till::open(disk, names, settings.clone(), key, Moment::now())?;
-        Ok(Self { till: Arc::new(Mutex::new(till)), changed: Arc::default() })
+        let mut till = Till::open(disk, names, settings.clone(), key, Moment::now())?;
+        if was_taken {
+            till.distrust("the spool was not there, and the key was")?;
+        }
+        Ok(Self { till: Arc::new(Mutex::new(till)), changed: Arc::default(), authority })
     }
 
     /// Does something with the till.
@@ -138,6 +146,11 @@ impl SharedTill {
     /// Whether the device was active when its directory was heard last.
     pub(crate) async fn was_active(&self) -> bool {
         self.with(|till| till.was_active()).await
+    }
+
+    /// The tax authority's key, as it was heard last.
+    pub(crate) fn authority_key(&self) -> Option<VerifyingKey> {
+        self.authority.get()
     }
 
     /// Something is to be delivered.
@@ -239,7 +252,10 @@ impl Agent {
             && fact.status == OutletStatus::Active
             && fact.signing_mode == SigningMode::Cluster;
         let facts = Facts { outlet: fact, active, manifests };
+        let authority = self.port.shared().devices.authority_key();
+        let kept = Arc::clone(&self.till.authority);
         let told = self.till.with(move |till| {
+            authority.into_iter().for_each(|key| kept.hear(key));
             till.hear(time.get(), Moment::now())?;
             till.learn(facts)?;
             till.link(true);
@@ -349,7 +365,11 @@ impl Agent {
             Answer::Recorded(_) | Answer::AlreadyRecorded(_) => {}
             Answer::Refused(refusal)
                 if ["BLOCK_CLOSED", "CREDENTIAL_UNKNOWN"].contains(&&*refusal.code) => {}
-            other => return Err(RoundError::Away(format!("a block stays open: {other:?}"))),
+            other => {
+                return Err(RoundError::Away(format!(
+                    "a block stays open: it was answered with {other}"
+                )));
+            }
         }
         Ok(self.till.with(move |till| till.closed(&credential_id)).await?)
     }
@@ -405,7 +425,7 @@ impl Agent {
                 self.till.with(move |till| till.closed(&id)).await?;
                 return Err(not_lent(format!("{}: {}", refusal.code, refusal.detail)));
             }
-            other => return Err(not_lent(format!("a grant was answered with {other:?}"))),
+            other => return Err(not_lent(format!("a grant was answered with {other}"))),
         }
         let Some((credential, authority)) = self.credential(&asked).await? else {
             let id = asked.credential_id.clone();

@@ -25,6 +25,8 @@ pub(crate) trait Disk: Send {
     fn rename(&mut self, from: &'static str, to: &str) -> io::Result<()>;
     /// Whether there is a file of this name.
     fn has(&mut self, name: &str) -> io::Result<bool>;
+    /// Whether a file is still the one of its name: nobody has taken it away or put another one in its place.
+    fn has_its_name(&mut self, name: &'static str) -> io::Result<bool>;
     /// Returns when the names survive a power cut.
     fn sync_names(&mut self) -> io::Result<()>;
     /// Bytes that are free.
@@ -32,7 +34,7 @@ pub(crate) trait Disk: Send {
 }
 
 /// A link somebody put there is not followed.
-const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+pub(super) const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Whether a file belongs to this process, and nobody else may read or write it: it holds a shop's sales.
 pub(super) fn is_private(file: &File, name: &str) -> io::Result<()> {
@@ -126,6 +128,15 @@ impl Disk for RealDisk {
 
     fn has(&mut self, name: &str) -> io::Result<bool> {
         self.dir.join(name).try_exists()
+    }
+
+    fn has_its_name(&mut self, name: &'static str) -> io::Result<bool> {
+        let open = self.file(name)?.metadata()?;
+        match std::fs::symlink_metadata(self.dir.join(name)) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

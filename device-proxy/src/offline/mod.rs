@@ -16,6 +16,7 @@
 //! Non-goals: credit notes, whose originals only the ledger knows; two boxes that are the same device.
 
 mod agent;
+mod authority;
 mod book;
 mod clock;
 mod deliver;

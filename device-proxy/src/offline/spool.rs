@@ -11,6 +11,8 @@
 //! when it does not read, it is cut. What lies before was: when that does not read, numbers may have been given out
 //! that nobody remembers. Then everything that still reads is kept, and an entry says so, for good.
 //!
+//! A file that was taken away is written no further: what is on it would be gone with this process. Put back, it goes on.
+//!
 //! Any error of a write or a sync breaks the spool until it is opened anew: nobody knows what is on the disk.
 
 use std::io;
@@ -58,6 +60,9 @@ pub enum SpoolError {
     /// The file is of a version that this program does not know.
     #[error("the spool has format version {0}, this program reads version 1")]
     Version(u16),
+    /// Somebody has taken the file away, or put another one in its place.
+    #[error("the spool was taken out of its directory while it was in use; put it back")]
+    Gone,
     /// An earlier error.
     #[error("the spool is broken since an earlier error; restart the proxy")]
     WasBroken,
@@ -265,6 +270,7 @@ impl<D: Disk> Spool<D> {
         if self.broken {
             return Err(SpoolError::WasBroken);
         }
+        self.is_there()?;
         let bytes = frame(entry);
         let length = u64::try_from(bytes.len()).expect("an entry has at most 2 MiB");
         if let Err(error) = self.disk.write(SPOOL, self.end, &bytes) {
@@ -308,6 +314,9 @@ impl<D: Disk> Spool<D> {
         if self.broken {
             return Err(SpoolError::WasBroken);
         }
+        if self.counter > 0 {
+            self.is_there()?;
+        }
         let bytes_of = |kept: &Kept| match kept {
             Kept::Entry(entry) => u64::try_from(frame(entry).len()).expect("an entry is small"),
             Kept::At(place) => FRAME_BYTES + u64::from(place.length),
@@ -345,6 +354,12 @@ impl<D: Disk> Spool<D> {
     /// Whether it takes anything.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Whether the file is where the next process will look for it.
+    pub(crate) fn is_there(&mut self) -> Result<(), SpoolError> {
+        let there = self.disk.has_its_name(SPOOL).map_err(broken("looked at"))?;
+        if there { Ok(()) } else { Err(SpoolError::Gone) }
     }
 
     /// Bytes that the disk has left.

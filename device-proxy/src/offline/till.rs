@@ -506,6 +506,7 @@ impl<D: Disk> Till<D> {
         if self.spool.is_broken() {
             return Err(spool_fault(&SpoolError::WasBroken));
         }
+        self.spool.is_there().map_err(|error| spool_fault(&error))?;
         let full = |detail: &str| Fault::new(Code::StorageFull, detail);
         match self.spool.free_bytes() {
             Ok(free) if free < self.settings.free_bytes_min => {

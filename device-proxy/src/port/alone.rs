@@ -6,15 +6,18 @@
 //! | COMMIT of a nonce of the cluster | it seals | `UNAVAILABLE`; never the till |
 //! | COMMIT of a nonce of the till | the till seals | the till seals |
 //! | QRY | the cluster, and the till for what it has not delivered | the till |
+//! | CFG\|TIME | its key of the tax authority, and its time | the key that was heard last, and the till's time |
 //!
 //! Half of a command's time is left for the till; once the cluster has been asked in vain it is not asked again before
 //! the agent has found it.
 
 use fiscus_ledger::hash::payload_hash;
+use fiscus_ledger::time::UnixMs;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{Instant, timeout_at};
 
 use super::journal::of_document;
+use super::status::compared;
 use super::{Port, Until, faults};
 use crate::offline::{Begun, Moment, SealedHere, SharedTill, Slipped};
 use crate::protocol::answer::ok;
@@ -126,6 +129,29 @@ impl Port {
             .count("nonce_pool", u64::try_from(pool).unwrap_or(u64::MAX))
             .count("offline_numbers_left", told.left);
         Ok(Reply::Done(answer.finish()))
+    }
+
+    pub(super) async fn tell_time(
+        &self,
+        timestamp: UnixMs,
+        signature: &[u8; 64],
+        until: Until,
+    ) -> Result<Reply, Fault> {
+        let Some(till) = &self.till else {
+            return self.set_time(timestamp, signature, until).await;
+        };
+        let half = until.half();
+        let asking = self.set_time(timestamp, signature, half);
+        if let Some(told) = self.asked(till, asking, half).await {
+            return told;
+        }
+        let known = self.shared.devices.authority_key().or_else(|| till.authority_key());
+        let key = known.ok_or_else(|| {
+            faults::unavailable("the key of the tax authority was never heard of here")
+        })?;
+        self.is_signed((timestamp, signature), Some(key))?;
+        let now = till.with(|till| till.time(Moment::now())).await?;
+        Ok(compared(timestamp, now))
     }
 
     pub(super) async fn tell_log(&self, sequence: u64, until: Until) -> Result<Reply, Fault> {

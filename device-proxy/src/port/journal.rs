@@ -118,8 +118,10 @@ impl Port {
         if record.kind.invoice_type().is_some() {
             object = of_invoice(object, &record).ok_or_else(|| faults::strange("an invoice"))?;
         }
+        // A terminal knows its invoice, not what the ledger has put around one that was sealed alone.
+        let hashed = record.kind.invoice_in(record.payload).unwrap_or(record.payload);
         object = object
-            .bytes("payload_hash", &payload_hash(record.payload))
+            .bytes("payload_hash", &payload_hash(hashed))
             .bytes("prev_hash", &record.prev_hash)
             .bytes("entry_hash", &record.entry_hash)
             .text("signature", &hex(&sealed.signature));

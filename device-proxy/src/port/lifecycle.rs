@@ -47,7 +47,7 @@ impl Port {
                 return Ok(Reply::Refused(faults::of_refusal(&refusal)));
             }
             Ok(other) => {
-                return Ok(Reply::InDoubt(format!("an activation was answered with {other:?}")));
+                return Ok(Reply::InDoubt(format!("an activation was answered with {other}")));
             }
             Err(error) => return Ok(faults::of_submit(error)),
         }
@@ -72,7 +72,7 @@ impl Port {
             Ok(Answer::Refused(refusal)) => {
                 return Ok(Reply::Refused(faults::of_refusal(&refusal)));
             }
-            Ok(other) => return Ok(Reply::InDoubt(format!("a reset was answered with {other:?}"))),
+            Ok(other) => return Ok(Reply::InDoubt(format!("a reset was answered with {other}"))),
             Err(error) => return Ok(faults::of_submit(error)),
         }
         match self.learn(until).await {

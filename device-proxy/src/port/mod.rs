@@ -17,7 +17,6 @@ pub(crate) use status::time_message;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ed25519_dalek::VerifyingKey;
 use fiscus_ledger::facts::{Fact, FactKind, OutletFact};
 use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::time::UnixMs;
@@ -40,7 +39,6 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterClient,
     pub(crate) devices: Devices,
     pub(crate) verify_host: String,
-    pub(crate) dgi_key: Option<VerifyingKey>,
     /// When the proxy's own certificate ends.
     pub(crate) certificate_expires: Option<String>,
 }
@@ -161,7 +159,7 @@ impl Port {
             Call::Dump { format, from, to } => self.dump(format, (from, to), until).await,
             Call::Reset { authorization } => self.reopen(&authorization, until).await,
             Call::SetTime { timestamp, signature } => {
-                self.set_time(timestamp, &signature, until).await
+                self.tell_time(timestamp, &signature, until).await
             }
             Call::Init { activation_code, public_key } => {
                 self.init(&activation_code, public_key, until).await

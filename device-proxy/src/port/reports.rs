@@ -81,7 +81,7 @@ impl Port {
         match self.shared.cluster.submit(outlet.group, command, until.left()).await {
             Ok(Answer::Recorded(record) | Answer::AlreadyRecorded(record)) => closed(date, &record),
             Ok(Answer::Refused(refusal)) => Ok(Reply::Refused(faults::of_refusal(&refusal))),
-            Ok(other) => Ok(Reply::InDoubt(format!("a closing was answered with {other:?}"))),
+            Ok(other) => Ok(Reply::InDoubt(format!("a closing was answered with {other}"))),
             Err(error) => Ok(faults::of_submit(error)),
         }
     }

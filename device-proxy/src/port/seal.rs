@@ -57,7 +57,7 @@ impl Port {
                 Ok(self.sealed(&record))
             }
             Ok(Answer::Refused(refusal)) => Ok(Reply::Refused(faults::of_refusal(&refusal))),
-            Ok(other) => Ok(Reply::InDoubt(format!("a seal was answered with {other:?}"))),
+            Ok(other) => Ok(Reply::InDoubt(format!("a seal was answered with {other}"))),
             Err(error) => Ok(faults::of_submit(error)),
         }
     }

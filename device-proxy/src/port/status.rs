@@ -1,11 +1,12 @@
 //! `QRY|STATUS` and `CFG|TIME`: how the outlet, the cluster and its clock are.
 
-use ed25519_dalek::Signature;
+use ed25519_dalek::{Signature, VerifyingKey};
+use fiscus_ledger::commands::{TAX_AUTHORITY_KEY_ID, TAX_AUTHORITY_KEY_KIND};
 use fiscus_ledger::facts::OutletFact;
 use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::table::Row;
 use fiscus_ledger::time::UnixMs;
-use fiscus_proto::ledger::ReadOutletRequest;
+use fiscus_proto::ledger::{ReadDocumentRequest, ReadOutletRequest};
 
 use super::{LINEARIZABLE, Port, Until, faults};
 use crate::protocol::answer::ok;
@@ -15,6 +16,15 @@ use crate::protocol::{Code, Fault, Reply};
 #[must_use]
 pub(crate) fn time_message(device_id: &str, timestamp: UnixMs) -> String {
     format!("CFG|TIME|{device_id}|{timestamp}")
+}
+
+/// What a signed time comes to, by the device's own.
+pub(super) fn compared(timestamp: UnixMs, now: UnixMs) -> Reply {
+    if timestamp < now {
+        let detail = format!("{timestamp} is before {now}, the device's time; it is not set back");
+        return Reply::Refused(Fault::new(Code::ClockRollbackDetected, detail));
+    }
+    Reply::Done(ok().text("timestamp", &now.to_string()).finish())
 }
 
 impl Port {
@@ -39,31 +49,45 @@ impl Port {
     }
 
     /// The time is the group's, on which a majority agrees: nobody sets it, but a signed time that lies
-    /// before it shows a clock that goes back.
+    /// before it shows a clock that goes back. The key is the one that the ledger has now.
     pub(super) async fn set_time(
         &self,
         timestamp: UnixMs,
         signature: &[u8; 64],
         until: Until,
     ) -> Result<Reply, Fault> {
-        let message = time_message(&self.device_id, timestamp);
-        let signature = Signature::from_bytes(signature);
-        let signed = self.shared.dgi_key.as_ref();
-        let holds =
-            signed.is_some_and(|key| key.verify_strict(message.as_bytes(), &signature).is_ok());
-        if !holds {
-            let detail =
-                "the time is not signed by the tax authority's key that is registered here";
-            return Ok(Reply::Refused(Fault::new(Code::Unauthorized, detail)));
+        let request = ReadDocumentRequest {
+            kind: TAX_AUTHORITY_KEY_KIND.to_owned(),
+            id: TAX_AUTHORITY_KEY_ID.to_owned(),
+            consistency: LINEARIZABLE,
+        };
+        let read = self.shared.cluster.read_document(request, until.left()).await;
+        if let Some(document) = read.map_err(|error| faults::of_read(&error))?.document {
+            self.shared.devices.note(&document);
+        }
+        let key = self.shared.devices.authority_key();
+        if let Err(fault) = self.is_signed((timestamp, signature), key) {
+            return Ok(Reply::Refused(fault));
         }
         let fact = self.outlet(until).await?;
         let (_, now) = self.read_outlet(&fact, until).await?;
-        if timestamp < now {
-            let detail =
-                format!("{timestamp} is before {now}, the device's time; it is not set back");
-            return Ok(Reply::Refused(Fault::new(Code::ClockRollbackDetected, detail)));
-        }
-        Ok(Reply::Done(ok().text("timestamp", &now.to_string()).finish()))
+        Ok(compared(timestamp, now))
+    }
+
+    /// Whether the tax authority has signed a time for this device.
+    pub(super) fn is_signed(
+        &self,
+        (timestamp, signature): (UnixMs, &[u8; 64]),
+        key: Option<VerifyingKey>,
+    ) -> Result<(), Fault> {
+        let unauthorized = |detail: &str| Fault::new(Code::Unauthorized, detail);
+        let key = key.ok_or_else(|| {
+            unauthorized("no key of the tax authority is registered that could have signed this")
+        })?;
+        let message = time_message(&self.device_id, timestamp);
+        key.verify_strict(message.as_bytes(), &Signature::from_bytes(signature)).map_err(|_| {
+            unauthorized("the time is not signed with the tax authority's key that is registered")
+        })
     }
 
     /// The outlet's counters, and the group's time.

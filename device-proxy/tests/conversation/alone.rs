@@ -4,16 +4,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::SigningKey;
 use fiscus_device_proxy::Proxy;
 use fiscus_device_proxy::config::{OfflineSection, ProxyConfig};
 use fiscus_device_proxy::protocol::frame::framed;
 use fiscus_ledger::time::UnixMs;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::cluster::{Cluster, LIMIT, TERMINAL};
 use super::host::{Host, code, field, sequence, until};
-use super::world::{CODE, DEVICE, config, init, register, sale_of};
+use super::world::{
+    CODE, DEVICE, config, dgi, init, register, register_authority_key, sale_of, signed_time, told,
+};
 
 /// A shop with a box that has a disk.
 struct Shop {
@@ -79,13 +81,7 @@ impl Shop {
 
     /// What the admin listener says.
     async fn told(&self, path: &str) -> String {
-        let mut stream =
-            TcpStream::connect(self.proxy().admin_address()).await.expect("it is accepted");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("it is written");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
+        told(self.proxy(), path).await
     }
 
     async fn until_state(&self, state: &str, wanted: impl Fn(&str) -> bool) -> String {
@@ -107,6 +103,12 @@ fn sale(at: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = u64::try_from(now.expect("after 1970").as_millis()).expect("a time");
     sale_of(1_000 + at, UnixMs::new(now + 3_600_000 + at))
+}
+
+/// Whether a log entry tells the hash of an invoice, as a register knows it.
+fn tells_hash_of(entry: &str, invoice: &str) -> bool {
+    let hash = fiscus_ledger::hash::hex(&fiscus_ledger::hash::payload_hash(invoice.as_bytes()));
+    entry.contains(&format!("\"payload_hash\":\"{hash}\""))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,6 +150,7 @@ async fn a_shop_sells_on_while_the_cluster_is_away() {
     let number = sequence(&sealed);
     let entry = host.ask(&format!("QRY|LOG {number}")).await;
     assert!(entry.contains("\"record_type\":\"offline_sale\""), "{entry}");
+    assert!(tells_hash_of(&entry, &alone), "the hash of what was sent: {entry}");
     assert_eq!(code(&host.ask(&format!("QRY|LOG {}", number + 1)).await), "NOT_FOUND");
     let status = host.ask("QRY|STATUS").await;
     assert!(status.contains(&format!("\"next_invoice_seq\":{}", number + 1)), "{status}");
@@ -159,7 +162,8 @@ async fn a_shop_sells_on_while_the_cluster_is_away() {
     shop.cluster.start_node(1).await;
     shop.until_state("online", |told| told.contains("\"waiting\":0")).await;
     let entry = until(&mut host, &format!("QRY|LOG {number}"), |answer| code(answer) == "OK").await;
-    assert!(entry.contains("\"position\":") && !entry.contains("\"position\":null"), "{entry}");
+    let recorded = entry.contains("\"position\":") && !entry.contains("\"position\":null");
+    assert!(recorded && tells_hash_of(&entry, &alone), "the same in the ledger: {entry}");
     assert_eq!(host.commit(&nonce).await, sealed, "still the same");
     let late =
         until(&mut host, &format!("TXN|PREPARE {parked}"), |answer| code(answer) != "UNAVAILABLE")
@@ -177,6 +181,85 @@ async fn a_shop_sells_on_while_the_cluster_is_away() {
         metrics.contains("fiscus_proxy_offline_state{device=\"def-gombe-1\",state=\"online\"} 1")
     );
     assert!(metrics.contains("fiscus_proxy_offline_refused{device=\"def-gombe-1\"} 0"));
+}
+
+/// What is sealed into a spool that somebody has taken away would be gone with the process: nothing is, until it is back.
+/// One that was gone when the box started is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_is_taken_away_is_noticed() {
+    let mut shop = Shop::open().await;
+    let spool = shop.dir.path().join("till/spool");
+    let away = shop.dir.path().join("away");
+    let mut host = shop.host().await;
+    shop.cluster.stop_node(1).await;
+    let first = host.sell(&sale(1)).await;
+    std::fs::rename(&spool, &away).expect("it is taken away");
+    let told = host.ask(&format!("TXN|PREPARE {}", sale(2))).await;
+    assert_eq!(field(&told, "reason").as_deref(), Some("OFFLINE_SPOOL_BROKEN"), "{told}");
+    shop.until_state("blocked", |told| told.contains("OFFLINE_SPOOL_BROKEN")).await;
+    // Another file in its place is not the spool either.
+    std::fs::copy(&away, &spool).expect("a copy");
+    let told = host.ask(&format!("TXN|PREPARE {}", sale(2))).await;
+    assert_eq!(field(&told, "reason").as_deref(), Some("OFFLINE_SPOOL_BROKEN"), "{told}");
+    std::fs::rename(&away, &spool).expect("it is put back");
+    assert_eq!(host.sell(&sale(2)).await, first + 1, "it goes on");
+    shop.until_state("offline", |told| told.contains("\"damages\":0")).await;
+
+    std::fs::remove_file(&spool).expect("it is deleted");
+    shop.cut_the_power().await;
+    shop.until_state("blocked", |told| told.contains("\"damages\":1")).await;
+    let told = shop.host().await.ask(&format!("TXN|PREPARE {}", sale(3))).await;
+    assert_eq!(code(&told), "UNAVAILABLE", "{told}");
+    // With the cluster it is lent other numbers; those that are lost are not given out again.
+    shop.cluster.start_node(1).await;
+    shop.until_state("online", |told| !told.contains("\"numbers_left\":0,")).await;
+    shop.cluster.stop_node(1).await;
+    let mut host = shop.host().await;
+    let sold =
+        until(&mut host, &format!("TXN|PREPARE {}", sale(4)), |told| code(told) == "OK").await;
+    let nonce = field(&sold, "nonce").expect("a nonce");
+    assert!(sequence(&host.commit(&nonce).await) > first + 1);
+}
+
+/// The tax authority's key is the ledger's: while that is away, the one that was heard last, after a power cut as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_time_is_compared_while_the_cluster_is_away() {
+    let (past, future) = ("2001-01-01T00:00:00.000Z", "9000-01-01T00:00:00.000Z");
+    let next = SigningKey::from_bytes(&[8; 32]);
+    let mut shop = Shop::open().await;
+    let mut host = shop.host().await;
+    let refused = host.ask(&signed_time(future, &dgi())).await;
+    assert_eq!(code(&refused), "UNAUTHORIZED", "{refused}");
+    register_authority_key(&shop.cluster, &dgi(), 0).await;
+    assert_eq!(code(&host.ask(&signed_time(future, &dgi())).await), "OK", "at once");
+    let kept = shop.dir.path().join("till/tax-authority-key");
+    let keeping = async {
+        while !kept.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, keeping).await.expect("it is kept in time");
+
+    shop.cluster.stop_node(1).await;
+    for _ in 0..2 {
+        let mut host = shop.host().await;
+        let began = Instant::now();
+        let told = host.ask(&signed_time(future, &dgi())).await;
+        assert_eq!(code(&told), "OK", "{told}");
+        assert!(began.elapsed() < Duration::from_secs(5), "in its time");
+        let told = host.ask(&signed_time(past, &dgi())).await;
+        assert_eq!(code(&told), "CLOCK_ROLLBACK_DETECTED", "{told}");
+        assert_eq!(code(&host.ask(&signed_time(future, &next)).await), "UNAUTHORIZED");
+        shop.cut_the_power().await;
+    }
+
+    // Another key takes its place: from then on it alone counts.
+    shop.cluster.start_node(1).await;
+    shop.until_state("online", |_| true).await;
+    register_authority_key(&shop.cluster, &next, 1).await;
+    let mut host = shop.host().await;
+    until(&mut host, &signed_time(future, &next), |answer| code(answer) == "OK").await;
+    assert_eq!(code(&host.ask(&signed_time(future, &dgi())).await), "UNAUTHORIZED");
 }
 
 const CUTS: u64 = 90;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, LIMIT, NIF, OUTLET};
 use super::host::{Host, code, field, sequence, until};
-use super::world::{config, register, sale};
+use super::world::{config, register, sale, told};
 
 const REAL: &str = "DEF-GOMBE-1";
 const REAL_CODE: &str = "DEF-GOMBE-1/7F3K-9QHM-2T5W-XA6E";
@@ -103,6 +103,26 @@ impl Shop {
             }
         };
         tokio::time::timeout(4 * LIMIT, waiting).await.expect("it is imported in time")
+    }
+
+    /// Waits until the proxy's metrics say all of this of the device at once.
+    async fn until_figures(&self, figures: &[(&str, u64)]) {
+        let proxy = self.proxy.as_ref().expect("it runs");
+        let line = |(name, value): &(&str, u64)| {
+            format!("fiscus_proxy_attached_{name}{{device=\"{REAL}\"}} {value}\n")
+        };
+        let lines: Vec<String> = figures.iter().map(line).collect();
+        let waiting = async {
+            loop {
+                let metrics = told(proxy, "/metrics").await;
+                if lines.iter().all(|line| metrics.contains(line)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(LIMIT, waiting).await;
+        waited.unwrap_or_else(|_| panic!("the metrics never say {figures:?}"));
     }
 
     /// The proxy is gone without a word, and another one takes its place.
@@ -298,6 +318,26 @@ async fn a_terse_device_needs_a_directory() {
     shop.stop_proxy().await;
 }
 
+/// A device without memory seals nothing, whatever becomes of its power, and goes on once it has some.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_device_seals_nothing_until_it_has_room() {
+    let mut shop = Shop::open(|link| Place::Pty(Some(link)), Faults::none()).await;
+    let mut host = shop.host().await;
+    sell(&mut host, &sale(1_000)).await;
+    let prepared = host.prepare(&sale(1_001)).await;
+    shop.device.control("memory 2048").await;
+    assert_eq!(code(&host.commit(&prepared).await), "STORAGE_FULL", "prepared before");
+    let prepare = format!("TXN|PREPARE {}", sale(1_002));
+    for control in ["entries", "power-cut 1"] {
+        shop.device.control(control).await;
+        until(&mut host, &prepare, |answer| code(answer) == "STORAGE_FULL").await;
+    }
+    shop.device.control("memory 67108864").await;
+    assert_eq!(sequence(&sell(&mut host, &sale(1_002)).await), 2, "only that is sealed");
+    assert_eq!(shop.imported(2).await.perpetual.invoices(), 2);
+    shop.stop_proxy().await;
+}
+
 /// A device that speaks nothing but the protocol does not tell invoices. Those that the proxy has seen come in, also after
 /// it was killed; one that it has not is asked for, and everything goes on once it is there.
 #[tokio::test(flavor = "multi_thread")]
@@ -327,10 +367,13 @@ async fn a_terse_device_stops_no_import_for_ever() {
     shop.kill_proxy().await;
     let mut host = shop.host().await;
     assert_eq!(sequence(&sell(&mut host, &sale(1_003)).await), 4);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The import has seen the fourth entry, and says that it stands still before the third.
+    shop.until_figures(&[("next_sequence", 5), ("imported_sequence", 2), ("import_stopped", 1)])
+        .await;
     assert_eq!(shop.imported(2).await.device_series[REAL].last, 2, "it waits for a person");
     let hash = fiscus_ledger::hash::payload_hash(invoice.as_bytes());
     let name = format!("{}.json", fiscus_ledger::hash::hex(&hash));
     std::fs::write(shop.folder.path().join(name), invoice).expect("written");
     assert_eq!(shop.imported(4).await.device_series[REAL].last, 4);
+    shop.until_figures(&[("imported_sequence", 4), ("import_stopped", 0)]).await;
 }

@@ -3,14 +3,13 @@
 use ed25519_dalek::Signer;
 use fiscus_device_proxy::protocol::frame::framed;
 use fiscus_ledger::base64::encode_standard;
-use fiscus_ledger::time::UnixMs;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::cluster::Cluster;
 use super::host::{Host, code, field, until};
 use super::line::{Pair, open};
-use super::world::{CODE, DEVICE, World, dgi, init, register_authority_key, sale};
+use super::world::{CODE, DEVICE, World, dgi, init, register_authority_key, sale, signed_time};
 
 /// Today by the cluster's clock.
 async fn today<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>) -> String {
@@ -55,32 +54,27 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<S>, cluster
     host.ask("ADM|ACK 0").await;
 
     host.title("The tax authority's commands");
-    for (timestamp, by) in [("2001-01-01T00:00:00.000Z", 7), ("9000-01-01T00:00:00.000Z", 7)] {
-        host.ask(&time(timestamp, by)).await;
-    }
-    host.ask(&time("9000-01-01T00:00:00.000Z", 8)).await;
+    let (past, future) = ("2001-01-01T00:00:00.000Z", "9000-01-01T00:00:00.000Z");
+    host.ask(&signed_time(future, &dgi())).await;
     let leave = |life: u64| {
         let message = fiscus_ledger::commands::leave_message(DEVICE, life);
         let token = encode_standard(&dgi().sign(message.as_bytes()).to_bytes());
         format!("ADM|RESET {{\"dgi_authorization\":\"{token}\"}}")
     };
     host.ask(&leave(2)).await;
-    register_authority_key(cluster).await;
+    host.title("The same once an operator has registered the tax authority's key");
+    register_authority_key(cluster, &dgi(), 0).await;
+    for timestamp in [past, future] {
+        host.ask(&signed_time(timestamp, &dgi())).await;
+    }
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[8; 32]);
+    host.ask(&signed_time(future, &stranger)).await;
     // Life 1 began with CFG|INIT.
     host.ask(&leave(3)).await;
     let opened = host.ask(&leave(2)).await;
     assert_eq!(host.ask(&leave(2)).await, opened, "a leave opens one life, once");
     host.ask(&leave(1)).await;
     host.ask("QRY|STATUS").await;
-}
-
-/// A time signed by the tax authority, or by somebody else.
-fn time(timestamp: &str, by: u8) -> String {
-    let moment = UnixMs::parse_canonical(timestamp).expect("a time");
-    let key = if by == 7 { dgi() } else { ed25519_dalek::SigningKey::from_bytes(&[by; 32]) };
-    let message = format!("CFG|TIME|{DEVICE}|{moment}");
-    let signature = encode_standard(&key.sign(message.as_bytes()).to_bytes());
-    format!("CFG|TIME {{\"timestamp\":\"{timestamp}\",\"signature\":\"{signature}\"}}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer, SigningKey};
 use fiscus_device_proxy::Proxy;
 use fiscus_device_proxy::config::ProxyConfig;
 use fiscus_ledger::activation::activation_hash;
@@ -11,6 +11,7 @@ use fiscus_ledger::invoice::parse_lenient;
 use fiscus_ledger::manifest::Manifest;
 use fiscus_ledger::time::UnixMs;
 use fiscus_proto::command::{self as proto, command};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::cluster::{Cluster, NIF, OUTLET, TERMINAL};
@@ -71,15 +72,23 @@ impl World {
     }
 }
 
+/// What a proxy's admin listener says.
+pub(crate) async fn told(proxy: &Proxy, path: &str) -> String {
+    let mut stream = TcpStream::connect(proxy.admin_address()).await.expect("it is accepted");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it is written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
 /// The tax authority's key.
 pub(crate) fn dgi() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
 pub(crate) fn config(cluster: &Cluster) -> ProxyConfig {
-    let mut config = ProxyConfig::minimal(cluster.addresses(), DEVICE);
-    config.dgi_public_key = Some(encode_standard(dgi().verifying_key().as_bytes()));
-    config
+    ProxyConfig::minimal(cluster.addresses(), DEVICE)
 }
 
 pub(crate) async fn register(cluster: &Cluster, device_id: &str, code: &str) {
@@ -96,12 +105,21 @@ pub(crate) async fn revoke(cluster: &Cluster, device_id: &str) {
     cluster.execute(0, command::Command::RevokeDevice(revoke)).await;
 }
 
-pub(crate) async fn register_authority_key(cluster: &Cluster) {
-    let key = encode_standard(dgi().verifying_key().as_bytes());
+/// A time for the device, signed.
+pub(crate) fn signed_time(timestamp: &str, by: &SigningKey) -> String {
+    let moment = UnixMs::parse_canonical(timestamp).expect("a time");
+    let message = format!("CFG|TIME|{DEVICE}|{moment}");
+    let signature = encode_standard(&by.sign(message.as_bytes()).to_bytes());
+    format!("CFG|TIME {{\"timestamp\":\"{timestamp}\",\"signature\":\"{signature}\"}}")
+}
+
+/// Registers the tax authority's key in place of this version of it.
+pub(crate) async fn register_authority_key(cluster: &Cluster, key: &SigningKey, version: u64) {
+    let key = encode_standard(key.verifying_key().as_bytes());
     let put = proto::PutDocument {
         kind: fiscus_ledger::commands::TAX_AUTHORITY_KEY_KIND.to_owned(),
         id: fiscus_ledger::commands::TAX_AUTHORITY_KEY_ID.to_owned(),
-        expected_version: 0,
+        expected_version: version,
         bytes: format!("\"{key}\"").into_bytes().into(),
     };
     cluster.execute(0, command::Command::PutDocument(put)).await;

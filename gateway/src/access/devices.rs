@@ -213,7 +213,9 @@ impl Caller {
                     return Err(Problem::of_refusal(&refusal));
                 }
             }
-            other => return Err(Problem::internal(&format!("a revocation: {other:?}"))),
+            other => {
+                return Err(Problem::internal(&format!("a revocation was answered with {other}")));
+            }
         }
         let outlet_id = device.fact.value.outlet_id.to_string();
         let change = self.change(self.organisation(), "device.revoke", "device", device_id);
@@ -264,7 +266,7 @@ impl Caller {
                 Ok(())
             }
             Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
-            other => Err(Problem::internal(&format!("a registration: {other:?}"))),
+            other => Err(Problem::internal(&format!("a registration was answered with {other}"))),
         }
     }
 }

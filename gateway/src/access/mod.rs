@@ -10,6 +10,7 @@
 mod actions;
 mod app;
 mod authorities;
+mod authority_key;
 mod batch;
 mod caller;
 mod checkpoints;

@@ -218,7 +218,7 @@ impl Caller {
                 if self.is_whole(fact).await? { Err(outlet_exists()) } else { Ok(()) }
             }
             Answer::Refused(refusal) => Err(register_refused(&refusal, fact)),
-            other => Err(Problem::internal(&format!("a registration: {other:?}"))),
+            other => Err(Problem::internal(&format!("a registration was answered with {other}"))),
         }
     }
 
@@ -383,7 +383,9 @@ impl Caller {
                 }
                 Err(Problem::of_refusal(&refusal))
             }
-            other => Err(Problem::internal(&format!("a change of an outlet: {other:?}"))),
+            other => {
+                Err(Problem::internal(&format!("a change of an outlet was answered with {other}")))
+            }
         }
     }
 

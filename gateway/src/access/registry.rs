@@ -203,7 +203,7 @@ impl Caller {
             Answer::Done => Ok(()),
             Answer::Refused(refusal) if refusal.code == "VERSION_CONFLICT" => Ok(()),
             Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
-            other => Err(Problem::internal(&format!("a write was answered with {other:?}"))),
+            other => Err(Problem::internal(&format!("a write was answered with {other}"))),
         }
     }
 
@@ -279,7 +279,7 @@ impl Change<'_> {
                 Err(Problem::of_refusal(&refusal))
             }
             Ok(Answer::Refused(refusal)) => Err(Problem::of_refusal(&refusal)),
-            Ok(other) => Err(Problem::internal(&format!("a write was answered with {other:?}"))),
+            Ok(other) => Err(Problem::internal(&format!("a write was answered with {other}"))),
             Err(error @ SubmitError::Unknown { .. }) => match self.was_taken(&action_id).await {
                 Ok(true) => self.heard().await,
                 // It may still be on its way.

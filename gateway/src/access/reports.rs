@@ -271,7 +271,7 @@ impl Outlet {
             Answer::Recorded(record) => Ok((true, record)),
             Answer::AlreadyRecorded(record) => Ok((false, record)),
             Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
-            other => Err(Problem::internal(&format!("a closing was answered with {other:?}"))),
+            other => Err(Problem::internal(&format!("a closing was answered with {other}"))),
         }
     }
 

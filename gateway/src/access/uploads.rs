@@ -42,7 +42,7 @@ impl Outlet {
                 Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
                 Answer::Recorded(_) | Answer::AlreadyRecorded(_) | Answer::Unchanged => {}
                 other => {
-                    return Err(Problem::internal(&format!("a retry was answered with {other:?}")));
+                    return Err(Problem::internal(&format!("a retry was answered with {other}")));
                 }
             }
         }

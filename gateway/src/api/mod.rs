@@ -6,6 +6,7 @@
 pub mod actions;
 pub mod api_keys;
 mod audit;
+mod authority_key;
 pub mod cashiers;
 mod checkpoints;
 mod credentials;
@@ -79,6 +80,7 @@ fn described() -> OpenApiRouter<App> {
         .merge(terminals::routes())
         .merge(cashiers::routes())
         .merge(devices::routes())
+        .merge(authority_key::routes())
         .merge(api_keys::routes())
         .merge(webhooks::routes())
         .merge(uploads::routes())

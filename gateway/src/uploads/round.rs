@@ -289,7 +289,7 @@ impl Means {
             Answer::Refused(refusal) => {
                 Err(TurnError::Refused(format!("{}: {}", refusal.code, refusal.detail)))
             }
-            other => Err(TurnError::Refused(format!("{other:?}"))),
+            other => Err(TurnError::Refused(format!("it was answered with {other}"))),
         }
     }
 }

@@ -221,3 +221,48 @@ async fn a_device_stands_as_its_proxy_and_its_silence_say() {
         None
     );
 }
+
+/// Everybody may see the tax authority's key; the platform's operator alone registers it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tax_authoritys_key_is_shown_to_all_and_registered_by_the_operator() {
+    const PATH: &str = "/api/v1/tax-authority-key";
+    let world = World::start().await;
+    let key = |byte| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[byte; 32]).verifying_key();
+        json!({"public_key": fiscus_ledger::base64::encode_standard(key.as_bytes())})
+    };
+    let none = world.get(PATH).by("auditor").send().await.expect(404);
+    assert_eq!(none.code(), "AUTHORITY_KEY_UNKNOWN");
+    for by in ["owner", "manager", "sealer", "auditor"] {
+        let refused = world.call("PUT", PATH).by(by).json(&key(1)).send().await.expect(403);
+        assert_eq!(refused.code(), "SCOPE_MISSING", "{by}");
+    }
+    for wrong in ["", "AAAA", "\"", &"A".repeat(44)] {
+        let wrong = json!({ "public_key": wrong });
+        let refused = world.call("PUT", PATH).by("platform").json(&wrong).send().await.expect(422);
+        assert_eq!(refused.code(), "FIELD_INVALID");
+    }
+    world.get(PATH).by("auditor").send().await.expect(404);
+    let made = world.call("PUT", PATH).by("platform").json(&key(1)).send().await.expect(200);
+    assert_eq!((made.json(), made.header("etag")), (key(1), "\"1\""));
+    let again = world.call("PUT", PATH).by("platform").json(&key(1)).send().await.expect(200);
+    assert_eq!(again.header("etag"), "\"1\"", "nothing has changed");
+    let put = || world.call("PUT", PATH).by("platform").json(&key(2));
+    let late = put().header("if-match", "\"7\"").send().await.expect(409);
+    assert_eq!(late.code(), "VERSION_CONFLICT");
+    let made = put().header("if-match", "\"1\"").send().await.expect(200);
+    assert_eq!(made.header("etag"), "\"2\"");
+    for by in ["other", "owner", "platform"] {
+        let shown = world.get(PATH).by(by).send().await.expect(200);
+        assert_eq!((shown.json(), shown.header("etag")), (key(2), "\"2\""), "{by}");
+    }
+    let log = world.get("/api/v1/audit/actions").by("platform").send().await.expect(200).json();
+    let actions = log["data"].as_array().expect("data").iter();
+    let told = actions.filter(|line| line["action"] == "tax_authority_key.register");
+    let told: Vec<&Value> = told.map(|line| &line["details"]["public_key"]).collect();
+    assert_eq!(
+        told,
+        [&key(2)["public_key"], &key(1)["public_key"]],
+        "each change, the newest first"
+    );
+}

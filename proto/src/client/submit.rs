@@ -1,5 +1,6 @@
 //! Submitting a command: to the leader, again where that is safe, until an answer or the deadline.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -32,6 +33,20 @@ pub enum Answer {
     Unchanged,
     /// Refused by the rules; nothing has changed.
     Refused(Refusal),
+}
+
+/// In words, for an answer that does not belong to its command. What a record holds is nobody's business in a log.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recorded(_) => f.write_str("a record"),
+            Self::AlreadyRecorded(_) => f.write_str("a record from before"),
+            Self::Waiting => f.write_str("the word that it waits"),
+            Self::Done => f.write_str("the word that it is done"),
+            Self::Unchanged => f.write_str("the word that nothing has changed"),
+            Self::Refused(refusal) => write!(f, "a refusal ({}: {})", refusal.code, refusal.detail),
+        }
+    }
 }
 
 /// What one attempt came to.

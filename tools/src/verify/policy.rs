@@ -21,6 +21,7 @@ A policy is a file of TOML:
   quorum = 1                                   how many of them must have cosigned
   fiscal_keys = \"fiscal-keys.json\"             the authorities' keys, a file beside it
   tax_manifests = [\"tax-2027.json\"]            tables after the built-in one
+  tax_authority_keys = [\"1Tys…\"]              whose leave lets devices begin new lives; any key, if absent
   # digest …                                   optional, the last line
 
 Get the keys on another way than what you check: from the tax authority, printed, or from a checkpoint that
@@ -40,6 +41,7 @@ fn check(arguments: &Arguments) -> Result<Answer, Problem> {
     let witnesses: Vec<String> = policy.witnesses().collect();
     let authorities: Vec<&str> = policy.authority_ids().collect();
     let manifests: Vec<&str> = policy.manifest_versions().collect();
+    let of_devices: Vec<String> = policy.tax_authority_keys().collect();
     let mut text = String::new();
     let witness = format!("witness ({} needed)", policy.quorum());
     for (name, values) in [("log", &logs), (&*witness, &witnesses)] {
@@ -52,6 +54,9 @@ fn check(arguments: &Arguments) -> Result<Answer, Problem> {
             text.push_str(&format!("{name:<22} {value}\n"));
         }
     }
+    for value in &of_devices {
+        text.push_str(&format!("{:<22} {value}\n", "leave for devices"));
+    }
     text.push_str(&format!("last line              {}\n", policy.digest_line()));
     let members = json!({
         "logs": logs,
@@ -59,6 +64,7 @@ fn check(arguments: &Arguments) -> Result<Answer, Problem> {
         "quorum": policy.quorum(),
         "authorities": authorities,
         "tax_manifests": manifests,
+        "tax_authority_keys": of_devices,
         "digest_line": policy.digest_line(),
     });
     Ok(Answer { members, text })

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// A sale that is not clear after so long is a failure of the whole.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(10);
+/// A person has to do something meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
 /// A register that is told nothing clear so often prepares the same invoice again.
 const DOUBTS_MAX: u32 = 10;
 
@@ -112,6 +114,8 @@ pub(crate) struct Lane {
     pub(crate) dice: Dice,
     /// The moment that its sale is in.
     pub(crate) moment: Arc<AtomicUsize>,
+    /// How often it was told that there is no room.
+    pub(crate) no_room: Arc<AtomicU64>,
     tally: Tally,
     /// What it was answered last.
     last: String,
@@ -122,7 +126,16 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(way: Way, seed: u64, tally: Tally, killed: watch::Receiver<u64>) -> Self {
         let moment = Arc::new(AtomicUsize::new(BEFORE));
-        Self { way, host: None, dice: Dice::new(seed), moment, tally, last: String::new(), killed }
+        Self {
+            way,
+            host: None,
+            dice: Dice::new(seed),
+            moment,
+            no_room: Arc::default(),
+            tally,
+            last: String::new(),
+            killed,
+        }
     }
 
     fn at(&self, moment: usize) {
@@ -251,9 +264,16 @@ impl Lane {
                 }
                 "REPLAY_DETECTED" => return Err(Fate::Sealed(number_in(&answer))),
                 "UNAVAILABLE" | "DEVICE_BUSY" => tokio::time::sleep(PAUSE).await,
+                "STORAGE_FULL" => self.waits_for_room().await,
                 _ => panic!("{}: {answer}", invoice.mark),
             }
         }
+    }
+
+    /// Nothing was sealed, and nothing will be before somebody has made room.
+    async fn waits_for_room(&mut self) {
+        self.no_room.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(ROOM_PAUSE).await;
     }
 
     /// Commits until it is clear; nothing when the invoice is to be prepared again.
@@ -285,6 +305,10 @@ impl Lane {
                 }
                 "REPLAY_DETECTED" => return Some(self.read(number_in(&answer), invoice).await),
                 "UNAVAILABLE" | "DEVICE_BUSY" | "INVALID_NONCE" | "NONCE_EXPIRED" => return None,
+                "STORAGE_FULL" => {
+                    self.waits_for_room().await;
+                    return None;
+                }
                 _ => panic!("{}: {answer}", invoice.mark),
             }
         }

@@ -1,8 +1,9 @@
 //! Ten terminals at one device for a while, with faults: in the mode in which the proxy is the device, and before a
-//! real one. Each has its share, no number is missing, and none is given twice.
+//! real one, whose memory is full now and then until its keeper gives it more. Each has its share, no number is missing, and
+//! none is given twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -20,39 +21,79 @@ const TERMINALS: u64 = 10;
 const SERVED: (&str, &str) = ("def-many", "outlet-limete");
 const REAL: (&str, &str) = ("DEF-MANY", "outlet-gombe");
 const LEADER_PAUSE: Duration = Duration::from_secs(25);
+/// The real device's memory is full after about so many bytes of sales, and gets as much again and again.
+const MEMORY_BYTES: u64 = 192 << 10;
 
 type Sold = Vec<(Invoice, Fate)>;
 
-fn terminals(
-    proxy: &ProxyProcess,
-    (id, outlet): (&'static str, &'static str),
-    stop: &Arc<AtomicBool>,
-) -> Vec<JoinHandle<Sold>> {
-    let (_never, killed) = watch::channel(0);
-    let selling = (0..TERMINALS).map(|at| {
-        let way = Way::Tcp(proxy.address);
-        let mut lane = Lane::new(way, at, Tally::default(), killed.clone());
-        let stop = Arc::clone(stop);
-        tokio::spawn(async move {
-            let mut sold = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let mark = format!("{id}-{at}-{}", sold.len());
-                let invoice = sale(outlet, &mark, noon());
-                let fate = lane.sell(&invoice, Plan::default()).await;
-                sold.push((invoice, fate));
-            }
-            sold
-        })
-    });
-    selling.collect()
+/// The terminals of one device.
+struct Terminals {
+    selling: Vec<JoinHandle<Sold>>,
+    /// How often each was told that there is no room.
+    no_room: Vec<Arc<AtomicU64>>,
 }
 
-async fn finish(selling: Vec<JoinHandle<Sold>>) -> Vec<Sold> {
-    let mut sold = Vec::new();
-    for selling in selling {
-        sold.push(selling.await.expect("no terminal has failed"));
+impl Terminals {
+    fn open(
+        proxy: &ProxyProcess,
+        (id, outlet): (&'static str, &'static str),
+        stop: &Arc<AtomicBool>,
+    ) -> Self {
+        let (_never, killed) = watch::channel(0);
+        let mut terminals = Self { selling: Vec::new(), no_room: Vec::new() };
+        for at in 0..TERMINALS {
+            let way = Way::Tcp(proxy.address);
+            let mut lane = Lane::new(way, at, Tally::default(), killed.clone());
+            let stop = Arc::clone(stop);
+            terminals.no_room.push(Arc::clone(&lane.no_room));
+            terminals.selling.push(tokio::spawn(async move {
+                let mut sold = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let mark = format!("{id}-{at}-{}", sold.len());
+                    let invoice = sale(outlet, &mark, noon());
+                    let fate = lane.sell(&invoice, Plan::default()).await;
+                    sold.push((invoice, fate));
+                }
+                sold
+            }));
+        }
+        terminals
     }
-    sold
+
+    fn look(&self) {
+        assert!(!self.selling.iter().any(JoinHandle::is_finished), "a terminal gave up");
+    }
+
+    fn no_room(&self) -> u64 {
+        self.no_room.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    async fn finish(self) -> Vec<Sold> {
+        let mut sold = Vec::new();
+        for selling in self.selling {
+            sold.push(selling.await.expect("no terminal has failed"));
+        }
+        sold
+    }
+}
+
+/// Whoever looks after a real device: it gets more memory when it has said that it is full.
+struct Keeper {
+    memory_bytes: u64,
+    heard: u64,
+    times: u64,
+}
+
+impl Keeper {
+    fn look(&mut self, def: &mut DefProcess, terminals: &Terminals) {
+        let told = terminals.no_room();
+        if told > self.heard {
+            self.heard = told;
+            self.times += 1;
+            self.memory_bytes *= 2;
+            def.control(&format!("memory {}", self.memory_bytes));
+        }
+    }
 }
 
 /// Every sale is there once under the number that was told, and each terminal had its share.
@@ -81,18 +122,22 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
     let mut served = ProxyProcess::start(&demo.dir, &config(&demo.dir, &demo.nodes, SERVED.0));
     served.activate(&activation_code, &[9; 32]).await;
     let faults = ["--faults", "split,garbage,busy,late", "--fault-per-mille", "10", "--seed", "11"];
-    let def = DefProcess::start(&demo.dir, REAL.0, &faults);
+    let memory = MEMORY_BYTES.to_string();
+    let arguments = [&faults[..], &["--memory", &memory]].concat();
+    let def = DefProcess::start(&demo.dir, REAL.0, &arguments);
     let real = config(&demo.dir, &demo.nodes, REAL.0);
     let mut real = RealDevice::open(&demo.dir, REAL.0, REAL.1, def, real).await;
 
     let stop = Arc::new(AtomicBool::new(false));
-    let serving = terminals(&served, SERVED, &stop);
-    let attached = terminals(&real.proxy, REAL, &stop);
+    let serving = Terminals::open(&served, SERVED, &stop);
+    let attached = Terminals::open(&real.proxy, REAL, &stop);
+    let mut keeper = Keeper { memory_bytes: MEMORY_BYTES, heard: 0, times: 0 };
     let (began, mut leader_killed, mut turn) = (Instant::now(), Instant::now(), 0);
-    while began.elapsed() < time {
+    while began.elapsed() < time || keeper.times == 0 {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
-        let selling = serving.iter().chain(&attached);
-        assert!(!selling.into_iter().any(JoinHandle::is_finished), "a terminal gave up");
+        serving.look();
+        attached.look();
+        keeper.look(&mut real.def, &attached);
         match turn % 6 {
             0 => drop(real.def.control("power-cut 200")),
             1 => served.restart(),
@@ -110,7 +155,14 @@ async fn ten_terminals_share_one_device_whatever_goes_wrong() {
         turn += 1;
     }
     stop.store(true, Ordering::Relaxed);
-    let (serving, attached) = (finish(serving).await, finish(attached).await);
+    // The last sales find room, too.
+    real.def.control(&format!("memory {}", 4 * keeper.memory_bytes));
+    let no_room = [serving.no_room(), attached.no_room()];
+    let (serving, attached) = (serving.finish().await, attached.finish().await);
+    println!(
+        "told that there is no room: {no_room:?} times, and given more {} times",
+        keeper.times
+    );
     check(&demo, "serving", SERVED.1, serving).await;
     let entries = real.def.control("entries").parse().unwrap();
     until_imported(&demo.client().await, REAL.1, REAL.0, entries).await;

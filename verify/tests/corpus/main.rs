@@ -9,6 +9,7 @@ mod random;
 
 mod devices;
 mod exports;
+mod leaves;
 mod logs;
 mod mutation;
 mod policies;

@@ -266,6 +266,10 @@ impl Disk for SimDisk {
         Ok(state.names.contains_key(name))
     }
 
+    fn has_its_name(&mut self, name: &'static str) -> io::Result<bool> {
+        Ok(self.state().names.contains_key(name))
+    }
+
     fn sync_names(&mut self) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;

@@ -107,7 +107,7 @@ pub(super) async fn give_back(
         // Somebody else, or an earlier copy of this request, was quicker.
         Answer::Refused(refusal) if refusal.code == "BLOCK_CLOSED" => {}
         Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a closing was answered with {other:?}"))),
+        other => return Err(Problem::internal(&format!("a closing was answered with {other}"))),
     }
     Credential::read(&outlet, &credential_id, Consistency::Linearizable).await.map(Json)
 }

@@ -75,7 +75,7 @@ pub(super) async fn lend(
         Answer::Recorded(_) => StatusCode::CREATED,
         Answer::AlreadyRecorded(_) => StatusCode::OK,
         Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a grant was answered with {other:?}"))),
+        other => return Err(Problem::internal(&format!("a grant was answered with {other}"))),
     };
     let lent = Credential::read(&outlet, &credential_id, Consistency::Linearizable).await?;
     Ok((status, Json(lent)).into_response())

@@ -173,7 +173,7 @@ async fn deliver(
         Answer::AlreadyRecorded(record) => (Outcome::AlreadyAppended, record),
         Answer::Waiting => return Ok((Outcome::Waiting, None)),
         Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a seal was answered with {other:?}"))),
+        other => return Err(Problem::internal(&format!("a seal was answered with {other}"))),
     };
     Ok((outcome, Some(SealedInvoice::of(outlet, &record)?)))
 }

@@ -159,7 +159,7 @@ pub(super) async fn submit(
         Answer::Recorded(record) => Ok(Ok((record, true))),
         Answer::AlreadyRecorded(record) => Ok(Ok((record, false))),
         Answer::Refused(refusal) => Ok(Err(refusal)),
-        other => Err(Problem::internal(&format!("a seal was answered with {other:?}"))),
+        other => Err(Problem::internal(&format!("a seal was answered with {other}"))),
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn state(
         Answer::Recorded(record) => (StatusCode::CREATED, record),
         Answer::AlreadyRecorded(record) => (StatusCode::OK, record),
         Answer::Refused(refusal) => return Err(Problem::of_refusal(&refusal)),
-        other => return Err(Problem::internal(&format!("a payment was answered with {other:?}"))),
+        other => return Err(Problem::internal(&format!("a payment was answered with {other}"))),
     };
     if let Some(once) = once.filter(|_| !known) {
         caller.keep_key(&once, outlet.id()).await;

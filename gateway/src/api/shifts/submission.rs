@@ -34,6 +34,6 @@ pub(super) async fn record(outlet: &Outlet, command: Command) -> Result<(bool, S
         Answer::Recorded(record) => Ok((true, Shift::of(&record)?)),
         Answer::AlreadyRecorded(record) => Ok((false, Shift::of(&record)?)),
         Answer::Refused(refusal) => Err(Problem::of_refusal(&refusal)),
-        other => Err(Problem::internal(&format!("a shift was answered with {other:?}"))),
+        other => Err(Problem::internal(&format!("a shift was answered with {other}"))),
     }
 }
