@@ -7,7 +7,7 @@ use crate::facts::Environment;
 use crate::hash::{Hash32, Tagged, ZERO_HASH};
 use crate::heads::{HeadEntry, HeadsTrie};
 use crate::manifest::Manifest;
-use crate::state::outlet::Chain;
+use crate::state::outlet::{Chain, PendingHead};
 use crate::state::{Id, read_id};
 use crate::time::UnixMs;
 use crate::tree::CompactRange;
@@ -110,7 +110,7 @@ pub struct Group {
     /// The heads tree as of the last cut.
     pub heads: HeadsTrie,
     /// Outlets that changed since.
-    pub heads_pending: BTreeMap<Id, HeadEntry>,
+    pub heads_pending: BTreeMap<Id, PendingHead>,
 }
 
 impl Group {
@@ -205,7 +205,7 @@ impl Group {
     /// Takes the outlets that changed into the heads tree.
     pub(crate) fn fold_heads(&mut self) {
         let pending = std::mem::take(&mut self.heads_pending);
-        self.heads.update(pending.iter().map(|(id, entry)| (&**id, entry.clone())));
+        self.heads.update(pending.iter().map(|(id, head)| (&**id, head.entry())));
     }
 
     /// The key of the one row that holds the persistent part.
@@ -276,10 +276,8 @@ impl Group {
             group.decided = Some(CheckpointTuple::decode(&mut from)?);
         }
         from.finish()?;
-        for (outlet_id, entry) in heads {
-            group.heads_pending.insert(outlet_id, entry);
-        }
-        group.fold_heads();
+        let heads: Vec<(Id, HeadEntry)> = heads.into_iter().collect();
+        group.heads.update(heads.iter().map(|(id, entry)| (&**id, entry.clone())));
         Ok(group)
     }
 }

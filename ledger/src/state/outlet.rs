@@ -284,10 +284,42 @@ impl Outlet {
     /// The outlet's leaf in the heads tree.
     #[must_use]
     pub fn head_entry(&self) -> HeadEntry {
-        let mut series = BTreeMap::from([(self.number_prefix(), self.series.last)]);
+        self.pending_head().entry()
+    }
+
+    /// What its leaf in the heads tree is made of.
+    pub(crate) fn pending_head(&self) -> PendingHead {
         let devices = self.device_series.iter();
-        series.extend(devices.map(|(id, device)| (id.to_string(), device.last)));
-        HeadEntry::new(self.chain.last_position, series, self.chain.head, self.perpetual.digest())
+        PendingHead {
+            last_position: self.chain.last_position,
+            prefix: self.fact.prefix.clone(),
+            code: self.fact.code.clone(),
+            last: self.series.last,
+            devices: devices.map(|(id, series)| (id.clone(), series.last)).collect(),
+            chain_head: self.chain.head,
+            perpetual: self.perpetual.clone(),
+        }
+    }
+}
+
+/// An outlet's leaf in the heads tree before it is made: most outlets change many times between two
+/// roots of the tree, and hashing the totals costs more than keeping them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingHead {
+    last_position: u64,
+    prefix: Id,
+    code: Id,
+    last: u64,
+    devices: Vec<(Id, u64)>,
+    chain_head: Hash32,
+    perpetual: Tally,
+}
+
+impl PendingHead {
+    pub(crate) fn entry(&self) -> HeadEntry {
+        let mut series = BTreeMap::from([(format!("{}-{}", self.prefix, self.code), self.last)]);
+        series.extend(self.devices.iter().map(|(id, last)| (id.to_string(), *last)));
+        HeadEntry::new(self.last_position, series, self.chain_head, self.perpetual.digest())
     }
 }
 

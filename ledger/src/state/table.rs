@@ -79,6 +79,11 @@ impl<V: Row> Table<V> {
         self.rows.entry(key).or_insert(Slot { value, dirty: false });
     }
 
+    /// Lets all rows go, and what is known not to exist.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = (V::Key, Option<V>)> {
+        self.rows.into_iter().map(|(key, slot)| (key, slot.value))
+    }
+
     /// Whether a row, or its absence, is known.
     pub(crate) fn knows(&self, key: &V::Key) -> bool {
         self.rows.contains_key(key)

@@ -4,15 +4,15 @@
 //! changed ones back. Some rows can only be named once others are known (the invoice that a waiting
 //! offline seal credits), so naming goes in rounds until nothing is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::codec::{DecodeError, Writer};
 use crate::hash::Hash32;
-use crate::heads::HeadEntry;
 use crate::state::Id;
 use crate::state::block::{Block, Slot, WaitingKey, WaitingSeal};
 use crate::state::group::Group;
-use crate::state::outlet::Outlet;
+use crate::state::outlet::{Outlet, PendingHead};
 use crate::state::registry::{Activation, Document, DocumentKey, NumberSpace, NumberSpaceKey};
 use crate::state::rows::{
     Device, InvoiceKey, Payment, PaymentKey, SealedInvoice, Submission, SubmissionKey, Terminal,
@@ -59,6 +59,20 @@ pub struct WorkingSet {
     pub(crate) activations: Table<Activation>,
 }
 
+/// Rows of earlier batches as they left them, so that those of busy outlets are not read and decoded for
+/// every batch. Whoever keeps them lets nobody else write these rows.
+#[derive(Debug, Default)]
+pub struct KnownRows {
+    outlets: Known<Outlet>,
+    terminals: Known<Terminal>,
+}
+
+/// Rows, and keys that have none.
+type Known<V> = BTreeMap<<V as Row>::Key, Option<V>>;
+
+/// So many rows of a table are kept at hand; then they are gathered anew.
+const KNOWN_MAX: usize = 20_000;
+
 /// A stored row that cannot be read: the index is damaged and the replica must be rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {table} row {key} is damaged: {source}")]
@@ -76,6 +90,16 @@ impl WorkingSet {
     pub fn load(
         group: Group,
         reads: &Reads,
+        fetch: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<Self, DamagedRow> {
+        Self::load_with(group, reads, &mut KnownRows::default(), fetch)
+    }
+
+    /// Loads what a batch reads, and fetches only what is not at hand.
+    pub fn load_with(
+        group: Group,
+        reads: &Reads,
+        known_rows: &mut KnownRows,
         mut fetch: impl FnMut(&[u8]) -> Option<Vec<u8>>,
     ) -> Result<Self, DamagedRow> {
         let mut set = Self {
@@ -93,12 +117,22 @@ impl WorkingSet {
             number_spaces: Table::default(),
             activations: Table::default(),
         };
+        take_known(&mut set.outlets, &reads.outlets, &mut known_rows.outlets);
+        take_known(&mut set.terminals, &reads.terminals, &mut known_rows.terminals);
         set.fill(reads, &mut fetch)?;
         let mut more = set.follow(reads);
         while set.fill(&more, &mut fetch)? {
             more = set.follow(&more);
         }
         Ok(set)
+    }
+
+    /// Ends the batch: what the next ones will probably read is at hand for them.
+    #[must_use]
+    pub fn leave(self, known_rows: &mut KnownRows) -> Group {
+        keep_known(self.outlets, &mut known_rows.outlets);
+        keep_known(self.terminals, &mut known_rows.terminals);
+        self.group
     }
 
     /// Fills the tables; says whether anything was new.
@@ -151,15 +185,15 @@ impl WorkingSet {
     }
 
     /// The new leaves of the heads tree: the outlets that changed.
-    pub(crate) fn changed_heads(&self) -> Vec<(Id, HeadEntry)> {
+    pub(crate) fn changed_heads(&self) -> Vec<(Id, PendingHead)> {
         let changed = self.outlets.changed();
-        changed.filter_map(|(id, row)| Some((id.clone(), row?.head_entry()))).collect()
+        changed.filter_map(|(id, row)| Some((id.clone(), row?.pending_head()))).collect()
     }
 
     /// The changed rows as stored keys and rows, in the order of their tables and keys.
     pub(crate) fn changed_rows(&self) -> Rows {
         // A seal changes about three rows of a hundred bytes; growing the buffer would copy them all.
-        let mut rows = Rows { bytes: Writer::with_capacity(64 * 1024), count: 0 };
+        let mut rows = Rows::with_capacity(64 * 1024);
         rows.push_table(&self.outlets);
         rows.push_table(&self.submissions);
         rows.push_table(&self.invoices);
@@ -174,6 +208,25 @@ impl WorkingSet {
         rows.push_table(&self.activations);
         rows
     }
+}
+
+fn take_known<V: Row>(
+    table: &mut Table<V>,
+    keys: &BTreeSet<V::Key>,
+    known: &mut Known<V>,
+) {
+    for key in keys {
+        if let Some((key, row)) = known.remove_entry(key) {
+            table.load(key, row);
+        }
+    }
+}
+
+fn keep_known<V: Row>(table: Table<V>, known: &mut Known<V>) {
+    if known.len() > KNOWN_MAX {
+        known.clear();
+    }
+    known.extend(table.into_rows());
 }
 
 fn fill_table<V: Row>(
@@ -205,34 +258,45 @@ fn fill_table<V: Row>(
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
     bytes: Writer,
-    count: usize,
+    places: Vec<Place>,
 }
 
+/// Where in the buffer a key and its row stand.
+pub type Place = (Range<usize>, Option<Range<usize>>);
+
 impl Rows {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Writer::with_capacity(bytes), places: Vec::new() }
+    }
+
     fn push_table<V: Row>(&mut self, table: &Table<V>) {
         for (key, row) in table.changed() {
-            self.count += 1;
-            self.bytes.framed(|out| {
+            let key = self.push_framed(|out| {
                 out.u8(V::TABLE);
                 V::write_key(key, out);
             });
             self.bytes.bool(row.is_some());
-            if let Some(row) = row {
-                self.bytes.framed(|out| row.encode(out));
-            }
+            let row = row.map(|row| self.push_framed(|out| row.encode(out)));
+            self.places.push((key, row));
         }
+    }
+
+    fn push_framed(&mut self, fill: impl FnOnce(&mut Writer)) -> Range<usize> {
+        let start = self.as_bytes().len() + size_of::<u32>();
+        self.bytes.framed(fill);
+        start..self.as_bytes().len()
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.places.len()
     }
 
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.places.is_empty()
     }
 
     /// The whole buffer.
@@ -243,12 +307,15 @@ impl Rows {
 
     /// The rows: stored key, and stored row or `None` for a deletion.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        const WHOLE: &str = "the buffer was written by push_table";
-        let mut from = Reader::new(self.bytes.as_bytes());
-        (0..self.count).map(move |_| {
-            let key = from.bytes("key").expect(WHOLE);
-            let present = from.bool("present").expect(WHOLE);
-            (key, present.then(|| from.bytes("row").expect(WHOLE)))
-        })
+        let bytes = self.as_bytes();
+        self.places
+            .iter()
+            .map(|(key, row)| (&bytes[key.clone()], row.clone().map(|row| &bytes[row])))
+    }
+
+    /// The whole buffer, and where in it the rows stand.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<u8>, Vec<Place>) {
+        (self.bytes.finish(), self.places)
     }
 }

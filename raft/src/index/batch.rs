@@ -3,6 +3,8 @@
 //! Invariant: the order of calls is kept, so the last word on a key wins. Non-goal: a bound; whoever
 //! collects a batch has one, and [`Batch::len_bytes`] to hold it.
 
+use bytes::Bytes;
+
 /// Puts and deletes that take effect together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -13,8 +15,15 @@ pub struct Batch {
 /// One change; without a value it is a delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Option<Vec<u8>>,
+    pub(super) key: Bytes,
+    pub(super) value: Option<Bytes>,
+}
+
+impl Change {
+    /// Bytes of its key and its value.
+    pub(super) fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 impl Batch {
@@ -32,16 +41,18 @@ impl Batch {
 
     /// Sets the value of a key.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.push(Change { key: key.into(), value: Some(value.into()) })
+        self.change(Bytes::from(key.into()), Some(Bytes::from(value.into())))
     }
 
     /// Removes a key, which need not be there.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Self {
-        self.push(Change { key: key.into(), value: None })
+        self.change(Bytes::from(key.into()), None)
     }
 
-    fn push(&mut self, change: Change) -> &mut Self {
-        self.len_bytes += change.key.len() + change.value.as_ref().map_or(0, Vec::len);
+    /// Sets the value of a key, or removes it, with bytes that are shared and not copied.
+    pub fn change(&mut self, key: Bytes, value: Option<Bytes>) -> &mut Self {
+        let change = Change { key, value };
+        self.len_bytes += change.bytes();
         self.changes.push(change);
         self
     }

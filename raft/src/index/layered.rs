@@ -1,17 +1,18 @@
 //! An index whose latest rows are in memory until they are made durable, many at once.
 //!
 //! ```text
-//! write ─► layer ─┐
-//! write ─► layer ─┼─ freeze ─► one frozen layer ─ sink ─► the index below, one durable commit
-//! write ─► layer ─┘
-//! get: the last change of the key in any layer, the index below
+//! write ─┐
+//! write ─┼─ settle ─► layer ─┬─ freeze ─► one frozen layer ─ sink ─► the index below, one durable commit
+//! write ─┘            layer ─┘
+//! get: the last change of the key above, the index below
 //! ```
 //!
 //! Writing costs no IO, and a durable commit of the index below does not stop writers: they only wait for
-//! the moment of freezing. Layers are sorted and never change; small ones are merged into larger ones, so
-//! that there are never many. A view is the layers that there are, and a view of the index below. Nearly all
-//! reads are of single rows of the present: for these the last change of every key is in one hash map, and
-//! a view of the index below is kept from one sink to the next, because making one costs more than a read.
+//! the moment of freezing. What was just written lies as it came until somebody asks for an order: a view,
+//! or the freezing. Layers are sorted and never change; small ones are merged into larger ones, so that there
+//! are never many. A view is the layers that there are, and a view of the index below. Nearly all reads are
+//! of single rows of the present: for these the last change of every key is in one hash map, and a view of
+//! the index below is kept from one sink to the next, because making one costs more than a read.
 //!
 //! Invariant: what is below is always a state that a whole number of writes led to.
 
@@ -21,12 +22,10 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::batch::{Batch, Change};
 use super::{
-    Batch, Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View,
+    Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View,
 };
-
-/// A change; without a value it is a delete.
-type Change = (Bytes, Option<Bytes>);
 
 /// Changes in the order of their keys, each key once.
 #[derive(Debug, Default, Clone)]
@@ -37,6 +36,9 @@ struct Layer {
 
 #[derive(Debug, Default)]
 struct Layers {
+    /// In the order in which they were written; newer than all layers.
+    loose: Vec<Change>,
+    loose_bytes: usize,
     /// Newest last.
     fresh: Vec<Arc<Layer>>,
     /// On its way into the index below; older than all fresh ones.
@@ -66,19 +68,19 @@ struct LayeredView {
 }
 
 impl Layer {
-    fn of(batch: &Batch) -> Self {
-        let mut sorted: Vec<_> = batch.changes().iter().collect();
+    /// Of changes in the order in which they were written.
+    fn of(mut written: Vec<Change>) -> Self {
         // Stable, and the last word on a key wins.
-        sorted.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut changes: Vec<Change> = Vec::with_capacity(sorted.len());
-        for change in sorted {
-            let value = change.value.as_deref().map(Bytes::copy_from_slice);
+        written.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut changes: Vec<Change> = Vec::with_capacity(written.len());
+        for change in written {
             match changes.last_mut() {
-                Some((key, last)) if *key == change.key => *last = value,
-                _ => changes.push((Bytes::copy_from_slice(&change.key), value)),
+                Some(last) if last.key == change.key => *last = change,
+                _ => changes.push(change),
             }
         }
-        Self { changes, bytes: batch.len_bytes() }
+        let bytes = changes.iter().map(Change::bytes).sum();
+        Self { changes, bytes }
     }
 
     /// A layer to take apart; where a view holds it as well, a copy.
@@ -91,28 +93,53 @@ impl Layer {
         let mut changes = Vec::with_capacity(newer.changes.len() + older.changes.len());
         let mut old = older.changes.into_iter().peekable();
         for new in newer.changes {
-            while let Some(before) = old.next_if(|(key, _)| *key < new.0) {
+            while let Some(before) = old.next_if(|before| before.key < new.key) {
                 changes.push(before);
             }
-            old.next_if(|(key, _)| *key == new.0);
+            old.next_if(|before| before.key == new.key);
             changes.push(new);
         }
         changes.extend(old);
-        let bytes = changes.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Bytes::len)).sum();
+        let bytes = changes.iter().map(Change::bytes).sum();
         Self { changes, bytes }
     }
 
     fn find(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        let at = self.changes.binary_search_by(|(known, _)| known.as_ref().cmp(key)).ok()?;
-        Some(self.changes[at].1.as_ref())
+        let at = self.changes.binary_search_by(|known| known.key.as_ref().cmp(key)).ok()?;
+        Some(self.changes[at].value.as_ref())
     }
 
     fn range(&self, from: &[u8], to: Option<&[u8]>) -> &[Change] {
-        let start = self.changes.partition_point(|(key, _)| key.as_ref() < from);
+        let start = self.changes.partition_point(|change| change.key.as_ref() < from);
         let end = to.map_or(self.changes.len(), |to| {
-            self.changes.partition_point(|(key, _)| key.as_ref() < to)
+            self.changes.partition_point(|change| change.key.as_ref() < to)
         });
         self.changes.get(start..end).unwrap_or(&[])
+    }
+}
+
+impl Layers {
+    fn is_empty(&self) -> bool {
+        self.loose.is_empty() && self.fresh.is_empty()
+    }
+
+    /// Makes a layer of what was just written.
+    fn settle(&mut self) {
+        if self.loose.is_empty() {
+            return;
+        }
+        self.loose_bytes = 0;
+        let mut newest = Layer::of(std::mem::take(&mut self.loose));
+        // As digits are carried: a layer swallows those before it that are no larger, so their number
+        // stays logarithmic and each row is merged as often.
+        while let Some(before) = self.fresh.pop() {
+            if before.changes.len() > newest.changes.len() {
+                self.fresh.push(before);
+                break;
+            }
+            newest = Layer::merge(newest, Layer::owned(before));
+        }
+        self.fresh.push(Arc::new(newest));
     }
 }
 
@@ -134,12 +161,14 @@ impl LayeredIndex {
     /// Bytes that are only in memory.
     pub fn fresh_bytes(&self) -> usize {
         let layers = self.read();
-        layers.fresh.iter().chain(&layers.frozen).map(|layer| layer.bytes).sum()
+        let sorted = layers.fresh.iter().chain(&layers.frozen).map(|layer| layer.bytes);
+        layers.loose_bytes + sorted.sum::<usize>()
     }
 
     /// Fixes what the next [`Self::sink`] makes durable: everything written so far.
     pub fn freeze(&self) {
         let mut layers = self.change();
+        layers.settle();
         let fresh = std::mem::take(&mut layers.fresh);
         let older = layers.frozen.take().into_iter().chain(fresh);
         let older = older.map(Layer::owned);
@@ -151,11 +180,8 @@ impl LayeredIndex {
         let _one = self.sinking.lock().expect("no holder panics");
         let Some(frozen) = self.read().frozen.clone() else { return self.below.flush() };
         let mut batch = Batch::with_capacity(frozen.changes.len());
-        for (key, value) in &frozen.changes {
-            match value {
-                Some(value) => batch.put(key.as_ref(), value.as_ref()),
-                None => batch.delete(key.as_ref()),
-            };
+        for change in &frozen.changes {
+            batch.change(change.key.clone(), change.value.clone());
         }
         self.change().below = None;
         self.below.write(&batch, Durability::Durable)?;
@@ -165,7 +191,7 @@ impl LayeredIndex {
         // More may have been frozen into it since; what sank is below it now, and the same.
         if layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &frozen)) {
             layers.frozen = None;
-            for (key, value) in &frozen.changes {
+            for Change { key, value } in &frozen.changes {
                 // A row that was changed again since stays; one that was only written again is the same below.
                 if layers.last.get(key) == Some(value) {
                     layers.last.remove(key);
@@ -192,19 +218,12 @@ impl Index for LayeredIndex {
     }
 
     fn write(&self, batch: &Batch, how: Durability) -> Result<(), IndexError> {
-        let mut newest = Layer::of(batch);
         let mut layers = self.change();
-        layers.last.extend(newest.changes.iter().cloned());
-        // As digits are carried: a layer swallows those before it that are no larger, so their number
-        // stays logarithmic and each row is merged as often.
-        while let Some(before) = layers.fresh.pop() {
-            if before.changes.len() > newest.changes.len() {
-                layers.fresh.push(before);
-                break;
-            }
-            newest = Layer::merge(newest, Layer::owned(before));
+        for change in batch.changes() {
+            layers.last.insert(change.key.clone(), change.value.clone());
         }
-        layers.fresh.push(Arc::new(newest));
+        layers.loose.extend_from_slice(batch.changes());
+        layers.loose_bytes += batch.len_bytes();
         drop(layers);
         match how {
             Durability::Eventual => Ok(()),
@@ -218,7 +237,11 @@ impl Index for LayeredIndex {
     }
 
     fn view(&self) -> Result<Box<dyn View>, IndexError> {
-        // The layers are held while the view below is made: nothing sinks in between unseen.
+        if !self.read().loose.is_empty() {
+            self.change().settle();
+        }
+        // The layers are held while the view below is made: nothing sinks in between unseen. What was
+        // written since they were settled is a matter for the next view.
         let layers = self.read();
         let newest_first = layers.fresh.iter().rev().chain(&layers.frozen);
         let above = newest_first.cloned().collect();
@@ -229,7 +252,7 @@ impl Index for LayeredIndex {
     fn stats(&self) -> Result<IndexStats, IndexError> {
         let below = self.below.stats()?;
         // What is above may be there below as well.
-        let rows = if self.read().fresh.is_empty() { below.rows } else { None };
+        let rows = if self.read().is_empty() { below.rows } else { None };
         Ok(IndexStats { disk_bytes: below.disk_bytes, rows })
     }
 }
@@ -252,7 +275,8 @@ impl View for LayeredView {
     ) -> Result<ControlFlow<()>, IndexError> {
         let mut above: BTreeMap<&Bytes, Option<&Bytes>> = BTreeMap::new();
         for layer in self.layers.iter().rev() {
-            above.extend(layer.range(from, to).iter().map(|(key, value)| (key, value.as_ref())));
+            let changes = layer.range(from, to).iter();
+            above.extend(changes.map(|change| (&change.key, change.value.as_ref())));
         }
         let mut above = above.into_iter().peekable();
         let below = self.below.scan(from, to, &mut |key, value| {
@@ -292,10 +316,9 @@ impl View for LayeredView {
         let mut above: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         for layer in self.layers.iter().rev() {
             let changes = layer.range(from, to).iter();
-            above
-                .extend(changes.map(|(key, value)| {
-                    (key.to_vec(), value.as_ref().map(|value| value.to_vec()))
-                }));
+            above.extend(changes.map(|change| {
+                (change.key.to_vec(), change.value.as_ref().map(|value| value.to_vec()))
+            }));
         }
         let mut to = to.map(<[u8]>::to_vec);
         while rows.len() < limit {

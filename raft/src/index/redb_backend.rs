@@ -188,7 +188,7 @@ impl RedbIndex {
             for Change { key, value } in batch.changes() {
                 let value = value.as_ref().expect("a bulk load only puts");
                 let stored = row::seal(key, value, &mut buffer);
-                cursor.insert_before(key.as_slice(), stored)?;
+                cursor.insert_before(&**key, stored)?;
             }
             Ok(cursor.close()?)
         })
@@ -219,10 +219,10 @@ impl Index for RedbIndex {
             for Change { key, value } in batch.changes() {
                 match value {
                     Some(value) => {
-                        table.insert(key.as_slice(), row::seal(key, value, &mut buffer))?;
+                        table.insert(&**key, row::seal(key, value, &mut buffer))?;
                     }
                     None => {
-                        table.remove(key.as_slice())?;
+                        table.remove(&**key)?;
                     }
                 }
             }

@@ -158,10 +158,10 @@ impl Shared {
     fn remember(&self, database: &sled::Db, batch: &Batch) -> Result<(), IndexError> {
         let mut views = self.views();
         for change in batch.changes() {
-            if views.undo.values().any(|undo| !undo.contains_key(&change.key)) {
+            if views.undo.values().any(|undo| !undo.contains_key(&*change.key)) {
                 let old = self.stored(database, &change.key)?;
                 for undo in views.undo.values_mut() {
-                    undo.entry(change.key.clone()).or_insert_with(|| old.clone());
+                    undo.entry(change.key.to_vec()).or_insert_with(|| old.clone());
                 }
             }
         }
@@ -186,9 +186,9 @@ impl Index for SledIndex {
             match &change.value {
                 Some(value) => {
                     let stored = row::seal(&change.key, value, &mut buffer);
-                    changes.insert(change.key.as_slice(), stored);
+                    changes.insert(&*change.key, stored);
                 }
-                None => changes.remove(change.key.as_slice()),
+                None => changes.remove(&*change.key),
             }
         }
         guarded(path, "write", || database.apply_batch(changes))?;

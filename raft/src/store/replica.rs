@@ -15,7 +15,7 @@ use fiscus_ledger::record::Record;
 use fiscus_ledger::state::group::{CheckpointTuple, Group};
 use fiscus_ledger::state::registry::Document;
 use fiscus_ledger::state::table::Row;
-use fiscus_ledger::state::working::WorkingSet;
+use fiscus_ledger::state::working::{KnownRows, WorkingSet};
 use fiscus_proto::{peer, stored};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
@@ -187,6 +187,7 @@ pub(crate) struct Working {
     pub(crate) durable: Option<LogId>,
     pub(crate) versions: Versions,
     pub(crate) decided: Decided,
+    pub(crate) known_rows: KnownRows,
     /// The last entry that the state was taken with from another replica; 0 for none.
     pub(crate) taken: u64,
 }
@@ -468,7 +469,7 @@ impl Replica {
         let mut failure = None;
         let placeholder = Group::new(&self.options.cluster, self.options.group);
         let group = std::mem::replace(&mut working.group, placeholder);
-        let state = WorkingSet::load(group, prepared.reads(), |key| {
+        let state = WorkingSet::load_with(group, prepared.reads(), &mut working.known_rows, |key| {
             open.index.get(key).unwrap_or_else(|error| {
                 failure.get_or_insert(error);
                 None
@@ -478,7 +479,7 @@ impl Replica {
             return Err(error.into());
         }
         let state = state.map_err(|source| cannot(source.into()))?;
-        let Applied { state, outcomes, effects } = prepared.apply(state).map_err(cannot)?;
+        let Applied { state, outcomes, mut effects } = prepared.apply(state).map_err(cannot)?;
         open.journal.append(&effects)?;
         let mut applied = working.applied.clone();
         applied.applied = Some(from_log_id(id));
@@ -492,15 +493,19 @@ impl Replica {
         if diverged {
             self.quarantine(DIVERGED);
         }
-        let mut batch = effects_batch(&effects, &applied);
+        let documents = changed_documents(&effects);
+        let mut batch = effects_batch(&mut effects, &applied);
         working.decided.note(&mut batch, &effects, applied.time_ms);
         if let Some(heads) = working.versions.note(&mut batch, &effects, &state.group) {
             self.heads.keep(heads);
         }
         open.index.write(&batch, Durability::Eventual)?;
-        working.group = state.group;
+        working.group = state.leave(&mut working.known_rows);
         working.applied = applied;
-        self.tell_documents(&effects);
+        for change in documents {
+            // Nobody may be listening.
+            let _ = self.documents.send(change);
+        }
         self.publish(working);
         self.check_in_service()?;
         Ok(ApplyReply::Applied(Arc::new(AppliedEntry {
@@ -602,17 +607,6 @@ impl Replica {
         }
         Ok(())
     }
-
-    fn tell_documents(&self, effects: &Effects) {
-        for (key, _) in effects.rows.iter().filter(|(key, _)| key[0] == Document::TABLE) {
-            let mut from = Reader::new(&key[1..]);
-            if let (Ok(kind), Ok(id)) = (from.str("kind"), from.str("id")) {
-                let change = DocumentChange::Changed { kind: kind.to_owned(), id: id.to_owned() };
-                // Nobody may be listening.
-                let _ = self.documents.send(change);
-            }
-        }
-    }
 }
 
 /// Whether there is nothing to make durable, or it cannot be made so yet; `None` when it is to be done.
@@ -641,22 +635,34 @@ fn progress_of(working: &Working, stopped: Option<Arc<str>>) -> Progress {
     }
 }
 
-fn effects_batch(effects: &Effects, applied: &stored::AppliedState) -> Batch {
-    let mut batch = Batch::new();
-    for (key, row) in effects.rows.iter() {
-        match row {
-            Some(row) => batch.put(key, row),
-            None => batch.delete(key),
-        };
-    }
+fn changed_documents(effects: &Effects) -> Vec<DocumentChange> {
+    let rows = effects.rows.iter().filter(|(key, _)| key[0] == Document::TABLE);
+    let named = rows.filter_map(|(key, _)| {
+        let mut from = Reader::new(&key[1..]);
+        let (kind, id) = (from.str("kind").ok()?.to_owned(), from.str("id").ok()?.to_owned());
+        Some(DocumentChange::Changed { kind, id })
+    });
+    named.collect()
+}
+
+/// All rows that an entry changes; the effects' own are taken out of them and shared, not copied.
+fn effects_batch(effects: &mut Effects, applied: &stored::AppliedState) -> Batch {
+    let mut batch = Batch::with_capacity(effects.rows.len() + effects.leaves.len() + 2);
     note_open_blocks(&mut batch, effects);
+    let (rows, places) = std::mem::take(&mut effects.rows).into_parts();
+    let rows = Bytes::from(rows);
+    for (key, row) in places {
+        batch.change(rows.slice(key), row.map(|row| rows.slice(row)));
+    }
     for (leaf, index) in effects.leaves.iter().zip(effects.first_leaf..) {
         if let Some((from, to)) = leaf.record {
             let record = Record::decode(&effects.records[from..to])
                 .expect("apply encoded the record just now");
-            batch.put(position_key(record.outlet_id, record.position), index.to_le_bytes());
+            let index = Bytes::copy_from_slice(&index.to_le_bytes());
+            let position = position_key(record.outlet_id, record.position);
+            batch.change(position.into(), Some(index.clone()));
             if let Some(key) = reference_key(&record) {
-                batch.put(key, index.to_le_bytes());
+                batch.change(key.into(), Some(index));
             }
         }
     }

@@ -14,6 +14,7 @@ use fiscus_ledger::codec::DecodeError;
 use fiscus_ledger::state::group::{APPLY_VERSION_MAX, Group};
 use fiscus_ledger::state::outlet::Outlet;
 use fiscus_ledger::state::table::Row;
+use fiscus_ledger::state::working::KnownRows;
 use fiscus_proto::stored;
 use prost::Message;
 
@@ -101,7 +102,7 @@ pub(crate) fn open_state(
     drop(view);
     let open = OpenState { dir: dir.to_owned(), index, journal };
     let taken = taken::read(&**disk, dir.parent().unwrap_or(dir))?;
-    Ok((open, Working { group, applied, durable, versions, decided, taken }))
+    Ok((open, Working { group, applied, durable, versions, decided, known_rows: KnownRows::default(), taken }))
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;

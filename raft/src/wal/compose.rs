@@ -49,9 +49,10 @@ impl Machine {
         }
         let segment = self.current.number;
         let offset = self.current.at;
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.clear();
         if !self.current.started {
-            bytes = self.header().to_bytes();
+            bytes.extend_from_slice(&self.header().to_bytes());
             self.current.at += bytes.len() as u64;
             self.current.started = true;
         }
@@ -134,21 +135,25 @@ impl Machine {
         let most: u64 = taken.iter().map(|queued| frames_bytes(&queued.op)).sum();
         let most = usize::try_from(most).expect("it is in memory");
         bytes.reserve(usize::try_from(round_up((head + most) as u64)).expect("it is in memory"));
-        let mut body = Vec::with_capacity(most);
+        // The batch's own frame is written into its place when it is known what follows.
+        let place = bytes.len()..bytes.len() + head;
+        let base = start - place.start as u64;
+        bytes.resize(place.end, 0);
         let mut ops = Vec::with_capacity(taken.len());
         for queued in taken {
-            let slots = self.encode_op(&queued, salt, start + head as u64, &mut body);
+            let slots = self.encode_op(&queued, salt, base, bytes);
             ops.push((queued, slots));
         }
         self.batches += 1;
         let batch = Frame::Batch {
             number: self.batches,
-            bytes: to_u32(body.len() as u64),
+            bytes: to_u32((bytes.len() - place.end) as u64),
             synced: self.claim(),
             groups: groups.into_iter().collect(),
         };
-        batch.encode(salt, start, bytes);
-        bytes.extend_from_slice(&body);
+        let mut front = Vec::with_capacity(head);
+        batch.encode(salt, start, &mut front);
+        bytes[place].copy_from_slice(&front);
         pad(bytes);
         ops
     }

@@ -113,6 +113,9 @@ impl Shared {
                 }
                 core.stats.bytes_written += cost.bytes;
                 let well = core.machine.stopped.is_none();
+                if let Step::Write { bytes, .. } = now {
+                    core.machine.keep(bytes);
+                }
                 let next = core.machine.done(result);
                 let poisoned = core.machine.stopped.clone().filter(|_| well);
                 (next, std::mem::take(&mut core.machine.completed), poisoned)

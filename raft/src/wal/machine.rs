@@ -26,6 +26,8 @@ use super::{LogEntry, LogId, Vote};
 
 /// Zeros written at a time when a segment is prepared.
 const PREPARE_BYTES: u64 = 1 << 20;
+/// Room of a written batch that is kept for the next one, at the most.
+const SPARE_BYTES_MAX: usize = 2 << 20;
 
 /// Told when an operation is durable, or never will be.
 pub(super) type Done = Box<dyn FnOnce(Result<(), WalError>) + Send>;
@@ -207,6 +209,8 @@ pub(super) struct Machine {
     pub(super) flight: Flight,
     pub(super) stopped: Option<WalError>,
     pub(super) completed: Vec<Completion>,
+    /// Room for the next batch's bytes.
+    pub(super) spare: Vec<u8>,
 }
 
 impl Machine {
@@ -219,6 +223,7 @@ impl Machine {
             eager: 0,
             numbered: 0,
             batches: 0,
+            spare: Vec::new(),
             current: Current::default(),
             prepared: VecDeque::new(),
             preparing: None,
@@ -330,6 +335,13 @@ impl Machine {
         super::frame::pad(&mut bytes);
         self.replan();
         Some(Step::Write { segment: self.current.number, offset, bytes })
+    }
+
+    /// Takes the room of a batch back that was written; fresh room costs more than filling it.
+    pub(super) fn keep(&mut self, written: Vec<u8>) {
+        if (self.spare.capacity()..=SPARE_BYTES_MAX).contains(&written.capacity()) {
+            self.spare = written;
+        }
     }
 
     /// Whether idling would make it do something.
