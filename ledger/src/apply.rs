@@ -10,6 +10,7 @@
 use crate::codec::DecodeError;
 use crate::commands::{Call, Command, Context, InvoiceSlot};
 use crate::hash::{Hash32, Tagged};
+use crate::invoice::CanonicalInvoice;
 use crate::journal::{Journal, Leaf, TreeNode};
 use crate::outcome::{Event, Outcome};
 use crate::state::Id;
@@ -160,7 +161,7 @@ impl<'e, C: Command> Prepared<'e, C> {
         check_entry(entry, group)?;
         let time = group.time.max(entry.stamp);
         let mut reads = Reads::default();
-        let parsed: Vec<_> = entry
+        let mut parsed: Vec<_> = entry
             .commands
             .iter()
             .map(|command| {
@@ -169,6 +170,8 @@ impl<'e, C: Command> Prepared<'e, C> {
                 slot
             })
             .collect();
+        let invoices = parsed.iter_mut().flatten().filter_map(InvoiceSlot::accepted);
+        CanonicalInvoice::hash_payloads(&mut invoices.collect::<Vec<_>>());
         Ok(Self { entry, time, prepared_at: group.log_index, parsed, reads })
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) total: &'a str,
     pub(crate) currency: &'a str,
     pub(crate) payload: &'a [u8],
+    /// When it is known already.
+    pub(crate) payload_hash: Option<Hash32>,
     pub(crate) submission: Option<SubmissionMark>,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Draft<'a> {
             total: "",
             currency: "",
             payload: payload.as_bytes(),
+            payload_hash: None,
             submission: None,
         }
     }
@@ -103,13 +106,9 @@ impl Journal {
     ) -> Recorded {
         let position = chain.last_position + 1;
         let blind = seal::blind(&self.seed, command);
-        let hidden = seal::hidden_hash(
-            draft.outlet_id,
-            position,
-            &payload_hash(draft.payload),
-            &blind,
-            &chain.head,
-        );
+        let payload_hash = draft.payload_hash.unwrap_or_else(|| payload_hash(draft.payload));
+        let hidden =
+            seal::hidden_hash(draft.outlet_id, position, &payload_hash, &blind, &chain.head);
         let entry_hash = seal::entry_hash(
             draft.authority_id,
             &draft.fiscal_number,

@@ -55,6 +55,8 @@ const CUT_INTERVAL: Duration = Duration::from_secs(1);
 const CUT_LEAVES: u64 = 10_000;
 /// An idle group's clock is moved this often.
 const TICK_INTERVAL: Duration = Duration::from_secs(10);
+/// So many signatures are made by the task that answers.
+const SIGNED_HERE_MAX: usize = 4;
 /// What a client is told to wait when there is no room.
 const RETRY_AFTER_MS: u32 = 50;
 
@@ -512,7 +514,10 @@ async fn finish(
     report_events(context, handle.group(), &applied.events);
     let started = Instant::now();
     let (signing, entry) = (context.clone(), applied.clone());
-    let signed = aside(move || records::sign_entry(&signing, &entry)).await;
+    let sign = move || records::sign_entry(&signing, &entry);
+    // Another thread would take longer to wake than a few signatures take to make.
+    let few = applied.leaves.len() <= SIGNED_HERE_MAX;
+    let signed = if few { Ok(sign()) } else { aside(sign).await };
     context.metrics.sign.observe(started.elapsed());
     let signed = match signed {
         Ok(Ok(signed)) => signed,

@@ -1,7 +1,8 @@
 //! Where work runs that takes long: beside the tasks, when there are threads for it.
 //!
 //! On a runtime of one thread everything runs on that thread, in an order that the runtime decides: there is
-//! nobody to make room for, and nothing happens at the same time.
+//! nobody to make room for, and nothing happens at the same time. Handing work to another thread costs more
+//! than a little work does, most of all while the machine is idle: what is brief stays where it is.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinError;
@@ -14,6 +15,11 @@ fn has_threads() -> bool {
 /// Runs what takes long without stopping the others that share the thread.
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     if has_threads() { tokio::task::block_in_place(work) } else { work() }
+}
+
+/// Runs work that is brief where it is, and longer work as [`blocking`] does.
+pub fn blocking_unless<T>(brief: bool, work: impl FnOnce() -> T) -> T {
+    if brief { work() } else { blocking(work) }
 }
 
 /// Runs what takes long beside the tasks, on a thread of its own when there are any. It fails only when the

@@ -74,6 +74,9 @@ pub(crate) struct Arguments {
     /// directory that was made so once stays so.
     #[arg(long)]
     offline: bool,
+    /// Start the nodes alone, without a gateway and a device proxy, for measurements of the cluster itself.
+    #[arg(long, requires = "json")]
+    nodes_only: bool,
     /// Print one line of JSON when it is ready.
     #[arg(long)]
     json: bool,
@@ -136,7 +139,7 @@ async fn play(arguments: &Arguments) -> Result<()> {
     }
     let mut children = Children::start(&layout)?;
     let ended = tokio::select! {
-        shown = show(&layout, &mut children, arguments.json) => shown,
+        shown = show(&layout, &mut children, arguments) => shown,
         _ = term.recv() => Ok(()),
         _ = int.recv() => Ok(()),
     };
@@ -153,7 +156,7 @@ async fn play(arguments: &Arguments) -> Result<()> {
 }
 
 /// Waits until the cluster serves, fills it the first time, and says where everything is.
-async fn show(layout: &Layout, children: &mut Children, json: bool) -> Result<()> {
+async fn show(layout: &Layout, children: &mut Children, arguments: &Arguments) -> Result<()> {
     eprintln!("starting {} nodes in {}", layout.nodes(), layout.dir().display());
     children.wait_until_nodes_listen().await?;
     let cluster = Connection::of_dir(layout.dir()).open()?;
@@ -162,11 +165,17 @@ async fn show(layout: &Layout, children: &mut Children, json: bool) -> Result<()
     found(&cluster, &addresses, layout.data_groups(), &manifest).await?;
     let sold = samples::fill(&cluster, layout).await?;
     device::fill(&cluster.client().await?, layout).await?;
-    // They hear of everything at once, and so serve all of it from their first moment.
-    children.start_gateways(layout)?;
-    children.wait_until_the_gateways_are_ready(layout).await?;
+    if !arguments.nodes_only {
+        // They hear of everything at once, and so serve all of it from their first moment.
+        children.start_gateways(layout)?;
+        children.wait_until_the_gateways_are_ready(layout).await?;
+    }
     children.set_ready();
-    let text = if json { line(layout, children, &sold) } else { screen(layout, children, &sold)? };
+    let text = if arguments.json {
+        line(layout, children, &sold)
+    } else {
+        screen(layout, children, &sold)?
+    };
     print!("{text}");
     std::io::Write::flush(&mut std::io::stdout()).context("standard output")
 }
@@ -195,15 +204,19 @@ fn line(layout: &Layout, children: &Children, sold: &Sold) -> String {
             .text("admin", &format!("http://{}", layout.admin(id)))
             .finish()
     });
+    let started = Object::new()
+        .text("dir", &layout.dir().display().to_string())
+        .json("nodes", &array(nodes));
+    if children.gateway_pid().is_none() {
+        return started.finish() + "\n";
+    }
     let device_proxy = Object::new()
         .text("addr", &layout.device_proxy())
         .text("device_id", DEVICE)
         .text("outlet_id", OUTLETS[0].id)
         .text("merchant_nif", OUTLETS[0].merchant_nif)
         .finish();
-    let line = Object::new()
-        .text("dir", &layout.dir().display().to_string())
-        .json("nodes", &array(nodes))
+    let line = started
         .text("gateway", &format!("http://{}", layout.gateway()))
         .text("gateway_admin", &format!("http://{}", layout.gateway_admin()))
         .text("api_key", &sold.api_key)

@@ -29,13 +29,15 @@ pub(crate) struct Work {
 }
 
 impl Fiscus {
-    pub(crate) fn start(program: &Path, dir: &Path) -> Result<Self> {
+    /// Three nodes alone, as the peers are; with a gateway before them when `gateway` is set.
+    pub(crate) fn start(program: &Path, dir: &Path, gateway: bool) -> Result<Self> {
         let log = std::fs::File::create(dir.join("demo.log"))?;
         let data = dir.join("demo");
         let mut demo = Command::new(program)
             // The peers do not report to a tax authority either.
             .args(["demo", "--json", "--no-uploads", "--dir"])
             .arg(&data)
+            .args((!gateway).then_some("--nodes-only"))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -88,7 +88,7 @@ impl DirectoryFact {
         let new = || {
             let mut outlet = Outlet::new(fact.clone(), self.version);
             outlet.held = cx.state.group.restored;
-            outlet
+            Box::new(outlet)
         };
         let mut outlet = known.cloned().unwrap_or_else(new);
         let payload = outlet_payload(&fact, &outlet, self.version);

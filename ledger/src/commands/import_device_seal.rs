@@ -89,6 +89,7 @@ impl ImportDeviceSeal {
             total: &totals.total.to_string(),
             currency: totals.currency.as_str(),
             payload: payload.as_bytes(),
+            payload_hash: None,
             submission: Some(submitted.mark(Operation::ImportDeviceSeal)),
         };
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);

@@ -170,6 +170,13 @@ pub trait Command: private::Sealed {
 #[derive(Debug)]
 pub struct InvoiceSlot<'e>(pub(crate) Option<ParsedInvoice<'e>>);
 
+impl<'e> InvoiceSlot<'e> {
+    /// The invoice, when it is right in itself.
+    pub(crate) fn accepted(&mut self) -> Option<&mut CanonicalInvoice<'e>> {
+        self.0.as_mut()?.as_mut().ok()
+    }
+}
+
 /// One call of apply on a command.
 #[derive(Debug)]
 pub struct Call<'a, 'e> {

@@ -282,6 +282,7 @@ fn append(
         total: &totals.total.to_string(),
         currency: totals.currency.as_str(),
         payload: payload.as_bytes(),
+        payload_hash: None,
         submission: None,
     };
     let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);

@@ -86,6 +86,7 @@ impl Seal {
             total: &totals.total.to_string(),
             currency: totals.currency.as_str(),
             payload: invoice.canonical_bytes(),
+            payload_hash: Some(invoice.payload_hash()),
             submission: Some(self.submitted.mark(Operation::Seal)),
         };
         let recorded = cx.journal.append(&mut state.group.tree, &mut outlet.chain, cx.index, draft);

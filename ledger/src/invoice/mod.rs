@@ -25,7 +25,7 @@ pub use types::{
     PaymentMethod, PriceMode, Provider, Texts, Totals,
 };
 
-use crate::hash::{Hash32, Tagged, payload_hash};
+use crate::hash::{Hash32, Tagged, payload_hash, payload_hashes};
 use crate::manifest::Manifest;
 use crate::problem::{Code, Problem};
 use crate::time::UnixMs;
@@ -51,6 +51,8 @@ pub struct CanonicalInvoice<'a> {
     /// Apart, because invoices are handed on several times and are large.
     body: Box<Body<'a>>,
     canonical: Cow<'a, str>,
+    /// When it is known already.
+    payload_hash: Option<Hash32>,
 }
 
 /// The parts of an invoice, complete and computed.
@@ -120,7 +122,11 @@ pub fn parse_lenient<'a>(
         none if none == Filled::default() => fingerprint(&canonical),
         some => fingerprint(&write::document(&body, manifest, some)),
     };
-    let invoice = CanonicalInvoice { body: Box::new(body), canonical: Cow::Owned(canonical) };
+    let invoice = CanonicalInvoice {
+        body: Box::new(body),
+        canonical: Cow::Owned(canonical),
+        payload_hash: None,
+    };
     Ok(Parsed { invoice, fingerprint, filled })
 }
 
@@ -141,7 +147,11 @@ fn read_strict<'a>(text: &'a [u8], manifest: &Manifest) -> Result<CanonicalInvoi
         let detail = format!("the document leaves its canonical form at byte {byte}");
         return Err(Problem::new(Code::SchemaInvalid, detail));
     }
-    Ok(CanonicalInvoice { body: Box::new(body), canonical: Cow::Borrowed(text) })
+    Ok(CanonicalInvoice {
+        body: Box::new(body),
+        canonical: Cow::Borrowed(text),
+        payload_hash: None,
+    })
 }
 
 fn as_text(bytes: &[u8]) -> Result<&str, Problem> {
@@ -271,7 +281,17 @@ impl CanonicalInvoice<'_> {
     /// BLAKE3 of the canonical bytes.
     #[must_use]
     pub fn payload_hash(&self) -> Hash32 {
-        payload_hash(self.canonical_bytes())
+        self.payload_hash.unwrap_or_else(|| payload_hash(self.canonical_bytes()))
+    }
+
+    /// Finds out the payload hashes of many at once.
+    pub(crate) fn hash_payloads(invoices: &mut [&mut Self]) {
+        let payloads: Vec<&[u8]> =
+            invoices.iter().map(|invoice| invoice.canonical_bytes()).collect();
+        let hashes = payload_hashes(&payloads);
+        for (invoice, hash) in invoices.iter_mut().zip(hashes) {
+            invoice.payload_hash = Some(hash);
+        }
     }
 
     /// The tax groups as they stand in the canonical bytes.

@@ -55,6 +55,25 @@ pub trait Row: Sized {
     }
 }
 
+/// A large row, which is not to be moved around in its table.
+impl<V: Row> Row for Box<V> {
+    type Key = V::Key;
+    const TABLE: u8 = V::TABLE;
+    const NAME: &'static str = V::NAME;
+
+    fn write_key(key: &Self::Key, out: &mut Writer) {
+        V::write_key(key, out);
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        V::encode(self, out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        V::decode(from).map(Box::new)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Slot<V> {
     value: Option<V>,

@@ -45,7 +45,7 @@ pub struct Reads {
 pub struct WorkingSet {
     /// What the group holds beside its rows.
     pub group: Group,
-    pub(crate) outlets: Table<Outlet>,
+    pub(crate) outlets: Table<Box<Outlet>>,
     pub(crate) submissions: Table<Submission>,
     pub(crate) invoices: Table<SealedInvoice>,
     pub(crate) terminals: Table<Terminal>,
@@ -63,7 +63,7 @@ pub struct WorkingSet {
 /// every batch. Whoever keeps them lets nobody else write these rows.
 #[derive(Debug, Default)]
 pub struct KnownRows {
-    outlets: Known<Outlet>,
+    outlets: Known<Box<Outlet>>,
     terminals: Known<Terminal>,
 }
 
@@ -181,7 +181,7 @@ impl WorkingSet {
 
     /// The loaded outlets.
     pub fn outlets(&self) -> impl Iterator<Item = (&Id, &Outlet)> {
-        self.outlets.present()
+        self.outlets.present().map(|(id, outlet)| (id, &**outlet))
     }
 
     /// The new leaves of the heads tree: the outlets that changed.
@@ -210,11 +210,7 @@ impl WorkingSet {
     }
 }
 
-fn take_known<V: Row>(
-    table: &mut Table<V>,
-    keys: &BTreeSet<V::Key>,
-    known: &mut Known<V>,
-) {
+fn take_known<V: Row>(table: &mut Table<V>, keys: &BTreeSet<V::Key>, known: &mut Known<V>) {
     for key in keys {
         if let Some((key, row)) = known.remove_entry(key) {
             table.load(key, row);

@@ -16,12 +16,14 @@ use crate::consensus::convert::{
 use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
 use crate::latency::Stages;
 use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir, SnapshotError};
-use crate::threads::{aside, blocking};
+use crate::threads::{aside, blocking, blocking_unless};
 use crate::wal::LogId;
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
+/// An entry of at most so many bytes, which are a few seals, is applied without making room for others.
+const BRIEF_ENTRY_BYTES: usize = 16 << 10;
 /// How often a snapshot looks whether the log has caught up with what was applied.
 const FLUSH_POLL: Duration = Duration::from_millis(2);
 /// How often it looks at most: a log that is a minute behind its group will not catch up.
@@ -152,7 +154,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = log_id_to_wal(&entry.log_id);
             let began = Instant::now();
-            let reply = blocking(|| match &entry.payload {
+            let brief = match &entry.payload {
+                EntryPayload::Normal(proposal) => proposal.0.len() <= BRIEF_ENTRY_BYTES,
+                EntryPayload::Blank | EntryPayload::Membership(_) => true,
+            };
+            let reply = blocking_unless(brief, || match &entry.payload {
                 EntryPayload::Blank => {
                     self.replica.apply_internal(id, None).map(|()| ApplyReply::Internal)
                 }

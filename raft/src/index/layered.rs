@@ -23,9 +23,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::batch::{Batch, Change};
-use super::{
-    Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View,
-};
+use super::{Durability, Index, IndexError, IndexStats, RANGE_BYTES_MAX, Row, RowVisitor, View};
 
 /// Changes in the order of their keys, each key once.
 #[derive(Debug, Default, Clone)]

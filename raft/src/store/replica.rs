@@ -469,12 +469,13 @@ impl Replica {
         let mut failure = None;
         let placeholder = Group::new(&self.options.cluster, self.options.group);
         let group = std::mem::replace(&mut working.group, placeholder);
-        let state = WorkingSet::load_with(group, prepared.reads(), &mut working.known_rows, |key| {
-            open.index.get(key).unwrap_or_else(|error| {
-                failure.get_or_insert(error);
-                None
-            })
-        });
+        let state =
+            WorkingSet::load_with(group, prepared.reads(), &mut working.known_rows, |key| {
+                open.index.get(key).unwrap_or_else(|error| {
+                    failure.get_or_insert(error);
+                    None
+                })
+            });
         if let Some(error) = failure {
             return Err(error.into());
         }
@@ -656,7 +657,7 @@ fn effects_batch(effects: &mut Effects, applied: &stored::AppliedState) -> Batch
     }
     for (leaf, index) in effects.leaves.iter().zip(effects.first_leaf..) {
         if let Some((from, to)) = leaf.record {
-            let record = Record::decode(&effects.records[from..to])
+            let record = Record::read(&effects.records[from..to])
                 .expect("apply encoded the record just now");
             let index = Bytes::copy_from_slice(&index.to_le_bytes());
             let position = position_key(record.outlet_id, record.position);

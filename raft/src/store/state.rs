@@ -102,7 +102,18 @@ pub(crate) fn open_state(
     drop(view);
     let open = OpenState { dir: dir.to_owned(), index, journal };
     let taken = taken::read(&**disk, dir.parent().unwrap_or(dir))?;
-    Ok((open, Working { group, applied, durable, versions, decided, known_rows: KnownRows::default(), taken }))
+    Ok((
+        open,
+        Working {
+            group,
+            applied,
+            durable,
+            versions,
+            decided,
+            known_rows: KnownRows::default(),
+            taken,
+        },
+    ))
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
