@@ -223,7 +223,8 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// Reads a record that was encoded just now, without checking the hash that was computed for it.
+    /// Reads a stored record without checking its hash: one that was encoded just now, or that nothing is
+    /// believed of yet.
     pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut from = Reader::new(bytes);
         if from.u8("record version")? != FORMAT_VERSION {

@@ -204,9 +204,8 @@ fn line(layout: &Layout, children: &Children, sold: &Sold) -> String {
             .text("admin", &format!("http://{}", layout.admin(id)))
             .finish()
     });
-    let started = Object::new()
-        .text("dir", &layout.dir().display().to_string())
-        .json("nodes", &array(nodes));
+    let started =
+        Object::new().text("dir", &layout.dir().display().to_string()).json("nodes", &array(nodes));
     if children.gateway_pid().is_none() {
         return started.finish() + "\n";
     }

@@ -13,7 +13,7 @@ use crate::machine::stop;
 
 pub(crate) struct Fiscus {
     program: PathBuf,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     demo: Child,
     pub(crate) nodes: Vec<u32>,
 }

@@ -1,6 +1,7 @@
 //! What is asked of the machine: free ports, time on its processors, and what it is.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -50,14 +51,28 @@ pub(crate) fn processor_seconds(pids: &[u32]) -> Result<f64> {
     Ok(ticks as f64 / TICKS)
 }
 
-/// Bytes that processes have caused to be written to disks.
-pub(crate) fn written_bytes(pids: &[u32]) -> Result<u64> {
+/// Bytes that were written so far to the disk that a directory is on; everything that writes there counts.
+pub(crate) fn disk_written(dir: &Path) -> Result<u64> {
+    let device = std::fs::metadata(dir)?.dev();
+    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let sectors = stat.split_whitespace().nth(6).context("sectors written")?;
+    Ok(sectors.parse::<u64>()? * 512)
+}
+
+/// Lengths of the files of states in use below a directory, those whose paths hold `part`.
+pub(crate) fn file_bytes(dir: &Path, part: &str) -> Result<u64> {
     let mut bytes = 0;
-    for pid in pids {
-        let path = format!("/proc/{pid}/io");
-        let told = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = told.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        bytes += line.context("bytes written")?.trim().parse::<u64>()?;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        // A file may go while it is looked at.
+        let Ok(about) = path.metadata() else { continue };
+        if about.is_dir() {
+            bytes += file_bytes(&path, part)?;
+        } else if ["/state-", part].iter().all(|part| path.to_string_lossy().contains(part)) {
+            bytes += about.len();
+        }
     }
     Ok(bytes)
 }

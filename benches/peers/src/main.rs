@@ -68,7 +68,9 @@ async fn compare(arguments: &Arguments) -> Result<()> {
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     println!("machine: {}", machine::facts(dir.path()));
     let bench = Bench {
-        fiscus: Fiscus::start(&arguments.fiscus, &place("fiscus")?)?,
+        fiscus: Fiscus::start(&arguments.fiscus, &place("fiscus")?, false)?,
+        program: arguments.fiscus.clone(),
+        spare: place("gateway")?,
         etcd: Etcd::start(&arguments.etcd, &place("etcd")?).await?,
         postgres: Postgres::start(&postgres::programs()?, &place("postgres")?).await?,
         // Random, so that nobody can make it shorter.

@@ -1,5 +1,6 @@
 //! The rows of the table: what each side does, and how their figures are compared.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use bytes::Bytes;
 use crate::etcd::Etcd;
 use crate::fiscus::{Fiscus, Work};
 use crate::load::{Figures, Pace, run};
-use crate::machine::{processor_seconds, resident_bytes, signature_seconds, written_bytes};
+use crate::machine::{
+    disk_written, file_bytes, processor_seconds, resident_bytes, signature_seconds,
+};
 use crate::postgres::{CLIENTS_MAX, Postgres};
 
 /// What is tried to find the best of each.
@@ -17,6 +20,7 @@ const CLIENTS: [usize; 4] = [1, 64, 256, 1_000];
 const COUNTER_CLIENTS: [usize; 4] = [1, 16, 64, 150];
 /// Clients of an open loop: so many may wait at once.
 const WAITING_MAX: usize = 512;
+const REST: &str = "seals over REST / etcd puts";
 const HALF: &str = "p99 at half of the best / etcd's";
 const ALONE: &str = "median, one client / etcd's";
 const COST: &str = "cost of a seal";
@@ -26,6 +30,9 @@ const KEYS: u64 = 100;
 /// Everybody who takes part, and for how long.
 pub(crate) struct Bench {
     pub(crate) fiscus: Fiscus,
+    /// The product, and room for another cluster of it.
+    pub(crate) program: PathBuf,
+    pub(crate) spare: PathBuf,
     pub(crate) etcd: Etcd,
     pub(crate) postgres: Postgres,
     pub(crate) record: Bytes,
@@ -121,7 +128,7 @@ struct Row {
     clients: Option<usize>,
 }
 
-fn rate_rows(seals: usize, puts: usize) -> [Row; 7] {
+fn rate_rows(seals: usize, puts: usize) -> [Row; 6] {
     let row = |name, work, peer, clients| Row { name, work, peer, clients };
     let (counter, postgres) =
         (|keys| Peer::EtcdCounter { keys }, |outlets| Peer::Postgres { outlets });
@@ -142,12 +149,6 @@ fn rate_rows(seals: usize, puts: usize) -> [Row; 7] {
             Peer::EtcdPut,
             Some(puts),
         ),
-        row(
-            "seals over REST / etcd puts",
-            Work { via: "rest", ..grpc(OUTLETS, 128) },
-            Peer::EtcdPut,
-            Some(puts),
-        ),
     ]
 }
 
@@ -160,6 +161,9 @@ pub(crate) async fn all(bench: &Bench, only: &str) -> Result<()> {
     let wanted = |name: &str| name.contains(only);
     for row in rate_rows(seals, puts).into_iter().filter(|row| wanted(row.name)) {
         compare_rates(bench, row).await?;
+    }
+    if wanted(REST) {
+        over_rest(bench, puts).await?;
     }
     if wanted(HALF) {
         at_half(bench, seals, puts).await?;
@@ -193,6 +197,23 @@ async fn compare_rates(bench: &Bench, row: Row) -> Result<()> {
     Ok(())
 }
 
+/// Through a gateway, which follows everything that is sealed besides: a cluster of its own, so that the other rows
+/// compare nodes with nodes.
+async fn over_rest(bench: &Bench, puts: usize) -> Result<()> {
+    let served = Fiscus::start(&bench.program, &bench.spare, true)?;
+    let work = |clients| Work { via: "rest", ..grpc(OUTLETS, clients) };
+    let clients = bench
+        .best(&CLIENTS[1..], async |clients| served.run(work(clients), bench.length, false).await)
+        .await?;
+    let mut turns = Turns::default();
+    for _ in 0..bench.rounds {
+        turns.ours.push(served.run(work(clients), bench.length, false).await?);
+        turns.theirs.push(bench.peer(Peer::EtcdPut, puts, Pace::Closed).await?);
+    }
+    turns.row(REST, |figures| figures.per_second, "/s");
+    Ok(())
+}
+
 /// Each at half of the rate that it can do.
 async fn at_half(bench: &Bench, seals: usize, puts: usize) -> Result<()> {
     let ours = bench.ours(grpc(OUTLETS, seals)).await?.per_second / 2.0;
@@ -218,26 +239,47 @@ async fn alone(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
+/// The files of a node whose growth is told, by a part of their paths.
+const FILES: [(&str, &str); 4] = [
+    ("records", "/journal/"),
+    ("leaves", "/leaves/"),
+    ("signatures", "/signatures/"),
+    ("index", "index.redb"),
+];
+
 /// What a seal costs the three nodes together.
 async fn cost(bench: &Bench, clients: usize) -> Result<()> {
-    let (mut signatures, mut bytes) = (Vec::new(), Vec::new());
+    let (fiscus, nodes) = (&bench.fiscus, &bench.fiscus.nodes);
+    let lengths = || -> Result<Vec<u64>> {
+        FILES.iter().map(|(_, part)| file_bytes(&fiscus.dir, part)).collect()
+    };
+    let (mut signatures, mut bytes, mut all) = (Vec::new(), Vec::new(), 0.0);
+    let first = lengths()?;
     for _ in 0..bench.rounds {
         let signature = signature_seconds();
-        let nodes = &bench.fiscus.nodes;
-        let before = (processor_seconds(nodes)?, written_bytes(nodes)?);
+        let before = (processor_seconds(nodes)?, disk_written(&fiscus.dir)?);
         let rate = bench.ours(grpc(OUTLETS, clients)).await?.per_second;
         // The warm-up of two seconds works, too.
         let sealed = rate * (bench.length.as_secs_f64() + 2.0);
         signatures.push((processor_seconds(nodes)? - before.0) / sealed / signature);
-        bytes.push((written_bytes(nodes)? - before.1) as f64 / sealed / nodes.len() as f64);
+        // What waits for the disk goes there within two seconds.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        bytes.push((disk_written(&fiscus.dir)? - before.1) as f64 / sealed / nodes.len() as f64);
+        all += sealed;
     }
     let (middle, low, high) = spread(signatures);
     println!(
         "| processor time of a seal, three nodes, in Ed25519 signatures | {middle:.2} | | {low:.2} to {high:.2} |"
     );
     let (middle, low, high) = spread(bytes);
-    println!("| bytes that a node writes for a seal | {middle:.0} | | {low:.0} to {high:.0} |");
-    let memory = resident_bytes(&bench.fiscus.nodes)? as f64 / bench.fiscus.nodes.len() as f64;
+    println!(
+        "| bytes to the disk for a seal, each node | {middle:.0} | | {low:.0} to {high:.0} |"
+    );
+    for (((name, _), now), before) in FILES.iter().zip(lengths()?).zip(first) {
+        let grown = now.saturating_sub(before) as f64 / all / nodes.len() as f64;
+        println!("| of these, growth of the {name} | {grown:.0} | | |");
+    }
+    let memory = resident_bytes(nodes)? as f64 / nodes.len() as f64;
     println!("| memory of a node at the end, MiB | {:.0} | | |", memory / 1_048_576.0);
     let etcd = resident_bytes(&bench.etcd.pids())? as f64 / 3.0;
     println!("| memory of an etcd member at the end, MiB | {:.0} | | |", etcd / 1_048_576.0);

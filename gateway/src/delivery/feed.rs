@@ -251,9 +251,10 @@ impl Feed {
 
 /// The outlet of a record that says that somebody wants refused invoices sent again.
 fn sent_again(record: &JournalRecord) -> Option<String> {
-    let read = Record::decode(&record.record).ok()?;
-    let is_asked = read.kind == RecordKind::Upload
-        && leading_text(read.payload, "state").is_some_and(|state| state == "queued");
+    // Nearly all records are of another kind, and no hash of them is needed here.
+    let is_upload = Record::read(&record.record).is_ok_and(|read| read.kind == RecordKind::Upload);
+    let read = is_upload.then(|| Record::decode(&record.record).ok()).flatten()?;
+    let is_asked = leading_text(read.payload, "state").is_some_and(|state| state == "queued");
     is_asked.then(|| read.outlet_id.to_owned())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fiscus_ledger::apply::{Effects, Entry, apply_entry};
+use fiscus_ledger::apply::{Effects, Entry, Prepared, apply_entry};
 use fiscus_ledger::commands::Command;
 use fiscus_ledger::hash::Hash32;
 use fiscus_ledger::outcome::Outcome;
@@ -15,6 +15,7 @@ use fiscus_ledger::state::registry::{Activation, Document, NumberSpace};
 use fiscus_ledger::state::rows::{Device, Payment, SealedInvoice, Submission, Terminal};
 use fiscus_ledger::state::table::Row;
 use fiscus_ledger::state::upload::Upload;
+use fiscus_ledger::state::working::{KnownRows, WorkingSet};
 
 pub(crate) const CLUSTER: &str = "model";
 
@@ -23,6 +24,8 @@ pub(crate) struct Store {
     pub(crate) group: Group,
     group_row: Vec<u8>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What a replica that never restarts has decoded already.
+    known_rows: KnownRows,
     /// Every leaf of the tree.
     pub(crate) leaves: Vec<Hash32>,
     /// Every record, in commit order, with its leaf.
@@ -33,7 +36,8 @@ impl Store {
     pub(crate) fn new(number: u64) -> Self {
         let group = Group::new(CLUSTER, number);
         let group_row = group.stored_row();
-        Self { group, group_row, rows: BTreeMap::new(), leaves: Vec::new(), records: Vec::new() }
+        let (rows, known_rows) = (BTreeMap::new(), KnownRows::default());
+        Self { group, group_row, rows, known_rows, leaves: Vec::new(), records: Vec::new() }
     }
 
     /// Applies an entry and persists its effects. No generated entry may stop a replica.
@@ -41,6 +45,7 @@ impl Store {
         let applied = apply_entry(entry, self.group.clone(), |key| self.rows.get(key).cloned())
             .unwrap_or_else(|error| panic!("a replica must never stop: {error}"));
         let effects = applied.effects;
+        assert_eq!(self.apply_with_known_rows(entry), effects, "known rows make a difference");
         assert_eq!(effects.first_leaf, u64::try_from(self.leaves.len()).unwrap());
         for (leaf, entry) in (effects.first_leaf..).zip(&effects.leaves) {
             self.leaves.push(entry.hash);
@@ -57,6 +62,18 @@ impl Store {
         self.group_row.clone_from(&effects.group_row);
         self.group = applied.state.group;
         (applied.outcomes, effects)
+    }
+
+    /// What the entry does to a replica that keeps the rows of earlier entries decoded.
+    fn apply_with_known_rows<C: Command>(&mut self, entry: &Entry<C>) -> Effects {
+        let prepared = Prepared::new(entry, &self.group).expect("it was prepared before");
+        let (group, rows) = (self.group.clone(), &self.rows);
+        let fetch = |key: &[u8]| rows.get(key).cloned();
+        let state = WorkingSet::load_with(group, prepared.reads(), &mut self.known_rows, fetch);
+        let applied =
+            prepared.apply(state.expect("every row is whole")).expect("it was applied before");
+        let _group = applied.state.leave(&mut self.known_rows);
+        applied.effects
     }
 
     /// Forgets everything but what is stored, and reads every row back.
@@ -101,6 +118,7 @@ impl Store {
         let mut outlet: Outlet = self.row(outlet_id).expect("only known outlets are held");
         outlet.held = true;
         self.rows.insert(Outlet::stored_key(outlet_id), outlet.stored_row());
+        self.known_rows = KnownRows::default();
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer, SigningKey};
-use fiscus_ledger::apply::{Entry, apply_entry};
+use fiscus_ledger::apply::{Entry, Prepared, apply_entry};
 use fiscus_ledger::commands::{
     ActivateAuthority, AttachSignatures, CheckpointCut, CloseBlock, CloseDay, CloseShift,
     DirectoryFact, GrantBlock, GroupCommand, OpenShift, PrepareAuthority, ReconcileOffline,
@@ -27,6 +27,7 @@ use fiscus_ledger::state::Id;
 use fiscus_ledger::state::block::CloseReason;
 use fiscus_ledger::state::group::Group;
 use fiscus_ledger::state::rows::PaymentStatus;
+use fiscus_ledger::state::working::{KnownRows, WorkingSet};
 use fiscus_ledger::time::UnixMs;
 
 use crate::{NOON_MS, manifest};
@@ -39,6 +40,7 @@ const HOUR_MS: u64 = 3_600_000;
 pub struct Replica {
     group: Group,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    known_rows: KnownRows,
     /// The last position of each outlet's journal.
     positions: BTreeMap<String, u64>,
     /// Every leaf: what an offline seal may link to.
@@ -84,6 +86,7 @@ impl Replica {
         let mut replica = Self {
             group: Group::new("fuzz", 1),
             rows: BTreeMap::new(),
+            known_rows: KnownRows::default(),
             positions: BTreeMap::new(),
             hashes: Vec::new(),
             stamp: NOON_MS,
@@ -118,8 +121,12 @@ impl Replica {
         let entry = Entry { log_index, apply_version: 1, stamp, seed: [9; 32], commands };
         let fetch = |key: &[u8]| self.rows.get(key).cloned();
         let once = apply_entry(&entry, self.group.clone(), fetch).expect("apply never fails");
-        let twice = apply_entry(&entry, self.group.clone(), fetch).expect("apply never fails");
-        assert_eq!(once.effects, twice.effects, "two replicas differ");
+        let twice = Prepared::new(&entry, &self.group).expect("apply never fails");
+        let group = self.group.clone();
+        let known = WorkingSet::load_with(group, twice.reads(), &mut self.known_rows, fetch);
+        let twice = twice.apply(known.expect("every row is whole")).expect("apply never fails");
+        assert_eq!(once.effects, twice.effects, "two replicas differ, one of which knows its rows");
+        let _group = twice.state.leave(&mut self.known_rows);
         assert_eq!(once.outcomes.len(), entry.commands.len());
         if once.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Refused(_))) {
             assert!(once.effects.leaves.is_empty(), "a refused command made a record");
