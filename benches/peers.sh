@@ -22,4 +22,8 @@ fi
 
 cargo build --locked --quiet --release --package fiscus-tools
 (cd benches/peers && CARGO_TARGET_DIR=$target/peers cargo build --locked --quiet --release)
-exec "$target/peers/release/peers" --fiscus "$target/release/fiscus" --etcd "$etcd" "$@"
+"$target/peers/release/peers" --fiscus "$target/release/fiscus" --etcd "$etcd" "$@"
+
+echo
+echo "Checking an export, against as many single Ed25519 verifications:"
+cargo bench --locked --quiet --package fiscus-benches --bench verify_export

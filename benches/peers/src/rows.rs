@@ -23,8 +23,13 @@ const WAITING_MAX: usize = 512;
 const REST: &str = "seals over REST / etcd puts";
 const HALF: &str = "p99 at half of the best / etcd's";
 const ALONE: &str = "median, one client / etcd's";
+const STORED: &str = "seals with many records stored / with none";
 const COST: &str = "cost of a seal";
 const OUTLETS: u32 = 1_000;
+/// So many records are many.
+const STORED_MIN: u64 = 1_000_000;
+/// A leaf's entry in its file.
+const LEAF_BYTES: u64 = 48;
 const KEYS: u64 = 100;
 
 /// Everybody who takes part, and for how long.
@@ -174,6 +179,9 @@ pub(crate) async fn all(bench: &Bench, only: &str) -> Result<()> {
     if wanted(COST) {
         cost(bench, seals).await?;
     }
+    if wanted(STORED) {
+        with_many_stored(bench, seals).await?;
+    }
     // Nothing of this counts if a single sale is missing.
     bench.fiscus.run(grpc(OUTLETS, seals), bench.length, true).await?;
     println!("\nAll sales of a last run were read back: all there, no gap, no duplicate.");
@@ -236,6 +244,30 @@ async fn alone(bench: &Bench) -> Result<()> {
         turns.theirs.push(bench.peer(Peer::EtcdPut, 1, Pace::Closed).await?);
     }
     turns.row(ALONE, |figures| figures.p50, "ms");
+    Ok(())
+}
+
+/// The cluster that has done all of the work so far, and more until it holds enough, beside new ones.
+async fn with_many_stored(bench: &Bench, clients: usize) -> Result<()> {
+    let stored = || -> Result<u64> {
+        Ok(file_bytes(&bench.fiscus.dir, "/leaves/")? / LEAF_BYTES / bench.fiscus.nodes.len() as u64)
+    };
+    while stored()? < STORED_MIN {
+        let fill = Work { batch: 1_000, ..grpc(OUTLETS, 2) };
+        bench.fiscus.run(fill, bench.length, false).await?;
+    }
+    let name = format!("{STORED}, {:.1} million", stored()? as f64 / 1e6);
+    let mut turns = Turns::default();
+    for round in 0..bench.rounds {
+        let place = bench.spare.join(format!("empty-{round}"));
+        std::fs::create_dir(&place)?;
+        let empty = Fiscus::start(&bench.program, &place, false)?;
+        turns.ours.push(bench.ours(grpc(OUTLETS, clients)).await?);
+        turns.theirs.push(empty.run(grpc(OUTLETS, clients), bench.length, false).await?);
+        drop(empty);
+        std::fs::remove_dir_all(&place)?;
+    }
+    turns.row(&name, |figures| figures.per_second, "/s");
     Ok(())
 }
 
