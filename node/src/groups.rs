@@ -192,6 +192,10 @@ impl Groups {
         let dir = self.dir.join(group.to_string());
         let pool = self.context.pool.clone();
         let opened = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await;
+        // Opened as it is, it would meet the same damage again.
+        if let Err(OpenError::Damaged { why, .. }) = &opened {
+            self.note_recovery(group, Step::Reindex, why)?;
+        }
         let why = opened.as_ref().err().map(ToString::to_string);
         self.closed_by.lock().expect("no holder panics").insert(group, why);
         let handle = Arc::new(opened?);
@@ -230,20 +234,26 @@ impl Groups {
         }
         self.wait_until_left(group).await?;
         if let Some((step, why)) = how {
-            let dir = self.dir.join(group.to_string());
-            let known = Recovery::read(&*self.disk, &dir).map_err(OpenError::from)?;
-            // A recovery that has not ended is not forgotten for a smaller one.
-            let unfinished =
-                known.is_some_and(|known| matches!(known.step, Step::Refetch | Step::CatchUp));
-            if unfinished && step == Step::Reindex {
-                drop_index(&*self.disk, &dir).map_err(OpenError::from)?;
-            } else {
-                let vote = self.wal.group(group).vote();
-                let recovery = Recovery { step, vote, why: why.to_owned() };
-                recovery.write(&*self.disk, &dir).map_err(OpenError::from)?;
-            }
+            self.note_recovery(group, step, why)?;
         }
         self.open_now(group).await
+    }
+
+    /// Notes durably what the next opening of a group does. Nobody may have it open.
+    fn note_recovery(&self, group: u64, step: Step, why: &str) -> Result<(), OpenError> {
+        let dir = self.dir.join(group.to_string());
+        let known = Recovery::read(&*self.disk, &dir)?;
+        // A recovery that has not ended is not forgotten for a smaller one.
+        let unfinished =
+            known.is_some_and(|known| matches!(known.step, Step::Refetch | Step::CatchUp));
+        if unfinished && step == Step::Reindex {
+            drop_index(&*self.disk, &dir)?;
+        } else {
+            let vote = self.wal.group(group).vote();
+            let recovery = Recovery { step, vote, why: why.to_owned() };
+            recovery.write(&*self.disk, &dir)?;
+        }
+        Ok(())
     }
 
     /// Two owners of one index would damage it: every reader of what was closed has to be gone.

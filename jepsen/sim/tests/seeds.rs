@@ -30,6 +30,16 @@ fn two_runs_of_a_seed_are_the_same() {
     assert!(first.len() > 1_000, "{} lines are no trace", first.len());
 }
 
+/// Seeds that have shown a bug, with the faults that it took, for as long as they lead to the same run.
+#[test]
+fn seeds_that_have_failed_are_sound() {
+    // A state was damaged where only the replay of the log looked, and was opened as it was again and again.
+    let damaged_where_the_log_is_replayed = ["--seeds", "431", "--faults", "0,1,2,6,7"];
+    for seed in [damaged_where_the_log_is_replayed] {
+        simulate(&seed);
+    }
+}
+
 #[test]
 fn clusters_survive_what_the_seeds_decide() {
     let seeds = std::env::var("FISCUS_SIM_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());

@@ -68,6 +68,14 @@ pub enum OpenError {
         /// What is still there.
         left: String,
     },
+    /// The state is damaged where the log was replayed into it. It is built again, or it stays so.
+    #[error("group {group} does not start: {why}")]
+    Damaged {
+        /// The group.
+        group: u64,
+        /// What is damaged.
+        why: String,
+    },
     /// Raft does not start from what is stored.
     #[error("group {group} does not start: {detail}")]
     Raft {

@@ -149,7 +149,10 @@ impl GroupHandle {
         let machine = StateMachine::new(replica.clone(), flushed, stages);
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await
-            .map_err(|error| OpenError::Raft { group, detail: error.to_string() })?;
+            .map_err(|error| match replica.harm().stopped_by() {
+                Some(why) => OpenError::Damaged { group, why },
+                None => OpenError::Raft { group, detail: error.to_string() },
+            })?;
         if let Some(why) = quarantine {
             replica.quarantine(&why);
         }
