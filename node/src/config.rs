@@ -196,7 +196,7 @@ impl Default for RaftSection {
             election_min_ms: 700,
             election_max_ms: 1_000,
             keep_entries: 1_000,
-            snapshot_log_bytes: 128 << 20,
+            snapshot_log_bytes: 512 << 20,
             snapshot_send_bytes_per_s: 64 << 20,
             durable_interval_ms: 1_000,
         }

@@ -451,11 +451,11 @@ struct LogLength {
     copied: bool,
 }
 
-/// Whether a snapshot would make the log shorter. One rewrites all rows, so a group with many may have more log.
+/// Whether a snapshot would make the log shorter. One rewrites all rows, so a group with many may have as much log.
 fn wants_snapshot(log: LogLength, limit: u64, row_bytes: impl FnOnce() -> u64) -> bool {
     let pinned = if log.copied { 0 } else { log.pinned };
     let most = log.fresh.max(pinned);
-    most >= limit && most >= (row_bytes() / 2).min(LOG_BYTES_MAX)
+    most >= limit && most >= row_bytes().min(LOG_BYTES_MAX)
 }
 
 /// Makes a snapshot when there is much log. A group that lags keeps others' segments alive with entries

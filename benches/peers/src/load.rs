@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep_until};
 /// Runs before the measured time.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// What fails is tried again for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One client of a peer.
 pub(crate) trait Client: Send + 'static {
     /// Does the work once, durably; `turn` is unique among all clients of a run.
@@ -81,7 +84,12 @@ async fn work<C: Client>(mut client: C, shared: Arc<Shared>) -> Result<Histogram
             return Ok(times);
         }
         sleep_until(at).await;
-        client.act(turn).await?;
+        // A peer that is overloaded may say so; what was due is done all the same, and has taken that long.
+        while let Err(error) = client.act(turn).await {
+            if at.elapsed() > PATIENCE {
+                return Err(error);
+            }
+        }
         let ended = Instant::now();
         if ended >= from && ended < end {
             let micros = u64::try_from((ended - at).as_micros())?;

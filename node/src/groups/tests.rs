@@ -53,7 +53,7 @@ fn a_snapshot_is_made_when_it_shortens_the_log() {
     const MIB: u64 = 1 << 20;
     let log = |fresh, pinned, copied| LogLength { fresh, pinned, copied };
     type Case = (LogLength, u64, bool);
-    let rows: [Case; 8] = [
+    let rows: [Case; 9] = [
         (log(127 * MIB, 0, false), 0, false),
         (log(128 * MIB, 0, false), 0, true),
         // What is kept behind a snapshot pins the log, but another snapshot would not help.
@@ -61,7 +61,8 @@ fn a_snapshot_is_made_when_it_shortens_the_log() {
         (log(8 * MIB, 144 * MIB, false), 0, true),
         // Many rows are not written again for little log,
         (log(128 * MIB, 0, false), 600 * MIB, false),
-        (log(300 * MIB, 0, false), 600 * MIB, true),
+        (log(599 * MIB, 0, false), 600 * MIB, false),
+        (log(600 * MIB, 0, false), 600 * MIB, true),
         // but the log is bounded.
         (log(1_023 * MIB, 0, false), u64::MAX, false),
         (log(1_024 * MIB, 0, false), u64::MAX, true),
