@@ -102,6 +102,13 @@ pub(crate) fn signature_seconds() -> f64 {
     began.elapsed().as_secs_f64() / f64::from(SIGNATURES)
 }
 
+/// Room on the disk that a directory is on.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64> {
+    let told = Command::new("df").args(["--output=avail", "-B1"]).arg(dir).output()?;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    text.lines().nth(1).and_then(|line| line.trim().parse().ok()).context("what df says")
+}
+
 /// The machine in one line.
 pub(crate) fn facts(dir: &Path) -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);

@@ -28,6 +28,9 @@ use rows::Bench;
 /// An invoice is about so long, and so is what the peers store.
 const RECORD_BYTES: usize = 1_024;
 
+/// What a whole comparison writes at most; a peer whose disk is full ends.
+const FREE_GIB: u64 = 40;
+
 /// Compare Fiscus with etcd and PostgreSQL on this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -46,9 +49,9 @@ struct Arguments {
     /// Seconds that one turn is measured.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Only rows whose name holds this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only rows whose names hold one of these, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 fn main() -> Result<()> {
@@ -67,6 +70,10 @@ async fn compare(arguments: &Arguments) -> Result<()> {
     // PostgreSQL runs as another user.
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     println!("machine: {}", machine::facts(dir.path()));
+    let free = machine::free_bytes(dir.path())? >> 30;
+    if free < FREE_GIB {
+        eprintln!("peers: {free} GiB are free here, and all rows at five turns need {FREE_GIB}");
+    }
     let bench = Bench {
         fiscus: Fiscus::start(&arguments.fiscus, &place("fiscus")?, false)?,
         program: arguments.fiscus.clone(),

@@ -157,13 +157,13 @@ fn rate_rows(seals: usize, puts: usize) -> [Row; 6] {
     ]
 }
 
-pub(crate) async fn all(bench: &Bench, only: &str) -> Result<()> {
+pub(crate) async fn all(bench: &Bench, only: &[String]) -> Result<()> {
     println!("\n| figure | Fiscus | peer | ratio, median (least to most) |\n|---|---|---|---|");
     let puts = async |clients| bench.peer(Peer::EtcdPut, clients, Pace::Closed).await;
     let puts = bench.best(&CLIENTS[1..], puts).await?;
     let seals =
         bench.best(&CLIENTS[1..], async |clients| bench.ours(grpc(OUTLETS, clients)).await).await?;
-    let wanted = |name: &str| name.contains(only);
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
     for row in rate_rows(seals, puts).into_iter().filter(|row| wanted(row.name)) {
         compare_rates(bench, row).await?;
     }
@@ -250,7 +250,9 @@ async fn alone(bench: &Bench) -> Result<()> {
 /// The cluster that has done all of the work so far, and more until it holds enough, beside new ones.
 async fn with_many_stored(bench: &Bench, clients: usize) -> Result<()> {
     let stored = || -> Result<u64> {
-        Ok(file_bytes(&bench.fiscus.dir, "/leaves/")? / LEAF_BYTES / bench.fiscus.nodes.len() as u64)
+        Ok(file_bytes(&bench.fiscus.dir, "/leaves/")?
+            / LEAF_BYTES
+            / bench.fiscus.nodes.len() as u64)
     };
     while stored()? < STORED_MIN {
         let fill = Work { batch: 1_000, ..grpc(OUTLETS, 2) };
@@ -304,9 +306,7 @@ async fn cost(bench: &Bench, clients: usize) -> Result<()> {
         "| processor time of a seal, three nodes, in Ed25519 signatures | {middle:.2} | | {low:.2} to {high:.2} |"
     );
     let (middle, low, high) = spread(bytes);
-    println!(
-        "| bytes to the disk for a seal, each node | {middle:.0} | | {low:.0} to {high:.0} |"
-    );
+    println!("| bytes to the disk for a seal, each node | {middle:.0} | | {low:.0} to {high:.0} |");
     for (((name, _), now), before) in FILES.iter().zip(lengths()?).zip(first) {
         let grown = now.saturating_sub(before) as f64 / all / nodes.len() as f64;
         println!("| of these, growth of the {name} | {grown:.0} | | |");
