@@ -74,13 +74,7 @@ pub(crate) fn open_state(
         let source = ApplyError::UnknownVersion { version: group.apply_version, known };
         return Err(StoreError::Apply { group: options.group, index: group.log_index, source });
     }
-    if group.tree.size() != applied.leaves || *group.cluster != *options.cluster {
-        let detail = format!(
-            "it has {} leaves of {} in cluster {}",
-            group.tree.size(),
-            applied.leaves,
-            group.cluster
-        );
+    if let Some(detail) = misfit(&group, &applied, options) {
         return Err(damaged("group row", detail));
     }
     let lengths = Lengths {
@@ -114,6 +108,18 @@ pub(crate) fn open_state(
             taken,
         },
     ))
+}
+
+/// What tells that the group's row is not this state's, if something does.
+fn misfit(
+    group: &Group,
+    applied: &stored::AppliedState,
+    options: &ReplicaOptions,
+) -> Option<String> {
+    let fits = group.tree.size() == applied.leaves && *group.cluster == *options.cluster;
+    let (leaves, cluster) = (group.tree.size(), &group.cluster);
+    let claimed = applied.leaves;
+    (!fits).then(|| format!("it has {leaves} leaves of {claimed} in cluster {cluster}"))
 }
 
 type Heads = Vec<(fiscus_ledger::state::Id, fiscus_ledger::heads::HeadEntry)>;
