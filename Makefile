@@ -84,7 +84,7 @@ demo: ## Build the release binary and run the demonstration
 	cargo build --locked --release --package fiscus-tools
 	"$$CARGO_TARGET_DIR/release/fiscus" demo
 
-bench: ## Compare with etcd and PostgreSQL on this machine: half an hour
+bench: ## Compare with etcd and PostgreSQL on this machine: a quarter of an hour, and 40 GiB of disk meanwhile
 	benches/peers.sh
 
 bench-core: ## The benchmarks of the parts, by criterion

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same work on Fiscus, etcd and PostgreSQL, in turns, on this machine: `benches/peers.sh [--rounds 5] [--seconds 5]
-# [--only TEXT]`. Fetches etcd by its name once; PostgreSQL is Debian's. Everything listens on loopback and ends with it.
+# The same work on Fiscus, etcd and PostgreSQL, in turns, on this machine: `benches/peers.sh [--rounds 5] [--seconds 3]
+# [--only TEXT,…]`. Fetches etcd by its name once; PostgreSQL is Debian's. Everything listens on loopback and ends with it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

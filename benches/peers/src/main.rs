@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Seconds that one turn is measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Only rows whose names hold one of these, separated by commas.
     #[arg(long, value_delimiter = ',')]
