@@ -192,12 +192,12 @@ impl Groups {
         let dir = self.dir.join(group.to_string());
         let pool = self.context.pool.clone();
         let opened = GroupHandle::open(self.disk.clone(), &dir, &self.wal, pool, options).await;
+        let why = opened.as_ref().err().map(ToString::to_string);
+        self.closed_by.lock().expect("no holder panics").insert(group, why);
         // Opened as it is, it would meet the same damage again.
         if let Err(OpenError::Damaged { why, .. }) = &opened {
             self.note_recovery(group, Step::Reindex, why)?;
         }
-        let why = opened.as_ref().err().map(ToString::to_string);
-        self.closed_by.lock().expect("no holder panics").insert(group, why);
         let handle = Arc::new(opened?);
         let cuts = CutReports::default();
         let (batcher, submit) = Batcher::new(self.context.clone(), handle.clone(), cuts.follow());

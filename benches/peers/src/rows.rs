@@ -219,7 +219,9 @@ async fn over_rest(bench: &Bench, puts: usize) -> Result<()> {
         turns.theirs.push(bench.peer(Peer::EtcdPut, puts, Pace::Closed).await?);
     }
     turns.row(REST, |figures| figures.per_second, "/s");
-    Ok(())
+    let left = served.dir.clone();
+    drop(served);
+    Ok(std::fs::remove_dir_all(left)?)
 }
 
 /// Each at half of the rate that it can do.
