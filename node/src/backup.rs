@@ -40,22 +40,13 @@ async fn run(
     target: PathBuf,
     sender: &mpsc::Sender<Result<Progress, Status>>,
 ) -> Result<(), Status> {
-    let applied = hosted.handle.status().applied;
     let say = |step: &str, done: u64, total: u64, finished: bool| {
         let step = step.to_owned();
         sender.send(Ok(Progress { step, done, total, finished, ..Progress::default() }))
     };
     let _ = say("snapshot", 0, 0, false).await;
-    hosted
-        .handle
-        .trigger_snapshot()
-        .await
-        .map_err(|error| Status::failed_precondition(error.to_string()))?;
-    hosted
-        .handle
-        .wait_status(SNAPSHOT_WAIT, |status| status.snapshot >= applied)
-        .await
-        .map_err(Status::unavailable)?;
+    let made = hosted.handle.make_snapshot(SNAPSHOT_WAIT).await;
+    made.map_err(|error| Status::failed_precondition(error.to_string()))?;
     let lost = |error: &dyn std::error::Error| Status::data_loss(error.to_string());
     let newest = hosted.handle.replica().newest_snapshot().map_err(|error| lost(&error))?;
     let snapshot: SnapshotDir =

@@ -4,6 +4,7 @@
 mod cluster;
 
 use cluster::{Cluster, first_piece, flip};
+use fiscus_proto::admin::{BackupRequest, SnapshotRequest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_sale_gets_its_record_though_the_leaders_copy_is_damaged() {
@@ -27,6 +28,32 @@ async fn a_repeated_sale_gets_its_record_though_the_leaders_copy_is_damaged() {
     let alerts = cluster.alerts(leader).await;
     assert!(!alerts.contains("damage was met"), "it is mended: {alerts}");
     assert_eq!(cluster.repeat(3).await, sound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_damaged_files_is_not_waited_for() {
+    let mut cluster = Cluster::start_calm(3).await;
+    cluster.sell(10).await;
+    cluster.wait_equal(1).await;
+    let leader = cluster.leader(1).await;
+    let at = usize::try_from(leader - 1).expect("a few nodes");
+    flip(&first_piece(&cluster.members[at].state_dir(1), "leaves"), 80);
+    let snapshot = cluster.admin(leader).snapshot(SnapshotRequest { group: 1 }).await;
+    let why = snapshot.expect_err("its files are damaged").message().to_owned();
+    assert!(why.contains("no snapshot is made") && why.contains("is damaged"), "{why}");
+    let path = cluster.members[at].dir.join("backup").display().to_string();
+    let backup = cluster.admin(leader).backup(BackupRequest { group: 1, path }).await;
+    let mut backup = backup.expect("it begins").into_inner();
+    let why = loop {
+        match backup.message().await {
+            Ok(told) => assert!(!told.expect("it does not just end").finished),
+            Err(why) => break why,
+        }
+    };
+    assert!(why.message().contains("no snapshot is made"), "{why}");
+    let (_, repaired) = cluster.scrub(leader, 1, true).await;
+    assert!(!repaired.is_empty());
+    cluster.snapshot(leader, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

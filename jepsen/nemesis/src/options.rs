@@ -25,6 +25,7 @@ history.jsonl, history.edn, summary.json, timeline.svg, report.html, and the nod
 Exit codes:
   0       sound
   2       wrong usage, or it could not be run
+  130     it was stopped; its processes, networks and mounts are gone
   others  as those of fiscus-check: what is wrong with the history"
 )]
 pub struct Options {

@@ -3,8 +3,10 @@
 use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fiscus_check::{History, Kind, check, exit_code};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Long enough for some of each fault.
@@ -113,4 +115,61 @@ fn spoilt(lines: &[&str], at: usize, change: impl Fn(&str) -> Option<String>) ->
         false => Some((*line).to_owned()),
     });
     changed.map(|line| line + "\n").collect()
+}
+
+/// The mounts of a run.
+fn mounts(dir: &Path) -> usize {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("Linux");
+    mounts.lines().filter(|line| line.contains(&*dir.to_string_lossy())).count()
+}
+
+/// The processes that name a run's directory.
+fn processes(dir: &Path) -> usize {
+    let all = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let told = all.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    told.filter(|told| String::from_utf8_lossy(told).contains(&*dir.to_string_lossy())).count()
+}
+
+/// The bridge of a run, and its number, which no other has.
+fn bridge(dir: &Path) -> (String, String) {
+    let config = std::fs::read_to_string(dir.join("n1.toml")).expect("a node's configuration");
+    let address = config.lines().find_map(|line| line.strip_prefix("rpc_listen = ")).unwrap();
+    let bridge = format!("fj{}", address.split('.').nth(2).expect("four numbers"));
+    let number = number_of(&bridge).expect("the run's network");
+    (bridge, number)
+}
+
+fn number_of(bridge: &str) -> Option<String> {
+    std::fs::read_to_string(format!("/sys/class/net/{bridge}/ifindex")).ok()
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_no_process_network_or_mount() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jepsen-stopped");
+    // An earlier run's, which failed.
+    let _ = std::fs::remove_dir_all(&dir);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_fiscus-jepsen"))
+        .args(["--nemesis", "power", "--seconds", "150", "--seed", "6", "--clients", "4"])
+        // No fault comes within two minutes.
+        .args(["--rate", "20", "--cold", "2", "--gap-ms", "600000"])
+        .arg("--program")
+        .arg(program())
+        .arg("--dir")
+        .arg(&dir)
+        .spawn()
+        .expect("it runs");
+    let history = dir.join("history.jsonl");
+    let began = Instant::now();
+    while std::fs::read_to_string(&history).unwrap_or_default().lines().count() < 20 {
+        assert!(began.elapsed() < Duration::from_secs(120), "nothing is sold");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (bridge, number) = bridge(&dir);
+    assert_eq!(mounts(&dir), 3, "each node has a disk");
+    assert!(processes(&dir) > 3, "the run, and its nodes");
+    kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
+    assert_eq!(run.wait().expect("it ends").code(), Some(130));
+    assert_eq!((mounts(&dir), processes(&dir)), (0, 0));
+    assert_ne!(number_of(&bridge), Some(number), "its network is still there");
+    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -290,10 +290,7 @@ impl Admin for AdminService {
     ) -> Result<Response<wire::SnapshotResponse>, Status> {
         require(&self.context, &request, &OPERATORS)?;
         let hosted = self.group(request.into_inner().group)?;
-        let applied = hosted.handle.status().applied;
-        hosted.handle.trigger_snapshot().await.map_err(changed)?;
-        let made = hosted.handle.wait_status(SNAPSHOT_WAIT, |status| status.snapshot >= applied);
-        made.await.map_err(Status::unavailable)?;
+        hosted.handle.make_snapshot(SNAPSHOT_WAIT).await.map_err(changed)?;
         let newest = hosted.handle.replica().newest_snapshot();
         let newest = newest.map_err(|error| Status::data_loss(error.to_string()))?;
         let dir = newest.ok_or_else(|| Status::unavailable("there is no snapshot"))?;

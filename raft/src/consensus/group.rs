@@ -107,6 +107,7 @@ pub struct GroupHandle {
     replica: Arc<Replica>,
     log: GroupLog,
     recovering: watch::Sender<Option<Arc<str>>>,
+    snapshot_failure: watch::Receiver<String>,
     incoming: Mutex<Option<Incoming>>,
 }
 
@@ -147,6 +148,7 @@ impl GroupHandle {
             Arc::new(move || log.flushed())
         };
         let machine = StateMachine::new(replica.clone(), flushed, stages);
+        let snapshot_failure = machine.snapshot_failure();
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| match replica.harm().stopped_by() {
@@ -160,7 +162,8 @@ impl GroupHandle {
             tracing::warn!(group, why, "the replica is recovering: it neither votes nor leads");
         }
         let (recovering, _) = watch::channel(recovering.map(Into::into));
-        Ok(Self { group, raft, replica, log, recovering, incoming: Mutex::new(None) })
+        let incoming = Mutex::new(None);
+        Ok(Self { group, raft, replica, log, recovering, snapshot_failure, incoming })
     }
 
     /// Why the replica neither votes nor leads: it may have forgotten something.
@@ -482,6 +485,29 @@ impl GroupHandle {
         self.raft.trigger().snapshot().await.map_err(|error| refused(&error))
     }
 
+    /// Makes a snapshot of all that is applied now, or says why none is made.
+    pub async fn make_snapshot(&self, limit: Duration) -> Result<(), ClusterChange> {
+        let applied = self.status().applied;
+        let mut failure = self.snapshot_failure.clone();
+        failure.mark_unchanged();
+        let made = async {
+            loop {
+                self.trigger_snapshot().await?;
+                // While an older one is being made no other is begun: then this one is asked for again.
+                let made = self.wait_status(SNAPSHOT_POLL, |status| status.snapshot >= applied);
+                tokio::select! {
+                    made = made => if made.is_ok() { return Ok(()) },
+                    Ok(()) = failure.changed() => {
+                        let why = failure.borrow().clone();
+                        return Err(ClusterChange::Refused(format!("no snapshot is made: {why}")));
+                    }
+                }
+            }
+        };
+        let late = || ClusterChange::NotYet(format!("no snapshot was made within {limit:?}"));
+        tokio::time::timeout(limit, made).await.unwrap_or_else(|_| Err(late()))
+    }
+
     /// Lets the log forget all that a snapshot covers, what is kept for late followers included.
     pub async fn purge_to_snapshot(&self) -> Result<(), ClusterChange> {
         let snapshot = self.status().snapshot;
@@ -564,6 +590,8 @@ impl GroupHandle {
 /// How often, and how many times, a group that stops looks whether its log is durable.
 const FLUSH_POLL: Duration = Duration::from_millis(5);
 const FLUSH_TRIES: u32 = 400;
+/// How often a snapshot is asked for again while an older one is being made.
+const SNAPSHOT_POLL: Duration = Duration::from_secs(1);
 /// A transfer's target may lack this many entries; it gets them during the transfer.
 const TRANSFER_LAG_MAX: u64 = 64;
 

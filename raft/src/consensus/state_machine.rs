@@ -9,6 +9,7 @@ use fiscus_proto::peer::SnapshotManifest;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::watch;
 
 use crate::consensus::convert::{
     log_id_from_proto, log_id_to_wal, membership_to_proto, stored_membership,
@@ -47,12 +48,14 @@ pub(crate) struct StateMachine {
     replica: Arc<Replica>,
     flushed: Flushed,
     stages: Arc<Stages>,
+    snapshot_failure: watch::Sender<String>,
 }
 
 /// Builds snapshots beside apply.
 pub(crate) struct SnapshotBuilder {
     replica: Arc<Replica>,
     flushed: Flushed,
+    failure: watch::Sender<String>,
     /// Taken when it is built.
     begun: Mutex<Option<io::Result<SnapshotBuild>>>,
 }
@@ -92,7 +95,12 @@ impl SnapshotBuilder {
 
 impl StateMachine {
     pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed, stages: Arc<Stages>) -> Self {
-        Self { replica, flushed, stages }
+        Self { replica, flushed, stages, snapshot_failure: watch::Sender::default() }
+    }
+
+    /// Why a snapshot could not be made; changes whenever one cannot.
+    pub(crate) fn snapshot_failure(&self) -> watch::Receiver<String> {
+        self.snapshot_failure.subscribe()
     }
 }
 
@@ -124,6 +132,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             // Raft would end the group for it. It goes on with its longer log, and asks again.
             Err(error) => {
                 tracing::error!(group, %error, "no snapshot is made; it is tried again");
+                self.failure.send_replace(error.to_string());
                 return Ok(nothing());
             }
         };
@@ -181,8 +190,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let begun = self.replica.begin_snapshot().map_err(io::Error::from);
-        let begun = Mutex::new(Some(begun));
-        SnapshotBuilder { replica: self.replica.clone(), flushed: self.flushed.clone(), begun }
+        SnapshotBuilder {
+            replica: self.replica.clone(),
+            flushed: self.flushed.clone(),
+            failure: self.snapshot_failure.clone(),
+            begun: Mutex::new(Some(begun)),
+        }
     }
 
     async fn install_snapshot(
