@@ -3,6 +3,7 @@
 //! No logic about money or consensus lives here. A message that is stored is never changed, only
 //! extended.
 
+pub mod absence;
 pub mod client;
 pub mod dial;
 mod generated;

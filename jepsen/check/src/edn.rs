@@ -1,7 +1,7 @@
 //! A history as Jepsen's tools read it: a map a line with `:index :type :process :f :value :time`, in the order of time.
 //!
-//! A process whose operation has an unknown outcome never acts again in Jepsen's histories: what its client does
-//! afterwards is written as that of another process.
+//! A process whose operation has an unknown outcome, or no end, never acts again in Jepsen's histories: what its client
+//! does afterwards is written as that of another process.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -38,6 +38,9 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
         match what {
             What::Invoke(op) => {
                 line(history, out, (index, *time), "invoke", process(&lives, op), op)?;
+                if op.end.is_none() {
+                    *lives.entry(op.process).or_default() += 1;
+                }
             }
             What::Complete(op) => {
                 let kind = match op.outcome {
@@ -99,8 +102,11 @@ fn line(
     writeln!(out, "}}")
 }
 
-/// A name as a keyword may be written.
+/// A name as a keyword may be written, which is never empty.
 fn keyword(name: &str) -> String {
+    if name.is_empty() {
+        return "unnamed".to_owned();
+    }
     let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
     name.chars().map(plain).collect()
 }

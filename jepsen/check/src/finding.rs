@@ -1,5 +1,7 @@
 //! What is wrong with a history.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// What kind of promise is broken.
@@ -34,6 +36,8 @@ pub enum Kind {
     Dated,
     /// A proof does not verify.
     Proofs,
+    /// A process ended or panicked although nobody ended it. No history says so: who runs the processes does.
+    Crashed,
 }
 
 impl Kind {
@@ -55,6 +59,7 @@ impl Kind {
             Self::Phantom => 21,
             Self::Dated => 22,
             Self::Proofs => 23,
+            Self::Crashed => 24,
         }
     }
 }
@@ -78,23 +83,32 @@ pub fn exit_code(findings: &[Finding]) -> u8 {
     }
 }
 
-/// Collects findings; what exceeds a bound is only counted.
+/// Collects findings; what exceeds a bound of its kind is only counted.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: Vec<Finding>,
+    counts: BTreeMap<Kind, usize>,
 }
 
-/// A broken history may have a finding for every line.
-const FOUND_MAX: usize = 10_000;
+/// A broken history may have a finding for every line; none of another kind is lost for it.
+const FOUND_OF_KIND_MAX: usize = 1_000;
 
 impl Findings {
     pub(crate) fn add(&mut self, kind: Kind, detail: impl FnOnce() -> String) {
-        if self.found.len() < FOUND_MAX {
+        let count = self.counts.entry(kind).or_default();
+        *count += 1;
+        if *count <= FOUND_OF_KIND_MAX {
             self.found.push(Finding { kind, detail: detail() });
         }
     }
 
-    pub(crate) fn into_vec(self) -> Vec<Finding> {
+    pub(crate) fn into_vec(mut self) -> Vec<Finding> {
+        for (kind, count) in self.counts {
+            let more = count.saturating_sub(FOUND_OF_KIND_MAX);
+            if more > 0 {
+                self.found.push(Finding { kind, detail: format!("and {more} more of this kind") });
+            }
+        }
         self.found
     }
 }

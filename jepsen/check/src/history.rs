@@ -1,6 +1,6 @@
 //! A history in memory: names are numbers, lines of one kind stand together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
 
 use crate::line::{
@@ -170,6 +170,24 @@ impl History {
     #[must_use]
     pub fn records(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What a whole history has and this one has not, in words. Checks are silent on what is not there.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let mut lacks = Vec::new();
+        if self.ops.is_empty() {
+            lacks.push("no operation".to_owned());
+        }
+        if self.healed.is_none() {
+            lacks.push("no line says when all was healed".to_owned());
+        }
+        let ended: BTreeSet<u64> = self.ends.iter().map(|end| end.group).collect();
+        let groups: BTreeSet<u64> = self.entries.iter().map(|entry| entry.outlet.0).collect();
+        for group in groups.difference(&ended) {
+            lacks.push(format!("group {group} has records, and no replica's end"));
+        }
+        lacks
     }
 
     fn take(&mut self, line: Line<'_>, at: u64) -> Result<(), LoadError> {

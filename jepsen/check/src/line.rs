@@ -86,8 +86,8 @@ pub enum Outcome {
 pub struct Op<'a> {
     /// Does one operation after the other.
     pub process: u64,
-    /// `seal`, `borrow`, `close_day` and others with a key become a record; `read` looks at an outlet; `audit` verifies
-    /// proofs; any other is only kept.
+    /// `seal`, `borrow`, `close_day` and others with a key become a record; a `reconcile` that is ok and has no position
+    /// was told to wait, and may; `read` looks at an outlet; `audit` verifies proofs; any other is only kept.
     #[serde(borrow)]
     pub f: Text<'a>,
     /// When it began.

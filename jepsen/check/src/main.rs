@@ -11,13 +11,23 @@ use fiscus_check::{Finding, History, check, edn, exit_code};
 
 /// So many findings are told in words; with --json all of them are.
 const TOLD_MAX: usize = 20;
+/// The exit code when nothing is wrong with a part of a history.
+const NOT_WHOLE: u8 = 2;
 
 /// Judge a history of what clients saw of a cluster.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
+A whole history has an operation, the line that says when all was healed, and for every group with records a replica's end.
+Of one that is not whole, such as a run that was stopped, checks see a part only.
+
+Examples:
+  fiscus-check target/jepsen/7/history.jsonl
+  fiscus-check target/jepsen/7/history.jsonl --json --edn history.edn
+  fiscus-check stopped/history.jsonl --partial
+
 Exit codes:
   0   sound
-  2   wrong usage, or this is no history
+  2   wrong usage, or this is no history, or it is not whole and nothing is wrong with what there is
   10  numbers      a number is left out, given twice, or out of its series
   11  lost         what was acknowledged is not in the journal
   12  doubled      a submission is in the journal more than once
@@ -32,6 +42,7 @@ Exit codes:
   21  phantom      the journal has what nobody submitted, or what was refused
   22  dated        a record's time lies outside of its submission's
   23  proofs       a proof does not verify
+  24  crashed      a process ended or panicked although nobody ended it (of fiscus-jepsen only)
   1   findings of several kinds")]
 struct Arguments {
     /// A history, as fiscus-jepsen writes it.
@@ -42,6 +53,9 @@ struct Arguments {
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Accept a history that is not whole.
+    #[arg(long)]
+    partial: bool,
 }
 
 fn main() -> ExitCode {
@@ -63,9 +77,13 @@ fn judge(arguments: &Arguments) -> Result<u8> {
     if let Some(edn) = &arguments.edn {
         write_edn(&history, edn).with_context(|| edn.display().to_string())?;
     }
-    let findings = check(&history);
-    tell(&history, &findings, arguments.json)?;
-    Ok(exit_code(&findings))
+    let (findings, lacks) = (check(&history), history.lacks());
+    let code = match exit_code(&findings) {
+        0 if !lacks.is_empty() && !arguments.partial => NOT_WHOLE,
+        code => code,
+    };
+    tell(&history, (&findings, &lacks), code == 0, arguments.json)?;
+    Ok(code)
 }
 
 fn write_edn(history: &History, path: &Path) -> Result<()> {
@@ -74,12 +92,19 @@ fn write_edn(history: &History, path: &Path) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn tell(history: &History, findings: &[Finding], json: bool) -> Result<()> {
+fn tell(
+    history: &History,
+    (findings, lacks): (&[Finding], &[String]),
+    ok: bool,
+    json: bool,
+) -> Result<()> {
     let (operations, records) = (history.operations(), history.records());
     let mut out = std::io::stdout().lock();
     if json {
         let document = serde_json::json!({
-            "ok": findings.is_empty(),
+            "ok": ok,
+            "whole": lacks.is_empty(),
+            "lacks": lacks,
             "operations": operations,
             "records": records,
             "findings": findings,
@@ -87,6 +112,9 @@ fn tell(history: &History, findings: &[Finding], json: bool) -> Result<()> {
         return Ok(writeln!(out, "{document}")?);
     }
     writeln!(out, "{operations} operations, {records} records: {} findings", findings.len())?;
+    for what in lacks {
+        writeln!(out, "  not whole: {what}")?;
+    }
     for finding in findings.iter().take(TOLD_MAX) {
         writeln!(out, "  {:?}: {}", finding.kind, finding.detail)?;
     }

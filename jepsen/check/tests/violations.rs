@@ -318,6 +318,28 @@ fn numbers_that_are_missing_or_given_twice_are_found() {
     assert_eq!(lent_twice, [Kind::Numbers]);
 }
 
+/// A world whose lent number 1 was said to be missing, and is sealed late so many times.
+fn delivered_late(times: usize) -> Vec<Line<'static>> {
+    let mut world = World::new();
+    world.lend();
+    for _ in 0..times {
+        let mut late = world.record("offline_sale", None);
+        late.numbered = Some(numbered(1, Source::Offline, 200, None));
+        world.count(200);
+        world.lines.push(Line::Record(late));
+    }
+    world.lines.push(Line::Healed { at: world.clock });
+    world.finish()
+}
+
+#[test]
+fn a_missing_number_may_be_sealed_late_and_only_once() {
+    assert_eq!(judged(&delivered_late(0)), []);
+    assert_eq!(judged(&delivered_late(1)), []);
+    let twice = judged(&delivered_late(2));
+    assert_eq!(exit_code(&twice), Kind::Numbers.exit_code(), "{twice:?}");
+}
+
 #[test]
 fn an_acknowledged_seal_that_is_not_there_is_lost() {
     // The last one of the journal goes, and what counts it, too.
@@ -332,6 +354,42 @@ fn an_acknowledged_seal_that_is_not_there_is_lost() {
     let found = judged(&lines);
     assert!(found.iter().all(|finding| finding.kind == Kind::Lost), "{found:?}");
     assert_eq!(exit_code(&found), 11);
+}
+
+/// A seal that was made offline, told to wait, and then told its place; what is changed of the last two.
+fn reconciled(change: impl FnOnce(&mut Op<'static>, &mut Op<'static>)) -> Vec<Finding> {
+    let mut world = World::new();
+    world.lend();
+    let mut waits = world.op("reconcile", Some("cred 1"));
+    let mut answered = world.op("reconcile", Some("cred 1"));
+    let mut record = world.record("offline_sale", Some(&answered));
+    record.numbered = Some(numbered(1, Source::Offline, 200, None));
+    world.count(200);
+    (answered.number, answered.position) = (Some(1), Some(world.position));
+    (answered.series, answered.bytes) = (Some(SERIES.into()), Some(record.bytes));
+    change(&mut waits, &mut answered);
+    world.lines.extend([Line::Op(waits), Line::Op(answered), Line::Record(record)]);
+    world.lines.push(Line::Healed { at: world.clock });
+    judged(&world.finish())
+}
+
+#[test]
+fn an_offline_seal_is_held_to_its_answer_and_not_to_the_word_that_it_waits() {
+    assert_eq!(reconciled(|_, _| {}), []);
+    let kinds = |found: Vec<Finding>| exit_code(&found);
+    // One that waits may never become a record; one that was answered must.
+    let waiting = reconciled(|waits, _| waits.key = Some("cred 2".into()));
+    assert_eq!(kinds(waiting), 0);
+    let lost = reconciled(|waits, answered| {
+        *waits = answered.clone();
+        waits.key = Some("cred 2".into());
+    });
+    assert_eq!(kinds(lost), Kind::Lost.exit_code());
+    let altered = reconciled(|_, answered| answered.number = Some(2));
+    assert_eq!(kinds(altered), Kind::Altered.exit_code());
+    // Of a sale, nothing less than its number is an answer.
+    let bare = with_op("d", |op| (op.number, op.position, op.bytes) = (None, None, None));
+    assert_eq!(bare, [Kind::Altered]);
 }
 
 #[test]
@@ -374,6 +432,27 @@ fn numbers_against_the_order_of_time_are_found() {
     }
     lines.push(Line::Op(early));
     assert_eq!(judged(&lines), []);
+}
+
+#[test]
+fn what_an_attempt_that_surely_failed_has_made_is_out_of_order() {
+    let mut lines = sound();
+    // It is answered long after the second one was, with the lower number; only a failed attempt had begun before.
+    let mut failed = op_of(&lines, "a").clone();
+    (failed.outcome, failed.bytes, failed.series) = (Outcome::Fail, None, None);
+    (failed.number, failed.position) = (None, None);
+    for line in &mut lines {
+        match line {
+            Line::Op(op) if op.key.as_deref() == Some("a") => {
+                (op.start, op.end) = (1_190_000_000, Some(1_200_000_000));
+            }
+            _ => {}
+        }
+    }
+    lines.push(Line::Op(failed));
+    let found = judged(&lines);
+    assert!(found.iter().any(|finding| finding.kind == Kind::Order), "{found:?}");
+    assert!(found.iter().any(|finding| finding.kind == Kind::Dated), "{found:?}");
 }
 
 #[test]
@@ -462,6 +541,41 @@ fn what_has_not_come_together_is_found() {
 }
 
 #[test]
+fn an_unanswered_attempt_is_no_finding_once_a_later_one_is_answered() {
+    let with_attempt = |key: bool, later: bool| {
+        let mut lines = sound();
+        let mut op = op_of(&lines, "d").clone();
+        let end = op.end.unwrap();
+        (op.outcome, op.end) = (Outcome::Unknown, Some(if later { end + 5 } else { end - 5 }));
+        (op.number, op.position, op.bytes, op.series) = (None, None, None, None);
+        op.key = op.key.filter(|_| key);
+        lines.push(Line::Op(op));
+        exit_code(&judged(&lines))
+    };
+    assert_eq!(with_attempt(true, false), 0);
+    assert_eq!(with_attempt(true, true), Kind::Convergence.exit_code());
+    assert_eq!(with_attempt(false, false), Kind::Convergence.exit_code());
+}
+
+#[test]
+fn many_findings_of_one_kind_hide_no_other() {
+    let mut lines = sound();
+    let mut op = op_of(&lines, "a").clone();
+    for at in 0..12_000 {
+        op.key = Some(format!("never {at}").into());
+        lines.push(Line::Op(op.clone()));
+    }
+    let lost = judged(&lines);
+    assert_eq!(exit_code(&lost), Kind::Lost.exit_code());
+    assert_eq!((lost.len(), &*lost[1_000].detail), (1_001, "and 11000 more of this kind"));
+    (op.f, op.key, op.outcome) = ("audit".into(), None, Outcome::Fail);
+    lines.push(Line::Op(op));
+    let both = judged(&lines);
+    assert!(both.iter().any(|finding| finding.kind == Kind::Proofs));
+    assert_eq!(exit_code(&both), 1);
+}
+
+#[test]
 fn a_chain_with_a_gap_or_without_links_or_against_time_is_found() {
     assert_eq!(with_record("b", |record| record.prev = digest("other")), [Kind::Chain]);
     assert!(with_record("c", |record| record.position += 1).contains(&Kind::Chain));
@@ -543,8 +657,8 @@ fn jepsens_tools_can_read_it() {
          :time 1000000000}"
     );
     assert!(
-        out.contains(":type :ok, :process 1, :f :seal, :value [\"outlet-gombe\" \"a\" 1 1]"),
-        "{out}"
+        out.contains(":type :ok, :process 1000001, :f :seal, :value [\"outlet-gombe\" \"a\" 1 1]"),
+        "the first one's process is busy for ever: {out}"
     );
     assert!(out.contains(":process :nemesis, :f :start-kill, :value \"n1\""), "{out}");
     // Every operation begins, and all but one end.
@@ -553,21 +667,51 @@ fn jepsens_tools_can_read_it() {
     assert_eq!(of(":type :ok") + of(":type :fail"), history.operations() - 1);
 }
 
+#[test]
+fn an_operation_without_a_name_is_written_with_one() {
+    let mut lines = sound();
+    let mut op = op_of(&lines, "a").clone();
+    (op.f, op.key) = ("".into(), None);
+    lines.push(Line::Op(op));
+    let history = History::read(Cursor::new(text(&lines))).unwrap();
+    let mut out = Vec::new();
+    edn::write(&history, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains(":f :unnamed,"));
+}
+
+#[test]
+fn what_a_history_lacks_is_told() {
+    let lacks = |lines: &[Line<'_>]| History::read(Cursor::new(text(lines))).unwrap().lacks().len();
+    let without = |line: fn(&Line<'static>) -> bool| {
+        let mut lines = sound();
+        lines.retain(|it| !line(it));
+        lacks(&lines)
+    };
+    assert_eq!(lacks(&sound()), 0);
+    assert_eq!(without(|line| matches!(line, Line::Healed { .. })), 1);
+    assert_eq!(without(|line| matches!(line, Line::Op(_))), 1);
+    assert_eq!(without(|line| matches!(line, Line::End(_))), 1);
+    assert_eq!(lacks(&sound()[..1]), 2);
+}
+
 /// The program: exit codes and JSON.
 #[test]
 fn the_program_says_by_its_exit_code_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.jsonl");
-    let run = |lines: &[Line<'_>]| {
+    let run_with = |lines: &[Line<'_>], more: &[&str]| {
         std::fs::write(&path, text(lines)).unwrap();
         let edn = dir.path().join("history.edn");
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_fiscus-check"));
-        let out = program.arg(&path).arg("--json").arg("--edn").arg(&edn).output().unwrap();
+        program.arg(&path).arg("--json").arg("--edn").arg(&edn).args(more);
+        let out = program.output().unwrap();
         let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         assert!(edn.metadata().unwrap().len() > 100);
         (out.status.code().unwrap(), said)
     };
+    let run = |lines: &[Line<'_>]| run_with(lines, &[]);
     let (code, said) = run(&sound());
+    assert_eq!((code, &said["whole"]), (0, &true.into()));
     assert_eq!((code, &said["ok"], &said["records"]), (0, &true.into(), &8.into()));
     let mut lines = sound();
     let mut op = op_of(&lines, "a").clone();
@@ -575,4 +719,14 @@ fn the_program_says_by_its_exit_code_what_is_wrong() {
     lines.push(Line::Op(op));
     let (code, said) = run(&lines);
     assert_eq!((code, &said["findings"][0]["kind"]), (11, &"lost".into()));
+    // A part of a history proves little: that must be asked for.
+    lines.retain(|line| !matches!(line, Line::Healed { .. }));
+    let (code, said) = run(&lines);
+    assert_eq!((code, &said["whole"]), (11, &false.into()));
+    let mut part = sound();
+    part.retain(|line| !matches!(line, Line::Healed { .. }));
+    let (code, said) = run(&part);
+    assert_eq!((code, &said["whole"], &said["ok"]), (2, &false.into(), &false.into()));
+    let (code, said) = run_with(&part, &["--partial"]);
+    assert_eq!((code, &said["whole"], &said["ok"]), (0, &false.into(), &true.into()));
 }

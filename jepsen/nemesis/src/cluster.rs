@@ -15,6 +15,8 @@ use crate::disk::Disk;
 use crate::network::Network;
 
 pub(crate) const NAME: &str = "jepsen.fiscus.example";
+/// The group that knows of all others.
+pub(crate) const DIRECTORY: u64 = 0;
 /// The data group.
 pub(crate) const GROUP: u64 = 1;
 const PORT: u16 = 7400;

@@ -3,6 +3,7 @@
 mod machine;
 mod operating;
 mod partition;
+mod supervise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,16 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::cluster::{Cluster, GROUP};
+use crate::cluster::{Cluster, DIRECTORY, GROUP};
 use crate::operator::Operator;
 use crate::record::{Recorder, Span};
 use crate::watch::addresses;
 
+use operating::Change;
+use supervise::Troubles;
+
 /// A node that was away has everything again within this time.
 const CAUGHT_UP: Duration = Duration::from_secs(90);
-const SUPERVISED_EVERY: Duration = Duration::from_millis(250);
 /// Whoever starts nodes again does not hurry.
 const START_AGAIN: Duration = Duration::from_secs(1);
 
@@ -124,6 +127,9 @@ pub(crate) struct Faults {
     numbers: Arc<AtomicU64>,
     /// Nodes whose files were damaged.
     damaged: Arc<Mutex<BTreeSet<u64>>>,
+    /// Nodes that have come or gone half-way.
+    unfinished: Arc<Mutex<BTreeMap<u64, Change>>>,
+    troubled: Arc<Mutex<Troubles>>,
 }
 
 /// How a fault went.
@@ -134,6 +140,8 @@ struct Done {
     hit: u64,
     /// Whether it took the data group's leader away.
     leader: bool,
+    /// It could not be done.
+    undone: bool,
 }
 
 impl Faults {
@@ -154,6 +162,8 @@ impl Faults {
             fault_ms_max: 6_000,
             numbers: Arc::default(),
             damaged: Arc::default(),
+            unfinished: Arc::default(),
+            troubled: Arc::default(),
         }
     }
 
@@ -194,9 +204,11 @@ impl Faults {
             let done = self.carry_out(nemesis, &mut dice).await;
             let end = self.recorder.now();
             match done {
-                Ok(Done { target, hit, leader }) => {
+                Ok(Done { target, hit, leader, undone }) => {
                     let name = nemesis.name();
-                    self.recorder.span(Span { name, target, start, end, hit, leader })?;
+                    let target = if undone { format!("{target} (not done)") } else { target };
+                    let span = Span { name, target, start, end, hit, leader, undone };
+                    self.recorder.span(span)?;
                 }
                 Err(error) => self.recorder.remark(format!("{}: {error:#}", nemesis.name())),
             }
@@ -287,34 +299,6 @@ impl Faults {
         Ok(())
     }
 
-    /// Starts again whoever has ended without being asked to, as a service manager does.
-    pub(crate) async fn supervise(self) -> Result<()> {
-        let mut ended: BTreeMap<u64, Instant> = BTreeMap::new();
-        loop {
-            sleep(SUPERVISED_EVERY).await;
-            let mut due = Vec::new();
-            {
-                let mut cluster = self.lock();
-                for node in cluster.nodes.values_mut().filter(|node| !node.held) {
-                    if let Some(how) = node.ended() {
-                        self.recorder.remark(format!("node {} ended: {how}", node.id));
-                    }
-                    if node.runs() {
-                        continue;
-                    }
-                    let since = *ended.entry(node.id).or_insert_with(Instant::now);
-                    if since.elapsed() >= START_AGAIN {
-                        due.push(node.id);
-                    }
-                }
-            }
-            for id in due {
-                ended.remove(&id);
-                self.start_again(id)?;
-            }
-        }
-    }
-
     /// Ends every fault, and starts who does not run.
     pub(crate) fn heal(&self) -> Result<()> {
         let mut cluster = self.lock();
@@ -331,6 +315,7 @@ impl Faults {
             }
             cluster.run(id)?;
         }
+        self.all_disks_work();
         Ok(())
     }
 
@@ -356,6 +341,14 @@ impl Faults {
             let Some(status) = self.operator.status(&address).await else {
                 return Some(format!("node {id} does not answer"));
             };
+            // A group that is closed on a node is not among its replicas.
+            for group in [DIRECTORY, GROUP] {
+                if !status.replicas.iter().any(|replica| replica.group == group) {
+                    let alerts: String =
+                        status.alerts.iter().map(|alert| format!("; {alert}")).collect();
+                    return Some(format!("node {id} does not host group {group}{alerts}"));
+                }
+            }
             for replica in status.replicas {
                 let group = replica.group;
                 for why in [&replica.stopped, &replica.recovering] {

@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use crate::options::Options;
 use crate::page::page;
 use crate::picture::draw;
-use crate::record::Seen;
+use crate::record::{Seen, Span};
 use crate::run::Measured;
 
 const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
+/// Whoever looks at the nodes sees a new term so late at most: one that does not answer keeps it waiting for a second.
+const SEEN_WITHIN: u64 = 2 * SECOND;
 
 /// A distribution of milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +46,13 @@ impl Distribution {
             "count": self.count(), "min_ms": self.at(0), "median_ms": self.at(500), "p90_ms": self.at(900),
             "p99_ms": self.at(990), "max_ms": self.at(1_000),
         })
+    }
+
+    /// With every value, least first.
+    fn json_with_values(&self) -> Value {
+        let mut json = self.json();
+        json["values_ms"] = json!(self.0);
+        json
     }
 }
 
@@ -85,7 +94,7 @@ impl Figures {
         let acknowledged = writes.iter().filter(|point| point.outcome == Outcome::Ok);
         let latency = acknowledged.map(|point| (point.end - point.start) / MILLI).collect();
         let mut faults: Vec<(&'static str, usize)> = Vec::new();
-        for span in &seen.spans {
+        for span in seen.spans.iter().filter(|span| !span.undone) {
             match faults.iter_mut().find(|(name, _)| *name == span.name) {
                 Some((_, count)) => *count += 1,
                 None => faults.push((span.name, 1)),
@@ -109,7 +118,7 @@ impl Figures {
             faults,
             converged_ms: measured.converged.as_millis(),
             findings: findings.to_vec(),
-            remarks: seen.remarks.clone(),
+            remarks: seen.remarked(),
         }
     }
 
@@ -150,8 +159,10 @@ impl Figures {
             "name": self.name, "ok": self.findings.is_empty(), "seconds": self.seconds(),
             "acknowledged": self.acknowledged, "acknowledged_per_s": self.per_second(), "refused": self.refused,
             "unknown": self.unknown, "records": self.records, "faults": faults, "leader_changes": self.leader_changes,
-            "latency": self.latency.json(), "fail_over": self.failover.json(), "partition_heal": self.heal.json(),
-            "restart_answers": self.answers_again.json(), "restart_caught_up": self.caught_up.json(),
+            "latency": self.latency.json(), "fail_over": self.failover.json_with_values(),
+            "partition_heal": self.heal.json_with_values(),
+            "restart_answers": self.answers_again.json_with_values(),
+            "restart_caught_up": self.caught_up.json_with_values(),
             "converged_ms": u64::try_from(self.converged_ms).unwrap_or(u64::MAX),
             "findings": self.findings, "remarks": self.remarks,
         })
@@ -166,14 +177,11 @@ impl Figures {
     }
 }
 
-/// From the moment when a leader was taken away until something is acknowledged that began afterwards.
+/// From the moment when a leader was taken away until a sale is sealed that began afterwards. A fault that did not end a
+/// leader's term is none to measure: what is sealed then says nothing of another leader.
 fn failovers(seen: &Seen) -> Vec<u64> {
-    let mut points: Vec<(u64, u64)> = seen
-        .points
-        .iter()
-        .filter(|point| point.writes && point.outcome == Outcome::Ok)
-        .map(|point| (point.start, point.end))
-        .collect();
+    let sealed = seen.points.iter().filter(|point| point.sealed && point.outcome == Outcome::Ok);
+    let mut points: Vec<(u64, u64)> = sealed.map(|point| (point.start, point.end)).collect();
     points.sort_unstable();
     // The earliest end of everything that began at a point or later.
     let mut earliest = u64::MAX;
@@ -181,9 +189,56 @@ fn failovers(seen: &Seen) -> Vec<u64> {
         earliest = earliest.min(*end);
         *end = earliest;
     }
-    let first_after = |at: u64| {
-        let from = points.partition_point(|(start, _)| *start < at);
-        points.get(from).map(|(_, end)| (end - at) / MILLI)
+    let first_after = |span: &Span| {
+        let from = points.partition_point(|(start, _)| *start < span.hit);
+        let (_, end) = points.get(from)?;
+        let term = seen.terms.get(seen.terms.partition_point(|at| *at <= span.hit))?;
+        let is_its = *term <= span.end.max(*end) + SEEN_WITHIN;
+        is_its.then_some((end - span.hit) / MILLI)
     };
-    seen.spans.iter().filter(|span| span.leader).filter_map(|span| first_after(span.hit)).collect()
+    let taken = seen.spans.iter().filter(|span| span.leader && !span.undone);
+    taken.filter_map(first_after).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Point;
+
+    #[test]
+    fn only_new_sales_after_a_leader_was_replaced_count_as_fail_over() {
+        let point = |start: u64, sealed| Point {
+            start: start * MILLI,
+            end: (start + 10) * MILLI,
+            outcome: Outcome::Ok,
+            writes: true,
+            sealed,
+        };
+        let span = |hit: u64, leader, undone| Span {
+            name: "kill",
+            target: String::new(),
+            start: hit * MILLI,
+            end: (hit + 1_000) * MILLI,
+            hit: hit * MILLI,
+            leader,
+            undone,
+        };
+        let mut seen = Seen {
+            points: vec![point(50, true), point(120, false), point(700, true)],
+            spans: vec![span(100, true, false), span(100, false, false), span(100, true, true)],
+            ..Seen::default()
+        };
+        // Nobody led in a later term afterwards.
+        assert!(failovers(&seen).is_empty());
+        seen.terms = vec![10 * MILLI, 650 * MILLI];
+        assert_eq!(failovers(&seen), [610]);
+        seen.terms = vec![10 * MILLI, 60_000 * MILLI];
+        assert!(failovers(&seen).is_empty());
+    }
+
+    #[test]
+    fn every_value_is_in_the_summary() {
+        let json = Distribution::new(vec![3, 1, 2]).json_with_values();
+        assert_eq!((&json["values_ms"], &json["count"]), (&json!([1, 2, 3]), &json!(3)));
+    }
 }

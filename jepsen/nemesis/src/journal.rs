@@ -1,4 +1,5 @@
-//! The final journal, as lines of the history. Signatures are verified as it comes.
+//! The final journal, as lines of the history. Signatures are verified as it comes; what is wrong is a finding, and the
+//! rest is written all the same.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ed25519_dalek::{Signature, VerifyingKey};
+use fiscus_check::Kind;
 use fiscus_check::line::{Digest, Leaf, Line, Numbered, Record, Source, Sums, Totals};
 use fiscus_ledger::hash::{hex, payload_hash};
 use fiscus_ledger::record::{Record as Stored, RecordKind};
@@ -18,6 +20,7 @@ use futures_util::StreamExt;
 
 use crate::cluster::GROUP;
 use crate::record::Recorder;
+use crate::sales::offline_key;
 use crate::till::{digest, split};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -27,11 +30,14 @@ const TILE: u64 = 256;
 pub(crate) async fn write(client: &ClusterClient, recorder: &Recorder, from: u64) -> Result<u64> {
     let state = client.read_group(GROUP, Consistency::Linearizable, WAIT).await?;
     let leaves = state.as_of.context("a group's state says as of when")?.leaves;
+    // What a key that is none has signed is found as a signature of nobody.
     let keys: BTreeMap<String, VerifyingKey> = state
         .authorities
         .iter()
-        .map(|known| Ok((known.id.clone(), VerifyingKey::try_from(&*known.public_key)?)))
-        .collect::<Result<_>>()?;
+        .filter_map(|known| {
+            Some((known.id.clone(), VerifyingKey::try_from(&*known.public_key).ok()?))
+        })
+        .collect();
     let mut feed = pin!(client.feed(GROUP, from));
     let mut next = from;
     while next < leaves {
@@ -39,11 +45,9 @@ pub(crate) async fn write(client: &ClusterClient, recorder: &Recorder, from: u64
             tokio::time::timeout(WAIT, feed.next()).await.context("the feed stands still")?;
         let item = item.context("the feed ended")??;
         next = item.leaf + 1;
-        match item.record {
-            Some(record) => {
-                let line = line(&record, &keys)?;
-                recorder.line(&line)?;
-            }
+        let line = item.record.as_ref().map(|record| checked_line(record, &keys, recorder));
+        match line.flatten() {
+            Some(line) => recorder.line(&line)?,
             None => {
                 let data = Digest(leaf_data(client, item.leaf).await?);
                 recorder.line(&Line::Leaf(Leaf { group: GROUP, leaf: item.leaf, data }))?;
@@ -51,6 +55,37 @@ pub(crate) async fn write(client: &ClusterClient, recorder: &Recorder, from: u64
         }
     }
     Ok(next)
+}
+
+/// A record as a line, when it can be read.
+fn checked_line<'a>(
+    record: &'a JournalRecord,
+    keys: &BTreeMap<String, VerifyingKey>,
+    recorder: &Recorder,
+) -> Option<Line<'a>> {
+    let leaf = record.leaf;
+    let read = Stored::decode(&record.record).map_err(anyhow::Error::from);
+    let line = read.and_then(|stored| {
+        if let Err(error) = verify(&stored, record, keys) {
+            recorder.finding(Kind::Proofs, format!("the signature of leaf {leaf}: {error:#}"));
+        }
+        line(&stored, record)
+    });
+    line.map_err(|error| {
+        recorder.finding(Kind::Chain, format!("the record of leaf {leaf} is none: {error:#}"));
+    })
+    .ok()
+}
+
+/// An authority of the group has signed the record.
+fn verify(
+    stored: &Stored<'_>,
+    record: &JournalRecord,
+    keys: &BTreeMap<String, VerifyingKey>,
+) -> Result<()> {
+    let key = keys.get(stored.authority_id).context("a record of an unknown authority")?;
+    let signature = Signature::from_slice(&record.signature)?;
+    Ok(key.verify_strict(&stored.entry_hash, &signature)?)
 }
 
 /// The data of a leaf that is no record.
@@ -64,17 +99,13 @@ async fn leaf_data(client: &ClusterClient, leaf: u64) -> Result<[u8; 32]> {
 }
 
 /// Writes every outlet's row.
-pub(crate) async fn write_totals(
-    client: &ClusterClient,
-    recorder: &Recorder,
-) -> Result<Vec<String>> {
+pub(crate) async fn write_totals(client: &ClusterClient, recorder: &Recorder) -> Result<()> {
     let request = ListOutletsRequest {
         group: GROUP,
         after: String::new(),
         consistency: Consistency::Linearizable.into(),
     };
     let mut rows = pin!(client.list_outlets(request, WAIT));
-    let mut ids = Vec::new();
     while let Some(row) = rows.next().await {
         let row = row?;
         let outlet = Outlet::from_stored(&row.row)?;
@@ -91,22 +122,16 @@ pub(crate) async fn write_totals(
             last: outlet.series.last,
             perpetual,
         }))?;
-        ids.push(row.outlet_id);
     }
-    Ok(ids)
+    Ok(())
 }
 
-/// A record as a line; its hash and its signature are right.
-fn line<'a>(record: &'a JournalRecord, keys: &BTreeMap<String, VerifyingKey>) -> Result<Line<'a>> {
-    let stored = Stored::decode(&record.record).with_context(|| format!("leaf {}", record.leaf))?;
-    ensure!(stored.leaf_index == record.leaf, "leaf {} says it is another", record.leaf);
-    let key = keys.get(stored.authority_id).context("a record of an unknown authority")?;
-    let signature = Signature::from_slice(&record.signature)?;
-    key.verify_strict(&stored.entry_hash, &signature)
-        .with_context(|| format!("the signature of leaf {}", record.leaf))?;
-    let mark = stored.submission.as_ref();
+/// A record as a line.
+fn line<'a>(stored: &Stored<'a>, record: &JournalRecord) -> Result<Line<'a>> {
+    ensure!(stored.leaf_index == record.leaf, "it says that it is leaf {}", stored.leaf_index);
     let sealed = matches!(stored.kind, RecordKind::Invoice(_));
-    let rare = rare(&stored)?;
+    let rare = rare(stored)?;
+    let (f, key) = submission(stored)?.unzip();
     Ok(Line::Record(Record {
         group: GROUP,
         leaf: record.leaf,
@@ -117,15 +142,27 @@ fn line<'a>(record: &'a JournalRecord, keys: &BTreeMap<String, VerifyingKey>) ->
         prev: Digest(stored.prev_hash),
         entry: Digest(stored.entry_hash),
         bytes: digest(record),
-        f: mark.map(|mark| operation(mark.operation).into()),
-        key: mark.map(|mark| hex(&mark.key).into()),
+        f: f.map(Into::into),
+        key: key.map(Into::into),
         payload: sealed.then(|| Digest(payload_hash(stored.payload))),
-        numbered: numbered(&stored)?,
+        numbered: numbered(stored)?,
         lent: rare.lent,
         missing: rare.missing,
         skipped: rare.skipped,
         closes: rare.closes,
     }))
+}
+
+/// What a record was submitted as, and under which key.
+fn submission(stored: &Stored<'_>) -> Result<Option<(&'static str, String)>> {
+    if let RecordKind::Offline(_) = stored.kind {
+        let seal: serde_json::Value = serde_json::from_slice(stored.payload)?;
+        let credential = seal["credential_id"].as_str().context("an offline seal's credential")?;
+        let place = seal["place"].as_u64().context("an offline seal's place")?;
+        return Ok(Some(("reconcile", offline_key(credential, place))));
+    }
+    let mark = stored.submission.as_ref();
+    Ok(mark.map(|mark| (operation(mark.operation), hex(&mark.key))))
 }
 
 fn operation(operation: Operation) -> &'static str {

@@ -25,6 +25,7 @@ history.jsonl, history.edn, summary.json, timeline.svg, report.html, and the nod
 Exit codes:
   0       sound
   2       wrong usage, or it could not be run
+  24      a process ended or panicked although nobody ended it
   130     it was stopped; its processes, networks and mounts are gone
   others  as those of fiscus-check: what is wrong with the history"
 )]
@@ -70,7 +71,7 @@ pub struct Options {
     /// The program; beside this one when absent.
     #[arg(long)]
     pub(crate) program: Option<PathBuf>,
-    /// An older one, for upgrade.
+    /// An older one, which upgrade needs.
     #[arg(long)]
     pub(crate) previous: Option<PathBuf>,
     /// A bug that nodes plant in themselves, when the program is built with `planted-bugs`.
@@ -93,6 +94,16 @@ impl Options {
             program.display()
         );
         std::path::absolute(&program).context("the program's place")
+    }
+
+    /// Refuses what cannot be done, before anything is.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.nemesis.contains(&Nemesis::Upgrade) {
+            let previous = self.previous.as_ref();
+            let previous = previous.context("upgrade needs an older program: --previous FILE")?;
+            ensure!(previous.exists(), "{}, of --previous, is not there", previous.display());
+        }
+        Ok(())
     }
 
     /// The run's directory, empty.

@@ -297,6 +297,7 @@ mod tests {
             end: at * SECOND + 20 * MILLI,
             outcome,
             writes: true,
+            sealed: true,
         };
         let span = |name, start: u64, end: u64| Span {
             name,
@@ -305,6 +306,7 @@ mod tests {
             end: end * SECOND,
             hit: start * SECOND,
             leader: true,
+            undone: false,
         };
         let seen = Seen {
             points: vec![

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fiscus_check::line::{End, Line};
-use fiscus_check::{Finding, History, check, edn, exit_code};
+use fiscus_check::line::{End, Line, Outcome};
+use fiscus_check::{Finding, History, Kind, check, edn, exit_code};
 use fiscus_proto::client::{ClientConfig, ClientLimits, ClusterClient};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
@@ -18,8 +18,8 @@ use crate::figures::Figures;
 use crate::journal;
 use crate::operator::Operator;
 use crate::options::Options;
-use crate::record::Recorder;
-use crate::sales::seal;
+use crate::record::{Recorder, Seen};
+use crate::sales::{Submission, seal};
 use crate::till::{Floor, Till, Told};
 use crate::watch::{self, addresses};
 use crate::workloads::{self, Pair, Roster, Shop, Workload};
@@ -39,9 +39,13 @@ const CLIENTS: usize = 6;
 /// A sound clock's error, half a round trip of a busy machine, and what a leader's batch may wait.
 const CLOCK_ERROR_MS: u64 = 1_500;
 const AT_ONCE: usize = 32;
+/// The journal is read, and replicas are asked, so often until they are equal to it.
+const TURNS: u32 = 50;
+const TURN: Duration = Duration::from_millis(200);
 
 /// Runs, checks, and writes the report; the exit code.
 pub async fn run(options: &Options) -> Result<u8> {
+    options.check()?;
     let dir = options.fresh_dir()?;
     eprintln!("{}: {}", options.name(), dir.display());
     let path = dir.join("history.jsonl");
@@ -52,6 +56,8 @@ pub async fn run(options: &Options) -> Result<u8> {
     writer.finish()?;
     let (history, mut findings) = judge(&path, &dir.join("history.edn"))?;
     findings.extend(ran.findings);
+    findings.extend(seen.found());
+    findings.extend(nothing_done(options, &seen, ran.measured.load));
     let figures = Figures::new(options, &seen, &history, &ran.measured, &findings);
     figures.write(&dir, &seen)?;
     println!("{}", figures.line());
@@ -67,6 +73,18 @@ fn judge(path: &Path, edn_path: &Path) -> Result<(History, Vec<Finding>)> {
     std::io::Write::flush(&mut out)?;
     let findings = check(&history);
     Ok((history, findings))
+}
+
+/// A run in which clients could do nothing proves nothing.
+fn nothing_done(options: &Options, seen: &Seen, (began, ended): (u64, u64)) -> Option<Finding> {
+    let writes = |workload: &Workload| !matches!(workload, Workload::Reads | Workload::Audit);
+    let must_write = options.workload.iter().any(writes);
+    let done = seen.points.iter().any(|point| {
+        let within = point.start >= began && point.end <= ended;
+        within && point.outcome == Outcome::Ok && (point.writes || !must_write)
+    });
+    let detail = "nothing was acknowledged while there was load".to_owned();
+    (!done).then_some(Finding { kind: Kind::Convergence, detail })
 }
 
 /// What is measured of a run as a whole.
@@ -185,9 +203,10 @@ impl Stage {
     ) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         let stuck = |error: &anyhow::Error| Finding {
-            kind: fiscus_check::Kind::Convergence,
+            kind: Kind::Convergence,
             detail: format!("{error:#}"),
         };
+        faults.finish_members().await;
         if let Err(error) = faults.converged(CONVERGE_WAIT).await {
             findings.push(stuck(&error));
         }
@@ -200,33 +219,41 @@ impl Stage {
         self.recorder.line(&Line::Healed { at: self.recorder.now() })?;
         // A cluster that does not come back, and of which nothing can be read, is a finding and no failure of the run.
         let patience = if findings.is_empty() { ANSWER_WAIT } else { HOPELESS_WAIT };
-        match self.write_down(patience).await {
-            Err(error) if !findings.is_empty() => findings.push(stuck(&error)),
-            written => written?,
+        if let Err(error) = self.write_down(patience).await {
+            if findings.is_empty() && self.recorder.seen().findings.is_empty() {
+                return Err(error);
+            }
+            findings.push(stuck(&error));
         }
+        faults.find_panics(options.nemesis.contains(&Nemesis::Corrupt))?;
         Ok(findings)
     }
 
-    /// Everything is asked for again, and the journal and all replicas are noted.
+    /// Everything is asked for again, and audited, and the journal and all replicas are noted.
     async fn write_down(&self, patience: Duration) -> Result<()> {
         self.ask_again(patience).await?;
+        workloads::must_audit(&self.shop, patience).await?;
+        let client = &self.shop.clients[0];
         let mut written = 0;
-        for _ in 0..50 {
-            written = journal::write(&self.shop.clients[0], &self.recorder, written).await?;
+        for _ in 0..TURNS {
+            written = journal::write(client, &self.recorder, written).await?;
             if let Some(ends) = self.ends(written).await {
                 ends.into_iter().try_for_each(|end| self.recorder.line(&Line::End(end)))?;
-                journal::write_totals(&self.shop.clients[0], &self.recorder).await?;
-                return Ok(());
+                return journal::write_totals(client, &self.recorder).await;
             }
-            sleep(Duration::from_millis(200)).await;
+            sleep(TURN).await;
         }
+        let what = format!(
+            "all is healed, and after {TURNS} looks not every replica is at the journal's {written} leaves"
+        );
+        self.recorder.finding(Kind::Convergence, what);
         for (id, address) in addresses(&self.cluster) {
             if let Some(replica) = self.operator.replica(&address, GROUP).await {
                 let (leaves, applied) = (replica.leaves, replica.applied);
                 self.recorder.line(&Line::End(End { group: GROUP, node: id, leaves, applied }))?;
             }
         }
-        Ok(())
+        journal::write_totals(client, &self.recorder).await
     }
 
     /// All replicas, when they are as long as what is written of the journal.
@@ -251,15 +278,24 @@ impl Stage {
             let key = format!("last {outlet}");
             sales.push(seal(outlet, &key, &key, None)?);
         }
-        let all = open.iter().chain(&kept).chain(&sales).enumerate();
-        stream::iter(all)
-            .map(|(at, submission)| {
+        // What was not answered may be refused, what was acknowledged and what is sold anew may not.
+        let open = open.iter().map(|submission| (submission, None));
+        let kept = kept.iter().map(|submission| (submission, Some(Kind::Altered)));
+        let sales = sales.iter().map(|submission| (submission, Some(Kind::Convergence)));
+        stream::iter(open.chain(kept).chain(sales).enumerate())
+            .map(|(at, (submission, never_refused))| {
                 // Whoever is free does it: each has one operation at a time.
                 let till = tills[at % AT_ONCE].other();
                 async move {
                     let told = till.submit(submission, patience).await?;
-                    if matches!(told, Told::NotNow) {
-                        till.note_unanswered(submission)?;
+                    match (told, never_refused) {
+                        (Told::NotNow, _) => till.note_unanswered(submission)?,
+                        (Told::Refused(code), Some(kind)) => {
+                            let Submission { outlet, f, key, .. } = submission;
+                            let what = format!("{outlet}: {f} {key} is refused with {code}");
+                            self.recorder.finding(kind, format!("all is healed, and in {what}"));
+                        }
+                        _ => {}
                     }
                     anyhow::Ok(())
                 }

@@ -198,7 +198,8 @@ impl Terminal {
             }),
         };
         let deliver = command::Command::ReconcileOffline(deliver);
-        Ok((plain("reconcile", &self.outlet, &mark, deliver), entry))
+        let key = offline_key(&self.credential, place);
+        Ok((plain("reconcile", &self.outlet, &key, deliver), entry))
     }
 
     /// Gives the block back.
@@ -210,6 +211,11 @@ impl Terminal {
         };
         plain("close_block", &self.outlet, &self.credential, command::Command::CloseBlock(close))
     }
+}
+
+/// The key of an offline seal in a history.
+pub(crate) fn offline_key(credential: &str, place: u64) -> String {
+    format!("{credential} {place}")
 }
 
 /// The numbers of a grant's record, and its entry hash.

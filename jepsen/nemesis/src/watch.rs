@@ -31,9 +31,10 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
-    let mut shown: BTreeSet<(u64, u64)> = BTreeSet::new();
-    let mut last_leader = 0;
+    // A node that says two things of one entry, or of one size, is noted with both.
+    let mut known: BTreeSet<(u64, u64, u64, [u8; 32])> = BTreeSet::new();
+    let mut shown: BTreeSet<(u64, u64, [u8; 32])> = BTreeSet::new();
+    let (mut last_leader, mut last_term) = (0, 0);
     for look in 0.. {
         ticks.tick().await;
         let nodes = addresses(&cluster);
@@ -48,7 +49,7 @@ pub(crate) async fn run(
                 }
                 let (group, index) = (replica.group, replica.state_index);
                 let Ok(hash) = <[u8; 32]>::try_from(&*replica.state_hash) else { continue };
-                if index > 0 && known.insert((*id, group, index)) {
+                if index > 0 && known.insert((*id, group, index, hash)) {
                     let node = format!("n{id}").into();
                     recorder.line(&Line::State(State {
                         group,
@@ -59,6 +60,11 @@ pub(crate) async fn run(
                 }
             }
         }
+        if let Some((term, _)) = leads.filter(|(term, _)| *term > last_term) {
+            last_term = term;
+            let now = recorder.now();
+            recorder.seen().terms.push(now);
+        }
         if let Some((_, leader)) = leads.filter(|(_, leader)| *leader != last_leader) {
             last_leader = leader;
             let now = recorder.now();
@@ -67,7 +73,9 @@ pub(crate) async fn run(
         if look % CHECKPOINTS_EVERY == 0 {
             let asked = nodes.iter().map(|(_, address)| operator.checkpoint(address));
             for ((id, _), told) in nodes.iter().zip(join_all(asked).await) {
-                let Some((size, root)) = told.filter(|(size, _)| shown.insert((*id, *size))) else {
+                let Some((size, root)) =
+                    told.filter(|(size, root)| shown.insert((*id, *size, *root)))
+                else {
                     continue;
                 };
                 let (group, root, source) = (GROUP, Digest(root), format!("n{id}").into());

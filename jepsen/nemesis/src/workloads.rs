@@ -21,6 +21,7 @@ use crate::record::Recorder;
 use crate::sales::{close_day, register, seal};
 use crate::till::{Floor, Till};
 
+pub(crate) use audit::must_audit;
 pub(crate) use gateways::{Gateways, Pair};
 
 /// A key is asked for so long at most while there are faults.

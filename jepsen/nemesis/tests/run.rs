@@ -144,6 +144,20 @@ fn number_of(bridge: &str) -> Option<String> {
 }
 
 #[test]
+fn an_upgrade_without_an_older_program_is_refused_at_once() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jepsen-upgrade");
+    let out = Command::new(env!("CARGO_BIN_EXE_fiscus-jepsen"))
+        .args(["--nemesis", "kill,upgrade", "--dir"])
+        .arg(&dir)
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{told}");
+    assert!(told.contains("--previous FILE") && !dir.exists(), "{told}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a file of another process is looked at again")]
 fn a_run_that_is_stopped_leaves_no_process_network_or_mount() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jepsen-stopped");
     // An earlier run's, which failed.

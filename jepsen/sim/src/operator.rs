@@ -58,7 +58,7 @@ pub(crate) async fn run(world: World, voters: u64) {
     }
     operator.world.lock().founded = true;
     loop {
-        let order = operator.world.lock().orders.pop();
+        let order = operator.world.lock().orders.pop_front();
         let Some(order) = order else {
             tokio::time::sleep(PAUSE).await;
             continue;

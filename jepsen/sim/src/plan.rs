@@ -69,6 +69,11 @@ impl Fault {
         )
     }
 
+    /// Whether the operator is told to do it, who may not be able to.
+    pub(crate) fn is_an_order(&self) -> bool {
+        matches!(self, Self::Transfer | Self::Snapshot { .. } | Self::Join)
+    }
+
     /// The name in statistics.
     pub(crate) fn name(&self) -> &'static str {
         match self {

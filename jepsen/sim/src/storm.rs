@@ -62,6 +62,10 @@ pub(crate) struct Storm {
     running: Vec<bool>,
     /// How the disk is found when a cut that is planned for one of its steps has come.
     cut_modes: Vec<RebootMode>,
+    /// Whose process may end by itself: its disk has failed it since it was started.
+    excused: Vec<bool>,
+    /// So many orders of the operator have been looked at.
+    carried_out: usize,
     /// Whose disk is damaged.
     pub(crate) damaged: Option<u64>,
     pub(crate) happened: Vec<&'static str>,
@@ -90,6 +94,8 @@ impl Storm {
             clients,
             running: vec![false; machines],
             cut_modes: vec![RebootMode::KeepUnsynced; machines],
+            excused: vec![false; machines],
+            carried_out: 0,
             damaged: None,
             happened: Vec::new(),
             restarts: 0,
@@ -127,10 +133,23 @@ impl Storm {
             }
             self.next += 1;
             if self.happen(sim, &planned.fault, now, planned.lasts) {
-                self.happened.push(planned.fault.name());
                 self.log.push(format!("{now} {planned}"));
+                if !planned.fault.is_an_order() {
+                    self.happened.push(planned.fault.name());
+                }
             }
         }
+        self.note_orders();
+    }
+
+    /// What the operator was told to do counts when it is done.
+    fn note_orders(&mut self) {
+        let shared = self.world.lock();
+        let done = &shared.carried_out[self.carried_out..];
+        self.happened.extend(
+            done.iter().filter(|(_, told)| told.is_ok()).filter_map(|(order, _)| order.fault()),
+        );
+        self.carried_out = shared.carried_out.len();
     }
 
     /// Ends all faults at once.
@@ -163,6 +182,9 @@ impl Storm {
                 self.crash(sim, id, mode);
             } else if let Some(why) = ended {
                 self.log.push(format!("{now} n{id} ended: {why}"));
+                if !self.excused[index(id)] {
+                    self.world.broke(format!("n{id} ended, and its disk was sound: {why}"));
+                }
                 self.crash(sim, id, RebootMode::KeepUnsynced);
             } else {
                 continue;
@@ -192,6 +214,9 @@ impl Storm {
         }
         self.running[index(id)] = true;
         self.restarts += 1;
+        let full =
+            self.later.iter().any(|(_, later)| matches!(later, Later::Room(of) if *of == id));
+        self.excused[index(id)] = full || self.damaged == Some(id);
         sim.bounce(machine(id));
     }
 
@@ -300,6 +325,7 @@ impl Storm {
             }
             Fault::SyncFails { who } => {
                 let id = self.resolve(*who);
+                self.excused[index(id)] = true;
                 let shared = self.world.lock();
                 let disk = &shared.machines[&id].disk;
                 disk.fail_sync_at(disk.steps() + 1);
@@ -312,6 +338,7 @@ impl Storm {
             }
             Fault::FullDisk { who, bytes } => {
                 let id = self.resolve(*who);
+                self.excused[index(id)] = true;
                 self.world.lock().machines[&id].disk.limit_free(Some(*bytes));
                 self.later.push((ends, Later::Room(id)));
             }
@@ -359,11 +386,11 @@ impl Storm {
             Fault::Transfer => {
                 let to = self.dice.between(1, self.voters);
                 let group = self.dice.between(0, DATA_GROUP);
-                self.world.lock().orders.push(Order::Transfer { group, to });
+                self.world.lock().orders.push_back(Order::Transfer { group, to });
             }
             Fault::Snapshot { who } => {
                 let node = self.resolve(*who);
-                self.world.lock().orders.push(Order::Snapshot { node, group: DATA_GROUP });
+                self.world.lock().orders.push_back(Order::Snapshot { node, group: DATA_GROUP });
             }
             Fault::ElectionCut { mode } => {
                 let Some(old) = self.leader().filter(|_| self.election.is_none()) else {
@@ -379,7 +406,7 @@ impl Storm {
                 let node = self.voters + 1;
                 self.running[index(node)] = true;
                 sim.bounce(machine(node));
-                self.world.lock().orders.push(Order::Join { node });
+                self.world.lock().orders.push_back(Order::Join { node });
             }
         }
         true

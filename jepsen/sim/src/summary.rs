@@ -66,6 +66,12 @@ impl Summary {
         }
     }
 
+    /// Whether so few seeds count that they prove little: less than nine of ten, when there are at least ten.
+    #[must_use]
+    pub fn counts_too_few(&self) -> bool {
+        self.seeds >= 10 && self.counted * 10 < self.seeds * 9
+    }
+
     /// The figures as text.
     #[must_use]
     pub fn table(&self, took: Duration) -> String {

@@ -1,8 +1,7 @@
 //! What must hold after every step, seen from outside of all nodes at once.
 //!
-//! Invariants checked here: one leader a term; no log has lost what it had synced, unless its disk was damaged; what was
-//! applied never goes back while a process lives; equal places in the log have equal states; a log has one root for a
-//! size, whoever decided it and whenever.
+//! Invariants checked here: one leader a term; no log has lost what it had synced, unless its disk was damaged; equal places
+//! in the log have equal states; a log has one root for a size, whoever decided it and whenever.
 
 use std::collections::BTreeMap;
 

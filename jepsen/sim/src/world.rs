@@ -2,7 +2,7 @@
 //!
 //! Everything here is used by one thread; the locks are there because the product asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -50,6 +50,18 @@ pub(crate) enum Order {
     Join { node: u64 },
 }
 
+impl Order {
+    /// The fault that it is in statistics, when it is one.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Transfer { .. } => Some("leader transfer"),
+            Self::Snapshot { .. } => Some("snapshot"),
+            Self::Join { .. } => Some("membership change"),
+            Self::Scrub { .. } => None,
+        }
+    }
+}
+
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -72,7 +84,7 @@ pub(crate) struct Shared {
     pub(crate) phase: Phase,
     pub(crate) machines: BTreeMap<u64, Machine>,
     pub(crate) history: History,
-    pub(crate) orders: Vec<Order>,
+    pub(crate) orders: VecDeque<Order>,
     /// Those that were carried out, with the outcome.
     pub(crate) carried_out: Vec<(Order, Result<(), String>)>,
     /// The first thing that went wrong outside of the checks.
@@ -108,7 +120,7 @@ impl World {
             phase: Phase::Founding,
             machines: (1..=machines).map(machine).collect(),
             history: History::default(),
-            orders: Vec::new(),
+            orders: VecDeque::new(),
             carried_out: Vec::new(),
             broken: None,
             founded: false,

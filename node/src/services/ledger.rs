@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fiscus_ledger::state::Id;
 use fiscus_ledger::state::rows::{Operation, SubmissionKey};
+use fiscus_proto::absence::not_here;
 use fiscus_proto::ledger::ledger_server::Ledger;
 use fiscus_proto::ledger::{self as wire, Consistency};
 use fiscus_proto::peer::ReadIndexRequest;
@@ -73,8 +74,7 @@ impl LedgerService {
     }
 
     pub(super) fn group(&self, group: u64) -> Result<Arc<Hosted>, Status> {
-        let hosted = self.groups.get(group);
-        hosted.ok_or_else(|| Status::not_found(format!("group {group} does not live on this node")))
+        self.groups.get(group).ok_or_else(|| not_here(group))
     }
 
     /// What the group holds at a moment that is as fresh as asked.

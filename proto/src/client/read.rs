@@ -11,6 +11,7 @@ use tonic::{Code, Response, Status, Streaming};
 use super::ClusterClient;
 use super::error::{ReadError, words_of};
 use super::retry::Backoff;
+use crate::absence::is_not_here;
 use crate::ledger::ledger_client::LedgerClient;
 use crate::ledger::{
     Consistency, Document, JournalRecord, ListDocumentsRequest, ListOutletsRequest, OutletRow,
@@ -178,7 +179,8 @@ impl ClusterClient {
         self.read_until(read, &mut self.backoff(), call).await
     }
 
-    /// Asks the nodes in turn, round by round.
+    /// Asks the nodes in turn, round by round. A group that nobody has told of, and that every node says it does not have,
+    /// before the topology is learnt again and after it, is nowhere.
     pub(super) async fn read_until<T, F>(
         &self,
         read: Read,
@@ -190,11 +192,13 @@ impl ClusterClient {
     {
         let region = self.shared.config.region.as_deref();
         let mut detail = "no node is known".to_owned();
+        let mut rounds_of_absence = 0;
         loop {
             let (nodes, generation) = {
                 let routes = self.routes();
                 (routes.readers(read.group, region), routes.generation)
             };
+            let mut nowhere = !nodes.is_empty();
             for node in nodes {
                 match self.read_once(node, read.deadline, &call).await {
                     Ok(answer) => {
@@ -202,11 +206,20 @@ impl ClusterClient {
                         return Ok(answer);
                     }
                     Err(Failure::Rejected(error)) => return Err(error),
-                    Err(Failure::Elsewhere(failure)) => detail = format!("node {node}: {failure}"),
+                    Err(Failure::NotHere) => detail = format!("node {node} does not have it"),
+                    Err(Failure::Elsewhere(failure)) => {
+                        nowhere = false;
+                        detail = format!("node {node}: {failure}");
+                    }
                 }
                 if Instant::now() >= read.deadline {
                     return Err(ReadError::Unavailable { detail });
                 }
+            }
+            rounds_of_absence = if nowhere { rounds_of_absence + 1 } else { 0 };
+            if rounds_of_absence >= 2 && !self.groups().contains(&read.group) {
+                let detail = format!("no node has group {}", read.group);
+                return Err(ReadError::Rejected { status: Code::NotFound, detail });
             }
             let wait = backoff.wait();
             if Instant::now() + wait >= read.deadline {
@@ -232,6 +245,7 @@ impl ClusterClient {
         let deadline = deadline.min(Instant::now() + self.shared.config.limits.attempt_timeout);
         match timeout_at(deadline, call(link.client())).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) if is_not_here(&status) => Err(Failure::NotHere),
             Ok(Err(status)) if may_differ_elsewhere(&status) => {
                 Err(Failure::Elsewhere(words_of(&status)))
             }
@@ -293,6 +307,8 @@ impl ClusterClient {
 enum Failure {
     /// No node would answer it.
     Rejected(ReadError),
-    /// Another node may.
+    /// This one does not have the group.
+    NotHere,
+    /// Another node may answer it.
     Elsewhere(String),
 }

@@ -136,8 +136,10 @@ impl Routes {
         data.map(|(id, group)| (*id, group.preferred_region.clone())).collect()
     }
 
+    /// Whether it is known who leads, and where that node is: a node that lags may have told the first only.
     pub(super) fn knows_leader(&self, group: u64) -> bool {
-        self.groups.get(&group).is_some_and(|group| group.leader.is_some())
+        let leader = self.groups.get(&group).and_then(|group| group.leader);
+        leader.is_some_and(|leader| self.nodes.contains_key(&leader))
     }
 
     /// The node to send a command to: the leader, or the voters in turn, who will say who leads. The
@@ -236,6 +238,25 @@ mod tests {
         assert!(!routes.knows_leader(1));
         assert_eq!([0, 1, 2].map(|turn| routes.target(1, None, turn)), [Some(1), Some(2), Some(3)]);
         assert_eq!(routes.target(9, None, 4), Some(5), "of an unknown group, anyone is asked");
+    }
+
+    #[test]
+    fn a_leader_that_only_who_lags_has_told_of_is_not_known() {
+        let mut routes = Routes::default();
+        let mut known = told(2, 5);
+        known.nodes.retain(|node| node.id < 4);
+        known.groups[0].applied = 20;
+        routes.learn(known.clone()).unwrap();
+        // A new node leads already, and whoever tells of it has not applied that it came.
+        let mut lagging = told(4, 6);
+        lagging.nodes.retain(|node| node.id < 4);
+        assert_eq!(routes.learn(lagging), Ok(false));
+        assert!(!routes.knows_leader(1), "nobody knows where node 4 is");
+        let mut newest = told(4, 6);
+        newest.groups[0].applied = 21;
+        assert_eq!(routes.learn(newest), Ok(true));
+        assert!(routes.knows_leader(1));
+        assert_eq!(routes.target(1, None, 0), Some(4));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{Stream, try_unfold};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::ClusterClient;
 use super::error::ReadError;
@@ -59,8 +59,7 @@ impl Watch {
                 },
             };
             let Some(failure) = failure else { continue };
-            // A node that opens the directory anew has none for a moment.
-            if !may_differ_elsewhere(&failure) && failure.code() != Code::NotFound {
+            if !may_differ_elsewhere(&failure) {
                 return Err(rejected(&failure));
             }
             tracing::debug!(%failure, "the watch of documents moves");

@@ -32,7 +32,7 @@ use crate::consensus::network::Network;
 use crate::consensus::options::{GroupOptions, raft_config};
 use crate::consensus::peers::PeerPool;
 use crate::consensus::recover::recover;
-use crate::consensus::state_machine::{SnapshotData, StateMachine};
+use crate::consensus::state_machine::{LogEnds, SnapshotData, StateMachine};
 use crate::consensus::{Member, Proposal, RaftMembership, TypeConfig};
 use crate::disk::Disk;
 use crate::store::{ApplyReply, Incoming, Replica, ReplicaOptions, Step};
@@ -143,11 +143,14 @@ impl GroupHandle {
             stages: stages.clone(),
         };
         let store = LogStore::new(log.clone(), options.append_bytes_max, stages.clone());
-        let flushed = {
-            let log = log.clone();
-            Arc::new(move || log.flushed())
+        let ends = {
+            let (flushed, purged) = (log.clone(), log.clone());
+            LogEnds {
+                flushed: Arc::new(move || flushed.flushed()),
+                purged: Arc::new(move || purged.purged()),
+            }
         };
-        let machine = StateMachine::new(replica.clone(), flushed, stages);
+        let machine = StateMachine::new(replica.clone(), ends, stages);
         let snapshot_failure = machine.snapshot_failure();
         let raft = Raft::new(options.node, Arc::new(config), network, store, machine)
             .await

@@ -30,8 +30,17 @@ const FLUSH_POLL: Duration = Duration::from_millis(2);
 /// How often it looks at most: a log that is a minute behind its group will not catch up.
 const FLUSH_POLLS: u32 = 30_000;
 
-/// Tells up to where the log of this node is on disk.
-pub(crate) type Flushed = Arc<dyn Fn() -> Option<LogId> + Send + Sync>;
+/// Tells a place in the log of this node.
+pub(crate) type LogPlace = Arc<dyn Fn() -> Option<LogId> + Send + Sync>;
+
+/// What the state machine asks of the log.
+#[derive(Clone)]
+pub(crate) struct LogEnds {
+    /// Up to where it is on disk.
+    pub(crate) flushed: LogPlace,
+    /// Up to where it is gone.
+    pub(crate) purged: LogPlace,
+}
 
 /// A snapshot as it is handed around: a directory, and the state built from it when it came in.
 #[derive(Debug, Clone)]
@@ -46,7 +55,7 @@ pub(crate) struct SnapshotData {
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
-    flushed: Flushed,
+    log: LogEnds,
     stages: Arc<Stages>,
     snapshot_failure: watch::Sender<String>,
 }
@@ -54,7 +63,7 @@ pub(crate) struct StateMachine {
 /// Builds snapshots beside apply.
 pub(crate) struct SnapshotBuilder {
     replica: Arc<Replica>,
-    flushed: Flushed,
+    flushed: LogPlace,
     failure: watch::Sender<String>,
     /// Taken when it is built.
     begun: Mutex<Option<io::Result<SnapshotBuild>>>,
@@ -94,8 +103,8 @@ impl SnapshotBuilder {
 }
 
 impl StateMachine {
-    pub(crate) fn new(replica: Arc<Replica>, flushed: Flushed, stages: Arc<Stages>) -> Self {
-        Self { replica, flushed, stages, snapshot_failure: watch::Sender::default() }
+    pub(crate) fn new(replica: Arc<Replica>, log: LogEnds, stages: Arc<Stages>) -> Self {
+        Self { replica, log, stages, snapshot_failure: watch::Sender::default() }
     }
 
     /// Why a snapshot could not be made; changes whenever one cannot.
@@ -182,7 +191,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 responder.send(reply);
             }
             if self.replica.is_full() {
-                blocking(|| self.replica.flush((self.flushed)()))?;
+                blocking(|| self.replica.flush((self.log.flushed)()))?;
             }
         }
         Ok(())
@@ -192,7 +201,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let begun = self.replica.begin_snapshot().map_err(io::Error::from);
         SnapshotBuilder {
             replica: self.replica.clone(),
-            flushed: self.flushed.clone(),
+            flushed: self.log.flushed.clone(),
             failure: self.snapshot_failure.clone(),
             begun: Mutex::new(Some(begun)),
         }
@@ -216,7 +225,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
         match blocking(|| self.replica.newest_snapshot()) {
-            Ok(newest) => newest.map(to_snapshot).transpose(),
+            // After a log that was lost the entries between an older snapshot and the state are nowhere: a follower that
+            // takes it would lack them for ever. Without a snapshot a group that begins makes one.
+            Ok(newest) => newest
+                .filter(|dir| dir.log_id() >= (self.log.purged)())
+                .map(to_snapshot)
+                .transpose(),
             // A snapshot is only a copy of the state, which is there: without one a group that begins makes another.
             Err(error) if error.is_unusable() => {
                 let group = self.replica.group();

@@ -17,7 +17,7 @@ use crate::consensus::convert::log_id_from_wal;
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::Network;
 use crate::consensus::peers::{Identity, PeerPool};
-use crate::consensus::state_machine::StateMachine;
+use crate::consensus::state_machine::{LogEnds, StateMachine};
 use crate::consensus::{Member, RaftEntry, RaftVote, TypeConfig};
 use crate::disk::{Disk, RealDisk};
 use crate::store::{Replica, ReplicaOptions};
@@ -25,6 +25,14 @@ use crate::wal::{LogId, Wal, WalOptions};
 
 #[derive(Debug)]
 struct Builder;
+
+/// A log that is on disk, and of which this much is gone.
+fn all_flushed(purged: Option<u64>) -> LogEnds {
+    LogEnds {
+        flushed: Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX })),
+        purged: Arc::new(move || purged.map(|index| LogId { term: 1, index })),
+    }
+}
 
 /// The log stops, then its directory goes.
 type Guard = (Wal, TempDir);
@@ -39,8 +47,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         let options = ReplicaOptions::new("suite", 1, 1 << 20);
         let replica = Replica::open(disk, &path.join("groups/1"), options).expect("open");
         // The suite applies entries that it never appends, so that the log cannot say what is on disk.
-        let flushed = Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX }));
-        let machine = StateMachine::new(Arc::new(replica), flushed, Arc::default());
+        let machine = StateMachine::new(Arc::new(replica), all_flushed(None), Arc::default());
         Ok(((wal, home), LogStore::new(log, 1 << 20, Arc::default()), machine))
     }
 }
@@ -92,8 +99,7 @@ async fn a_damaged_snapshot_keeps_no_group_from_beginning() {
     let options = ReplicaOptions::new("suite", 1, 1 << 20);
     let replica = Replica::open(Arc::new(RealDisk::new()), &dir, options).expect("open");
     replica.apply_internal(LogId { term: 1, index: 7 }, None).expect("apply");
-    let flushed = Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX }));
-    let mut machine = StateMachine::new(Arc::new(replica), flushed, Arc::default());
+    let mut machine = StateMachine::new(Arc::new(replica), all_flushed(None), Arc::default());
     let mut builder = machine.get_snapshot_builder().await;
     let made = builder.build_snapshot().await.expect("a snapshot");
     let manifest = made.snapshot.dir.path.join("MANIFEST");
@@ -106,6 +112,27 @@ async fn a_damaged_snapshot_keeps_no_group_from_beginning() {
     builder.build_snapshot().await.expect("another snapshot");
     let found = machine.get_current_snapshot().await.expect("look");
     assert_eq!(found.map(|found| found.meta.last_log_id), Some(made.meta.last_log_id));
+}
+
+/// A node that lost its log has its state and an older snapshot, and the entries between the two are gone: the snapshot is
+/// given to nobody, and another one is made when the group begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_from_before_the_log_begins_is_not_given_out() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("groups/1");
+    let options = ReplicaOptions::new("suite", 1, 1 << 20);
+    let replica = Arc::new(Replica::open(Arc::new(RealDisk::new()), &dir, options).expect("open"));
+    replica.apply_internal(LogId { term: 1, index: 7 }, None).expect("apply");
+    let mut machine = StateMachine::new(replica.clone(), all_flushed(Some(9)), Arc::default());
+    machine.get_snapshot_builder().await.build_snapshot().await.expect("a snapshot");
+    assert!(machine.get_current_snapshot().await.expect("look").is_none(), "8 and 9 are nowhere");
+    for index in 8..=9 {
+        replica.apply_internal(LogId { term: 1, index }, None).expect("apply");
+    }
+    machine.get_snapshot_builder().await.build_snapshot().await.expect("a snapshot");
+    let found =
+        machine.get_current_snapshot().await.expect("look").expect("it has all that is gone");
+    assert_eq!(found.meta.last_log_id.map(|id| id.index), Some(9));
 }
 
 /// A leader that has purged what a follower lacks sends a snapshot. Entries that are gone are no empty answer, which openraft

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Outlet, named};
+use super::{Outlet, Submission, named};
 use crate::finding::{Findings, Kind};
 use crate::history::History;
 use crate::line::{End, Outcome};
@@ -41,8 +41,12 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         }
     }
     let Some(healed) = history.healed else { return };
+    let cleared = cleared(history);
     for op in history.ops.iter().filter(|op| op.start >= healed) {
-        if op.outcome == Outcome::Unknown {
+        let submission = op.key.map(|key| (op.outlet, op.f, key));
+        let clear = submission.and_then(|submission| cleared.get(&submission));
+        let is_clear = clear.is_some_and(|end| *end >= op.end.unwrap_or(op.start));
+        if op.outcome == Outcome::Unknown && !is_clear {
             findings.add(Kind::Convergence, || {
                 let why = op.error.map_or("it never ended", |error| history.text(error));
                 let outlet = named(history, op.outlet);
@@ -54,6 +58,18 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         }
     }
     check_positions(history, findings);
+}
+
+/// When the last attempt at a submission ended of which it is known what became.
+fn cleared(history: &History) -> HashMap<Submission, u64> {
+    let mut cleared: HashMap<Submission, u64> = HashMap::new();
+    for op in history.ops.iter().filter(|op| op.outcome != Outcome::Unknown) {
+        if let (Some(key), Some(end)) = (op.key, op.end) {
+            let last = cleared.entry((op.outlet, op.f, key)).or_default();
+            *last = end.max(*last);
+        }
+    }
+    cleared
 }
 
 /// An outlet's row in the end says where its chain ends.

@@ -45,14 +45,15 @@ struct Attempts<'h> {
 }
 
 impl Attempts<'_> {
-    /// When somebody first began to ask for it.
+    /// When somebody first began to ask for it in a way that may have made it; what surely did nothing does not count.
     fn began(&self) -> Option<u64> {
-        self.ops.iter().map(|op| op.start).min()
+        let effective = self.ops.iter().filter(|op| op.outcome != Outcome::Fail);
+        effective.map(|op| op.start).min()
     }
 
-    /// When it was first acknowledged.
+    /// When it was first acknowledged as a record.
     fn acknowledged(&self) -> Option<u64> {
-        let ok = self.ops.iter().filter(|op| op.outcome == Outcome::Ok);
+        let ok = self.ops.iter().filter(|op| op.outcome == Outcome::Ok && op.position.is_some());
         ok.filter_map(|op| op.end).min()
     }
 }

@@ -1,5 +1,5 @@
 //! Numbers of a series: 1 to the last, each once. Online numbers follow each other, past those that were lent and those
-//! that a restore skipped; a lent number is sealed, said to be missing, or still out.
+//! that a restore skipped; a lent number is sealed, said to be missing, or still out. What is missing may be sealed late.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,24 +14,36 @@ use crate::names::Name;
 struct Main {
     series: Option<Name>,
     last: u64,
-    /// Numbers that are lent and not back, as ranges by their first.
-    out: BTreeMap<u64, u64>,
+    /// Numbers that are lent and not back.
+    out: Ranges,
+    /// Numbers that are said to be missing. An offline seal of one may still be delivered.
+    missing: Ranges,
 }
 
-impl Main {
-    /// Takes numbers out of those that are lent; the first one that is not.
-    fn return_all(&mut self, mut from: u64, to: u64) -> Option<u64> {
+/// Numbers as ranges that do not overlap, by their first.
+#[derive(Default)]
+struct Ranges(BTreeMap<u64, u64>);
+
+impl Ranges {
+    fn put(&mut self, (first, last): (u64, u64)) {
+        if first <= last {
+            self.0.insert(first, last);
+        }
+    }
+
+    /// Takes numbers out; the first one that is not in them.
+    fn take(&mut self, (mut from, to): (u64, u64)) -> Option<u64> {
         while from <= to {
-            let found = self.out.range(..=from).next_back().map(|(first, last)| (*first, *last));
+            let found = self.0.range(..=from).next_back().map(|(first, last)| (*first, *last));
             let Some((first, last)) = found.filter(|(_, last)| *last >= from) else {
                 return Some(from);
             };
-            self.out.remove(&first);
+            self.0.remove(&first);
             if first < from {
-                self.out.insert(first, from - 1);
+                self.0.insert(first, from - 1);
             }
             if last > to {
-                self.out.insert(to + 1, last);
+                self.0.insert(to + 1, last);
             }
             from = last.checked_add(1)?;
         }
@@ -57,15 +69,16 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
             for range in rare.lent.iter().chain(&rare.skipped) {
                 reserved(history, entry, *range, main, findings);
             }
-            if let Some((first, last)) = rare.lent.filter(|(first, last)| first <= last) {
-                main.out.insert(first, last);
+            if let Some(range) = rare.lent {
+                main.out.put(range);
             }
-            for (first, last) in &rare.missing {
-                if let Some(number) = main.return_all(*first, *last) {
-                    findings.add(Kind::Numbers, || {
+            for range in &rare.missing {
+                match main.out.take(*range) {
+                    None => main.missing.put(*range),
+                    Some(number) => findings.add(Kind::Numbers, || {
                         let outlet = named(history, entry.outlet);
                         format!("{outlet}: number {number} is said to be missing and is not out")
-                    });
+                    }),
                 }
             }
         }
@@ -95,12 +108,14 @@ fn of_main(
             format!("{}: two main series, {one} and {other}", named(history, entry.outlet))
         });
     }
+    let own = (invoice.number, invoice.number);
     if source == Source::Online {
         follows(history, entry, invoice, &mut main.last, findings);
-    } else if main.return_all(invoice.number, invoice.number).is_some() {
+    } else if main.out.take(own).is_some() && main.missing.take(own).is_some() {
         findings.add(Kind::Numbers, || {
             let outlet = named(history, entry.outlet);
-            format!("{outlet}: number {} was sealed offline and is not out", invoice.number)
+            let number = invoice.number;
+            format!("{outlet}: number {number} was sealed offline and is neither out nor missing")
         });
     }
 }

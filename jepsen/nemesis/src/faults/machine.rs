@@ -33,7 +33,7 @@ impl Faults {
         let hit = self.recorder.now();
         sleep(length).await;
         self.start_again(id)?;
-        Ok(Done { target: format!("n{id}"), hit, leader })
+        Ok(Done { target: format!("n{id}"), hit, leader, ..Done::default() })
     }
 
     pub(super) async fn kill_all(&self, length: Duration) -> Result<Done> {
@@ -50,7 +50,7 @@ impl Faults {
         let hit = self.recorder.now();
         sleep(length / 4).await;
         ids.into_iter().try_for_each(|id| self.start_again(id))?;
-        Ok(Done { target: "all".to_owned(), hit, leader: true })
+        Ok(Done { target: "all".to_owned(), hit, leader: true, ..Done::default() })
     }
 
     pub(super) async fn pause(&self, length: Duration) -> Result<Done> {
@@ -60,7 +60,7 @@ impl Faults {
         sleep(length).await;
         self.lock().node(id)?.signal(Signal::CONT)?;
         self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
-        Ok(Done { target: format!("n{id}"), hit, leader: true })
+        Ok(Done { target: format!("n{id}"), hit, leader: true, ..Done::default() })
     }
 
     pub(super) async fn power(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -69,7 +69,7 @@ impl Faults {
         let hit = self.recorder.now();
         sleep(length).await;
         self.power_returns(&[id])?;
-        Ok(Done { target: format!("n{id}"), hit, leader })
+        Ok(Done { target: format!("n{id}"), hit, leader, ..Done::default() })
     }
 
     pub(super) async fn power_all(&self, length: Duration) -> Result<Done> {
@@ -78,7 +78,7 @@ impl Faults {
         let hit = self.recorder.now();
         sleep(length / 4).await;
         self.power_returns(&ids)?;
-        Ok(Done { target: "all".to_owned(), hit, leader: true })
+        Ok(Done { target: "all".to_owned(), hit, leader: true, ..Done::default() })
     }
 
     /// The disk stops first, in the middle of whatever is written; then the process is gone.
@@ -87,6 +87,7 @@ impl Faults {
         for id in ids {
             let node = cluster.node(*id)?;
             node.held = true;
+            self.disk_fails(*id);
             node.disk()?.cut_power()?;
         }
         ids.iter().try_for_each(|id| {
@@ -98,6 +99,7 @@ impl Faults {
     fn power_returns(&self, ids: &[u64]) -> Result<()> {
         for id in ids {
             self.lock().node(*id)?.disk()?.start_again()?;
+            self.disk_works(*id);
             self.start_again(*id)?;
         }
         Ok(())
@@ -107,13 +109,13 @@ impl Faults {
         let (id, _) = self.victim(dice).await?;
         let left = LEFT[usize::try_from(dice.below(LEFT.len() as u64))?];
         // A disk without power cannot be filled, and has forgotten what filled it when the power is back.
+        self.disk_fails(id);
         let filled = self.lock().node(id)?.disk()?.fill(left);
         sleep(length).await;
         let emptied = self.lock().node(id)?.disk()?.empty();
-        if filled.is_err() || emptied.is_err() {
-            return Ok(Done { target: format!("n{id} (not done)"), ..Done::default() });
-        }
-        Ok(Done { target: format!("n{id} ({left} bytes left)"), ..Done::default() })
+        self.disk_works(id);
+        let undone = filled.is_err() || emptied.is_err();
+        Ok(Done { target: format!("n{id} ({left} bytes left)"), undone, ..Done::default() })
     }
 
     pub(super) async fn clocks(

@@ -46,7 +46,7 @@ impl Faults {
         for id in cut {
             self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
         }
-        Ok(Done { target, hit, leader })
+        Ok(Done { target, hit, leader, ..Done::default() })
     }
 
     pub(super) async fn one_way(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -58,7 +58,7 @@ impl Faults {
         let hit = self.impose(rules, length).await?;
         self.measure(id, |recorder, _, caught_up| recorder.seen().heals.push(caught_up));
         let how = if deaf { "hears no other" } else { "is heard by no other" };
-        Ok(Done { target: format!("n{id} {how}"), hit, leader })
+        Ok(Done { target: format!("n{id} {how}"), hit, leader, ..Done::default() })
     }
 
     pub(super) async fn loss(&self, dice: &mut Dice, length: Duration) -> Result<Done> {
@@ -69,7 +69,7 @@ impl Faults {
         let target = format!("{LOST} % at {}", named(&hit));
         let rules = hit.into_iter().map(|id| (id, Rule::Loses { percent: LOST })).collect();
         let hit = self.impose(rules, length).await?;
-        Ok(Done { target, hit, leader: false })
+        Ok(Done { target, hit, ..Done::default() })
     }
 
     /// When it was done, after it has ended.

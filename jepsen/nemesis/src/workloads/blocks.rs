@@ -1,4 +1,5 @@
-//! Numbers that are lent to a terminal, sealed by it alone, delivered out of order and twice, and given back.
+//! Numbers that are lent to a terminal, sealed by it alone, delivered out of order and twice, and given back; some seals
+//! come after their block.
 
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use tokio::time::sleep;
 use super::{PATIENCE, Shop};
 use crate::sales::{Submission, Terminal, granted, now_ms};
 use crate::till::Told;
+
+/// Of a hundred seals so many are delivered when their numbers are said to be missing already.
+const LATE_PER_CENT: u64 = 20;
 
 pub(super) async fn run(shop: Shop, at: u64) -> Result<()> {
     let (till, other) = (shop.till(at), shop.till(at + 1));
@@ -28,13 +32,18 @@ pub(super) async fn run(shop: Shop, at: u64) -> Result<()> {
                 let at = usize::try_from(dice.below(seals.len() as u64 - 1)).unwrap_or(0);
                 seals.swap(at, at + 1);
             }
-            for seal in &seals {
+            let (late, soon): (Vec<_>, Vec<_>) =
+                seals.into_iter().partition(|_| dice.chance(LATE_PER_CENT));
+            for seal in &soon {
                 till.submit(seal, PATIENCE).await?;
                 if dice.chance(30) {
                     other.submit(seal, PATIENCE).await?;
                 }
             }
             till.submit(&terminal.close(), PATIENCE).await?;
+            for seal in &late {
+                till.submit(seal, PATIENCE).await?;
+            }
         }
         sleep(Duration::from_millis(dice.between(50, 400))).await;
     }

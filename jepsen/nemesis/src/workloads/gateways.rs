@@ -174,6 +174,7 @@ impl Rest {
 async fn attempt(shop: &Shop, rest: &Rest, process: u64, sale: &Submission) -> Result<bool> {
     let start = shop.recorder.now();
     let told = rest.post("/api/v1/invoices", &sale.key, &sale.text).await;
+    let now = matches!(told, Ok((201, _)));
     let mut op = Op {
         end: Some(shop.recorder.now()),
         key: Some(key_name(&sale.key).into()),
@@ -203,7 +204,7 @@ async fn attempt(shop: &Shop, rest: &Rest, process: u64, sale: &Submission) -> R
         Err(error) => op.error = Some(format!("{error:#}").into()),
     }
     let clear = op.outcome != Outcome::Unknown;
-    shop.recorder.op(op)?;
+    shop.recorder.op_of(op, now)?;
     Ok(clear)
 }
 

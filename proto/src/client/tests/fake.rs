@@ -16,6 +16,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::absence::not_here;
 use crate::ledger;
 use crate::ledger::ledger_server::{Ledger, LedgerServer};
 use crate::ledger::submit_response::Result as Told;
@@ -34,6 +35,8 @@ pub(super) enum Act {
 #[derive(Debug, Clone)]
 pub(super) enum ReadAct {
     Fail(tonic::Code),
+    /// Says that it does not have the group.
+    NotHere,
     /// Tells so many items, then fails.
     Part(usize),
 }
@@ -153,6 +156,7 @@ impl Node {
         let told: Vec<_> = match self.read_act() {
             None => all,
             Some(ReadAct::Fail(code)) => return Err(Status::new(code, "as the script says")),
+            Some(ReadAct::NotHere) => return Err(not_here(super::GROUP)),
             Some(ReadAct::Part(count)) => {
                 let end = Err(Status::unavailable("as the script says"));
                 all.into_iter().take(count).chain([end]).collect()
@@ -218,6 +222,7 @@ impl Ledger for Node {
     ) -> Result<Response<ledger::ReadOutletResponse>, Status> {
         match self.read_act() {
             Some(ReadAct::Fail(code)) => Err(Status::new(code, "as the script says")),
+            Some(ReadAct::NotHere) => Err(not_here(super::GROUP)),
             _ => Ok(Response::new(ledger::ReadOutletResponse {
                 as_of: None,
                 row: request.into_inner().outlet_id.into(),

@@ -405,6 +405,25 @@ async fn reads_go_on_elsewhere_unless_they_are_rejected() {
 }
 
 #[tokio::test]
+async fn a_node_without_the_group_does_not_answer_for_the_others() {
+    let nodes = cluster(2, 1);
+    let client = client(&nodes).await;
+    let absent = |rounds| {
+        for fake in &nodes {
+            fake.script.lock().unwrap().reads = vec![ReadAct::NotHere; rounds].into();
+        }
+    };
+    let request = |group| ledger::ReadOutletRequest { group, ..Default::default() };
+    nodes[0].script.lock().unwrap().reads.push_back(ReadAct::NotHere);
+    assert!(client.read_outlet(request(GROUP), LONG).await.is_ok(), "the other one has it");
+    absent(5);
+    assert!(client.read_outlet(request(GROUP), LONG).await.is_ok(), "it is opened again");
+    absent(5);
+    let error = client.read_outlet(request(9), LONG).await.unwrap_err();
+    assert!(error.is_not_found(), "nobody has told of such a group: {error}");
+}
+
+#[tokio::test]
 async fn reads_end_at_their_deadline() {
     let mut nodes = cluster(1, 1);
     let client = client(&nodes).await;
@@ -483,7 +502,7 @@ async fn a_watch_begins_again_elsewhere_until_it_is_rejected() {
     }
     // A node that opens the directory anew has none for a moment; the next one breaks off.
     let reads = [
-        [ReadAct::Fail(tonic::Code::NotFound), ReadAct::Part(2)],
+        [ReadAct::NotHere, ReadAct::Part(2)],
         [ReadAct::Part(2), ReadAct::Fail(tonic::Code::PermissionDenied)],
     ];
     for (fake, reads) in nodes.iter().zip(reads) {
