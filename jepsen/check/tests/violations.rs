@@ -1,4 +1,5 @@
 //! Every check has been seen to find what it is for, and to be silent on what is sound.
+// long file: one table of histories, each with what is wrong with it
 
 use std::io::Cursor;
 

@@ -62,7 +62,9 @@ pub(crate) struct Storm {
     running: Vec<bool>,
     /// How the disk is found when a cut that is planned for one of its steps has come.
     cut_modes: Vec<RebootMode>,
-    /// Whose process may end by itself: its disk has failed it since it was started.
+    /// Whose process may end by itself once: a sync of its disk fails, or will.
+    sync_fails: Vec<bool>,
+    /// Whose process may end by itself: its disk has been full or damaged since it was started.
     excused: Vec<bool>,
     /// So many orders of the operator have been looked at.
     carried_out: usize,
@@ -94,6 +96,7 @@ impl Storm {
             clients,
             running: vec![false; machines],
             cut_modes: vec![RebootMode::KeepUnsynced; machines],
+            sync_fails: vec![false; machines],
             excused: vec![false; machines],
             carried_out: 0,
             damaged: None,
@@ -182,7 +185,8 @@ impl Storm {
                 self.crash(sim, id, mode);
             } else if let Some(why) = ended {
                 self.log.push(format!("{now} n{id} ended: {why}"));
-                if !self.excused[index(id)] {
+                let sync_failed = std::mem::take(&mut self.sync_fails[index(id)]);
+                if !self.excused[index(id)] && !sync_failed {
                     self.world.broke(format!("n{id} ended, and its disk was sound: {why}"));
                 }
                 self.crash(sim, id, RebootMode::KeepUnsynced);
@@ -325,7 +329,7 @@ impl Storm {
             }
             Fault::SyncFails { who } => {
                 let id = self.resolve(*who);
-                self.excused[index(id)] = true;
+                self.sync_fails[index(id)] = true;
                 let shared = self.world.lock();
                 let disk = &shared.machines[&id].disk;
                 disk.fail_sync_at(disk.steps() + 1);
