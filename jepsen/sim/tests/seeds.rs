@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 /// The seeds that every change is tried with, unless `FISCUS_SIM_SEEDS` names others.
-const SEEDS: &str = "2..4";
+const SEEDS: &str = "2..8";
 
 fn simulate(arguments: &[&str]) -> Output {
     let told = Command::new(env!("CARGO_BIN_EXE_fiscus-sim")).args(arguments).output();

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::{Done, Faults};
+use crate::network::run;
 
 /// Clocks jump by so much.
 const JUMP_S: i64 = 300;
@@ -165,6 +166,8 @@ impl Faults {
         }
         let place = self.lock().place(id).join("data");
         let what = damage(&place, dice)?;
+        // The damage is this, and not what a power cut would leave of it.
+        run("sync", &["-f", &place.display().to_string()])?;
         sleep(length / 2).await;
         self.start_again(id)?;
         Ok(Done { target: format!("n{id}: {what}"), ..Done::default() })
