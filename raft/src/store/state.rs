@@ -95,7 +95,7 @@ pub(crate) fn open_state(
         .map_err(|error| damaged("checkpoint row", error.to_string()))?;
     drop(view);
     let open = OpenState { dir: dir.to_owned(), index, journal };
-    let taken = taken::read(&**disk, dir.parent().unwrap_or(dir))?;
+    let taken = taken::read(&**disk, dir.parent().unwrap_or(dir), group.log_index)?;
     Ok((
         open,
         Working {

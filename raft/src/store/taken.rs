@@ -3,7 +3,6 @@
 //!
 //! The number stands in a file beside the states and outlives restarts. It is written before the copy is in use.
 
-use std::io;
 use std::path::Path;
 
 use crate::disk::{Disk, OpenHow};
@@ -15,8 +14,9 @@ pub(crate) const FRESH: &str = "TAKEN.new";
 /// What the largest number needs.
 const BYTES_MAX: u64 = 32;
 
-/// The last entry that the state was taken with; 0 when every entry was applied here.
-pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<u64, StoreError> {
+/// The last entry that the state was taken with; 0 when every entry was applied here. When the note is damaged, all that is
+/// applied counts as taken: the replica may know better than it says, and never the other way round.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path, applied: u64) -> Result<u64, StoreError> {
     let path = dir.join(FILE);
     if !disk.exists(&path).map_err(io_error("look for", &path))? {
         return Ok(0);
@@ -26,11 +26,13 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<u64, StoreError> {
     let mut text = vec![0; usize::try_from(size).expect("it is small")];
     file.read_exact_at(&mut text, 0).map_err(io_error("read", &path))?;
     let index = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
-    index.ok_or_else(|| StoreError::Io {
-        doing: "read",
-        path,
-        source: io::Error::other("it does not name an entry; remove it if the voters agree"),
-    })
+    Ok(index.unwrap_or_else(|| {
+        tracing::warn!(path = %path.display(), "the note of what was taken is damaged; it is made anew");
+        if let Err(error) = write(disk, dir, applied) {
+            tracing::warn!(%error, "it is made anew at the next start");
+        }
+        applied
+    }))
 }
 
 /// Notes that the state is about to be taken with this entry.

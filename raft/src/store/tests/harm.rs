@@ -186,4 +186,11 @@ fn a_state_that_was_taken_is_known_as_a_copy_over_restarts() {
     drop(replica);
     let replica = open(&disk, options()).expect("open again");
     assert!(replica.progress().borrow().copied);
+    drop(replica);
+    // A note that cannot be read keeps no group closed; all that is applied counts as taken then.
+    disk.flip(&Path::new(DIR).join("TAKEN"), 0).expect("it is there");
+    let replica = open(&disk, options()).expect("it is made anew");
+    assert!(replica.progress().borrow().copied);
+    drop(replica);
+    assert!(open(&disk, options()).expect("once more").progress().borrow().copied);
 }
