@@ -32,6 +32,8 @@ const CONVERGE_WAIT: Duration = Duration::from_secs(180);
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Not longer is anybody waited for when it is known that the cluster does not come back.
 const HOPELESS_WAIT: Duration = Duration::from_secs(1);
+/// And not more is asked for.
+const HOPELESS_MOST: usize = 500;
 /// Operations under way end within this time after the load stopped.
 const LOAD_END: Duration = Duration::from_secs(60);
 /// Client connections, each to all nodes.
@@ -282,7 +284,8 @@ impl Stage {
         let open = open.iter().map(|submission| (submission, None));
         let kept = kept.iter().map(|submission| (submission, Some(Kind::Altered)));
         let sales = sales.iter().map(|submission| (submission, Some(Kind::Convergence)));
-        stream::iter(open.chain(kept).chain(sales).enumerate())
+        let most = if patience == HOPELESS_WAIT { HOPELESS_MOST } else { usize::MAX };
+        stream::iter(open.chain(kept).chain(sales).take(most).enumerate())
             .map(|(at, (submission, never_refused))| {
                 // Whoever is free does it: each has one operation at a time.
                 let till = tills[at % AT_ONCE].other();
