@@ -7,7 +7,7 @@
 #   GATE_SEEDS     the seeds that are tried for each bug (1..101)
 #   GATE_JOBS      how many at a time (2)
 #   GATE_SECONDS   a run of real processes (40)
-#   GATE_RUNS      runs of real processes for a bug, at most (3)
+#   GATE_RUNS      runs of real processes for a bug, at most (6); without a bug there are 3
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -60,7 +60,7 @@ print(what + (": " + found[0]["detail"].replace("|", " ")[:120] if found else ""
 processes() {
   cargo build --locked --profile sim --package fiscus-tools --package fiscus-nemesis \
     --features fiscus-node/planted-bugs || return
-  local ended=0 bug nemesis workload kinds seed found began
+  local ended=0 bug nemesis workload kinds runs seed found began
   {
     echo "| planted bug | faults | found by | runs | seconds |"
     echo "|---|---|---|---|---|"
@@ -68,7 +68,9 @@ processes() {
   # What a bug must be found by: something else that is red finds another bug, or none.
   while read -r bug nemesis workload kinds; do
     began=$SECONDS
-    for seed in $(seq 1 "${GATE_RUNS:-3}"); do
+    runs="${GATE_RUNS:-6}"
+    [ "$bug" != none ] || runs=3
+    for seed in $(seq 1 "$runs"); do
       found="$(run_planted "$bug" "$nemesis" "$workload" "$seed" < /dev/null)" || ended=1
       [[ ! "${found%%:*}" =~ $kinds ]] || break
     done
