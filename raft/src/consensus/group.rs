@@ -144,10 +144,14 @@ impl GroupHandle {
         };
         let store = LogStore::new(log.clone(), options.append_bytes_max, stages.clone());
         let ends = {
-            let (flushed, purged) = (log.clone(), log.clone());
+            let (flushed, purged, purge) = (log.clone(), log.clone(), log.clone());
             LogEnds {
                 flushed: Arc::new(move || flushed.flushed()),
                 purged: Arc::new(move || purged.purged()),
+                purge: Arc::new(move |upto| {
+                    let log = purge.clone();
+                    Box::pin(async move { log.purge_durably(upto).await })
+                }),
             }
         };
         let machine = StateMachine::new(replica.clone(), ends, stages);

@@ -7,7 +7,8 @@
 //! | nothing here leads back to the state, and a leader elsewhere has it | state and snapshots are set aside, the log is emptied, the vote is kept |
 //! | the same, and nobody is known to have it | nothing: the group stays closed |
 //! | the log lost synced bytes | its entries are dropped: the leader has them, the state has the others |
-//! | the log ends before the state does | it is followed until everything is here again |
+//! | the log ends before a state that was being put into use, or has other entries | it is purged up to the state |
+//! | the log ends before the state does otherwise | it is followed until everything is here again |
 //! | there is no log, and no vote | quarantine: what it promised is not known |
 //! | quarantine | nothing is touched |
 //!
@@ -22,7 +23,7 @@ use crate::consensus::elsewhere::check_elsewhere;
 use crate::consensus::errors::OpenError;
 use crate::consensus::peers::PeerPool;
 use crate::disk::Disk;
-use crate::store::{Recovery, Replica, Step, StoreError, known_members};
+use crate::store::{Recovery, Replica, Step, StoreError, installing, known_members};
 use crate::wal::{GroupLog, LogId, Vote, Wal, WalError};
 
 /// The vote of nobody: no node has this id.
@@ -81,6 +82,7 @@ pub(super) async fn recover(
         Recovery::forget_lost(disk, dir)?;
     }
     let durable = replica.durable();
+    end_install(disk, dir, &log, durable).await?;
     let had_members = known_members(disk, dir)?.is_some();
     if let Some(why) = forgotten(&log, durable, had_members) {
         let step = if log.vote().is_some() { Step::CatchUp } else { Step::Quarantine };
@@ -112,6 +114,27 @@ async fn empty(
     let next = Recovery { step: Step::CatchUp, vote, why: asked.why };
     next.clone().write(disk, dir)?;
     Ok(next)
+}
+
+/// Purges the log up to a state that was being put into use when the node ended. What it has in place of the state's
+/// entries was superseded by them, and so was what follows.
+async fn end_install(
+    disk: &dyn Disk,
+    dir: &Path,
+    log: &GroupLog,
+    durable: Option<LogId>,
+) -> Result<(), OpenError> {
+    let installed = installing::read(disk, dir)?.filter(|id| Some(*id) == durable);
+    if let Some(id) = installed
+        && !log.is_damaged()
+        && log.vote().is_some()
+        && log.term_at(id.index) != Some(id.term)
+    {
+        tracing::info!(group = log.group(), index = id.index, "the log is purged up to its state");
+        log.truncate_after(log.purged()).await?;
+        log.purge_durably(id).await?;
+    }
+    installing::clear(disk, dir).map_err(OpenError::from)
 }
 
 /// Says what the log has lost, if it has lost anything.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fiscus_proto::peer::SnapshotManifest;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -18,7 +19,7 @@ use crate::consensus::{RaftLogId, StoredMembership, TypeConfig};
 use crate::latency::Stages;
 use crate::store::{ApplyReply, Replica, SnapshotBuild, SnapshotDir, SnapshotError};
 use crate::threads::{aside, blocking, blocking_unless};
-use crate::wal::LogId;
+use crate::wal::{LogId, WalError};
 
 type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
@@ -33,6 +34,10 @@ const FLUSH_POLLS: u32 = 30_000;
 /// Tells a place in the log of this node.
 pub(crate) type LogPlace = Arc<dyn Fn() -> Option<LogId> + Send + Sync>;
 
+/// Purges the log of this node up to an entry; durable when it resolves.
+pub(crate) type PurgeLog =
+    Arc<dyn Fn(LogId) -> BoxFuture<'static, Result<(), WalError>> + Send + Sync>;
+
 /// What the state machine asks of the log.
 #[derive(Clone)]
 pub(crate) struct LogEnds {
@@ -40,6 +45,8 @@ pub(crate) struct LogEnds {
     pub(crate) flushed: LogPlace,
     /// Up to where it is gone.
     pub(crate) purged: LogPlace,
+    /// Purges it durably.
+    pub(crate) purge: PurgeLog,
 }
 
 /// A snapshot as it is handed around: a directory, and the state built from it when it came in.
@@ -220,7 +227,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let dir = replica.file_snapshot(&snapshot.dir).map_err(io::Error::other)?;
             let name = replica.prepare_install(&dir).map_err(io::Error::other)?;
             replica.install(&name, &dir).map_err(io::Error::from)
-        })
+        })?;
+        if let Some(id) = snapshot.dir.log_id() {
+            (self.log.purge)(id).await.map_err(io::Error::other)?;
+        }
+        blocking(|| replica.installed()).map_err(io::Error::from)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {

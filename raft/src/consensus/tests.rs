@@ -17,11 +17,12 @@ use crate::consensus::convert::log_id_from_wal;
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::Network;
 use crate::consensus::peers::{Identity, PeerPool};
+use crate::consensus::recover::recover;
 use crate::consensus::state_machine::{LogEnds, StateMachine};
 use crate::consensus::{Member, RaftEntry, RaftVote, TypeConfig};
 use crate::disk::{Disk, RealDisk};
-use crate::store::{Replica, ReplicaOptions};
-use crate::wal::{LogId, Wal, WalOptions};
+use crate::store::{Replica, ReplicaOptions, installing};
+use crate::wal::{LogEntry, LogId, Vote, Wal, WalOptions};
 
 #[derive(Debug)]
 struct Builder;
@@ -31,7 +32,15 @@ fn all_flushed(purged: Option<u64>) -> LogEnds {
     LogEnds {
         flushed: Arc::new(|| Some(LogId { term: u64::MAX, index: u64::MAX })),
         purged: Arc::new(move || purged.map(|index| LogId { term: 1, index })),
+        purge: Arc::new(|_upto| Box::pin(async { Ok(()) })),
     }
+}
+
+/// Peers that are never asked.
+fn nobody() -> PeerPool {
+    let identity =
+        Identity { cluster: "test".to_owned(), node: 1, incarnation: "first".to_owned() };
+    PeerPool::new(identity, None)
 }
 
 /// The log stops, then its directory goes.
@@ -64,11 +73,9 @@ async fn a_peer_that_is_down_costs_the_wait_of_the_first_request() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let rpc = closed.local_addr().expect("its address").to_string();
     drop(closed);
-    let identity =
-        Identity { cluster: "test".to_owned(), node: 1, incarnation: "first".to_owned() };
     let mut network = Network {
         group: 1,
-        pool: PeerPool::new(identity, None),
+        pool: nobody(),
         disk: Arc::new(RealDisk::new()),
         options: Default::default(),
         stages: Arc::default(),
@@ -154,4 +161,44 @@ async fn what_was_purged_cannot_be_sent() {
         left.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>(),
         [10, 11, 12, 13, 14]
     );
+}
+
+/// State and log of a replica that takes a snapshot change one after the other. After a crash between the two its log is short,
+/// or has entries that were superseded, and it goes on with the state; without the note of it, it has lost its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_a_state_that_is_taken_and_its_log_is_no_loss() {
+    let state = LogId { term: 2, index: 7 };
+    let other = LogId { term: 2, index: 6 };
+    for (noted, entries, is_sound) in
+        [(Some(state), 3, true), (Some(state), 9, true), (Some(other), 3, false), (None, 3, false)]
+    {
+        let home = tempfile::tempdir().expect("a directory");
+        let (disk, dir) = (Arc::new(RealDisk::new()), home.path().join("groups/1"));
+        let wal = Wal::open(disk.clone(), &home.path().join("wal"), WalOptions::new(1));
+        let wal = wal.expect("open");
+        let log = wal.group(1);
+        log.save_vote(Vote { term: 2, node: 3, committed: true }).await.expect("vote");
+        let entry = |index| LogEntry { id: LogId { term: 1, index }, bytes: vec![7].into() };
+        log.append((1..=entries).map(entry).collect(), Box::new(|_| {})).await.expect("append");
+        let open = || {
+            let options = ReplicaOptions::new("suite", 1, 1 << 20);
+            Replica::open(disk.clone(), &dir, options)
+        };
+        let replica = open().expect("open");
+        replica.apply_internal(state, None).expect("apply");
+        assert!(replica.flush(Some(state)).expect("flush"));
+        drop(replica);
+        if let Some(noted) = noted {
+            installing::write(&*disk, &dir, noted).expect("note");
+        }
+        let opened = recover(&*disk, &dir, &wal, &nobody(), 1, open).await;
+        let (replica, recovering) = opened.expect("open again");
+        assert_eq!(recovering.is_none(), is_sound, "{noted:?}, {entries}: {recovering:?}");
+        assert_eq!(
+            (replica.durable(), log.last(), log.first_index()),
+            (Some(state), Some(state), None)
+        );
+        assert_eq!(log.vote(), Some(Vote { term: 2, node: 3, committed: true }));
+        assert_eq!(installing::read(&*disk, &dir).expect("look"), None);
+    }
 }

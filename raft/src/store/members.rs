@@ -14,12 +14,12 @@ use std::path::Path;
 use fiscus_proto::{peer, stored};
 use prost::Message;
 
-use crate::disk::{Disk, OpenHow};
-use crate::store::replica::{StoreError, io_error};
+use crate::disk::Disk;
+use crate::store::note as file;
+use crate::store::replica::StoreError;
 use crate::store::snapshot::{SnapshotDir, read_manifest};
 
-const FILE: &str = "MEMBERS";
-pub(crate) const FRESH: &str = "MEMBERS.new";
+pub(crate) const FILE: &str = "MEMBERS";
 /// Far more than the members of a group take.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -42,33 +42,18 @@ pub(crate) fn note(
     };
     let mut bytes = noted.encode_to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-    let (path, fresh) = (dir.join(FILE), dir.join(FRESH));
-    if disk.exists(&fresh).map_err(io_error("look for", &fresh))? {
-        disk.remove_file(&fresh).map_err(io_error("remove", &fresh))?;
-    }
-    let file = disk.open(&fresh, OpenHow::Create).map_err(io_error("make", &fresh))?;
-    file.write_all_at(&bytes, 0).map_err(io_error("write", &fresh))?;
-    file.sync_data().map_err(io_error("sync", &fresh))?;
-    disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
-    disk.sync_dir(dir).map_err(io_error("sync", dir))
+    file::write(disk, dir, FILE, &bytes)
 }
 
 /// What the file says; a damaged one says nothing.
 fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<stored::AppliedState>, StoreError> {
-    let path = dir.join(FILE);
-    if !disk.exists(&path).map_err(io_error("look for", &path))? {
-        return Ok(None);
-    }
-    let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
-    let size = file.size().map_err(io_error("measure", &path))?;
-    let mut bytes = vec![0; usize::try_from(size.min(FILE_BYTES_MAX)).expect("1 MiB fits")];
-    file.read_exact_at(&mut bytes, 0).map_err(io_error("read", &path))?;
+    let Some(bytes) = file::read(disk, dir, FILE, FILE_BYTES_MAX)? else { return Ok(None) };
     let noted = bytes.split_last_chunk::<4>().and_then(|(body, crc)| {
         let sound = crc32c::crc32c(body) == u32::from_le_bytes(*crc);
         sound.then(|| stored::AppliedState::decode(body).ok())?
     });
     if noted.is_none() {
-        tracing::warn!(path = %path.display(), "the note of the members is damaged; it is made anew");
+        tracing::warn!(dir = %dir.display(), "the note of the members is damaged; it is made anew");
     }
     Ok(noted)
 }

@@ -6,6 +6,7 @@
 //! groups/{g}/snapshots/{index}/ links to sealed files, copies of the tails, rows, MANIFEST
 //! groups/{g}/incoming/{index}/  a snapshot on its way in
 //! groups/{g}/RECOVERY           there while the replica may have forgotten something
+//! groups/{g}/INSTALLING         there while a snapshot's state is in use and the log may not be purged to it
 //! groups/{g}/MEMBERS            the members as they were known last, for when all else is lost
 //! groups/{g}/lost-{n}/          what was set aside, until the recovery has ended
 //! ```
@@ -21,8 +22,10 @@ mod error;
 mod find;
 mod harm;
 mod incoming;
+pub(crate) mod installing;
 mod journal;
 mod members;
+mod note;
 mod open_blocks;
 mod prove;
 mod read;

@@ -10,12 +10,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, OpenHow};
+use crate::disk::Disk;
+use crate::store::note;
 use crate::store::replica::{StoreError, io_error};
 use crate::wal::Vote;
 
 const FILE: &str = "RECOVERY";
-const FRESH: &str = "RECOVERY.new";
+/// More than it has with the longest reason.
+const BYTES_MAX: u64 = 4_096;
 const VERSION: &str = "fiscus-recovery 1";
 /// Directories of what was set aside.
 const LOST: &str = "lost-";
@@ -59,19 +61,12 @@ pub struct Recovery {
 impl Recovery {
     /// Reads the file of a group's directory.
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, StoreError> {
-        let path = dir.join(FILE);
-        if !disk.exists(&path).map_err(io_error("look for", &path))? {
-            return Ok(None);
-        }
-        let file = disk.open(&path, OpenHow::Read).map_err(io_error("open", &path))?;
-        let size = file.size().map_err(io_error("measure", &path))?;
-        let mut bytes = vec![0; usize::try_from(size.min(4_096)).expect("4096 fits")];
-        file.read_exact_at(&mut bytes, 0).map_err(io_error("read", &path))?;
+        let Some(bytes) = note::read(disk, dir, FILE, BYTES_MAX)? else { return Ok(None) };
         match Self::parse(&bytes) {
             Some(found) => Ok(Some(found)),
             None => Err(StoreError::Io {
                 doing: "understand",
-                path,
+                path: dir.join(FILE),
                 source: std::io::Error::other(
                     "the file is damaged, and with it the vote; replace the replica",
                 ),
@@ -114,25 +109,12 @@ impl Recovery {
         if self.vote.is_none() {
             self.vote = Self::read(disk, dir)?.and_then(|known| known.vote);
         }
-        let (path, fresh) = (dir.join(FILE), dir.join(FRESH));
-        if disk.exists(&fresh).map_err(io_error("look for", &fresh))? {
-            disk.remove_file(&fresh).map_err(io_error("remove", &fresh))?;
-        }
-        let file = disk.open(&fresh, OpenHow::Create).map_err(io_error("make", &fresh))?;
-        file.write_all_at(&self.to_bytes(), 0).map_err(io_error("write", &fresh))?;
-        file.sync_data().map_err(io_error("sync", &fresh))?;
-        disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
-        disk.sync_dir(dir).map_err(io_error("sync", dir))
+        note::write(disk, dir, FILE, &self.to_bytes())
     }
 
     /// The replica is a full member again.
     pub fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
-        let path = dir.join(FILE);
-        if disk.exists(&path).map_err(io_error("look for", &path))? {
-            disk.remove_file(&path).map_err(io_error("remove", &path))?;
-            disk.sync_dir(dir).map_err(io_error("sync", dir))?;
-        }
-        Ok(())
+        note::clear(disk, dir, FILE)
     }
 
     /// Sets aside what the group's directory holds, but for this file. It stays until the recovery has

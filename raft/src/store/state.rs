@@ -22,7 +22,6 @@ use crate::disk::{Disk, OpenHow};
 use crate::index::{Index, IndexError, LayeredIndex, RedbIndex, RedbOptions};
 use crate::store::decided::Decided;
 use crate::store::journal::{Journal, Lengths};
-use crate::store::members;
 use crate::store::recovery::{Recovery, Step};
 use crate::store::replica::{
     APPLIED_KEY, INDEX_FILE, ReplicaOptions, StoreError, Working, io_error, to_log_id,
@@ -30,6 +29,7 @@ use crate::store::replica::{
 use crate::store::snapshot::{SnapshotDir, SnapshotError, read_manifest};
 use crate::store::taken;
 use crate::store::versions::{Versions, VersionsError};
+use crate::store::{installing, members, note};
 
 /// The files of a state, shared with readers. Closing it loses what is only in memory, as a crash does:
 /// the log has it.
@@ -217,7 +217,8 @@ fn forget_strays(disk: &dyn Disk, dir: &Path, current: &str) -> Result<(), Store
         let path = dir.join(&name);
         if name.starts_with("state-") && name != current {
             disk.remove_dir_all(&path).map_err(io_error("remove", &path))?;
-        } else if name == "CURRENT.new" || name == members::FRESH || name == taken::FRESH {
+        } else if note::is_fresh(&name, &["CURRENT", members::FILE, taken::FILE, installing::FILE])
+        {
             disk.remove_file(&path).map_err(io_error("remove", &path))?;
         }
     }
@@ -404,13 +405,5 @@ fn find_current(
 }
 
 pub(crate) fn write_current(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {
-    let (path, fresh) = (dir.join("CURRENT"), dir.join("CURRENT.new"));
-    if disk.exists(&fresh).map_err(io_error("look for", &fresh))? {
-        disk.remove_file(&fresh).map_err(io_error("remove", &fresh))?;
-    }
-    let file = disk.open(&fresh, OpenHow::Create).map_err(io_error("make", &fresh))?;
-    file.write_all_at(format!("{name}\n").as_bytes(), 0).map_err(io_error("write", &fresh))?;
-    file.sync_data().map_err(io_error("sync", &fresh))?;
-    disk.rename(&fresh, &path).map_err(io_error("rename to", &path))?;
-    disk.sync_dir(dir).map_err(io_error("sync", dir))
+    note::write(disk, dir, "CURRENT", format!("{name}\n").as_bytes())
 }

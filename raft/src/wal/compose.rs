@@ -116,7 +116,7 @@ impl Machine {
             }
             frames = with_it;
             let first = self.queue.pop_front().expect("it was just seen");
-            self.eager -= usize::from(!first.op.is_lazy());
+            self.eager -= usize::from(!first.is_lazy());
             taken.push(first);
         }
         taken

@@ -481,6 +481,11 @@ impl GroupLog {
         self.shared().submit(self.group, Request::Purge(upto), None).await
     }
 
+    /// The same; durable on return.
+    pub async fn purge_durably(&self, upto: LogId) -> Result<(), WalError> {
+        self.shared().submit_durably(self.group, Request::Purge(upto)).await
+    }
+
     /// Remembers what is committed; it is written with the next batch.
     pub async fn save_committed(&self, committed: Option<LogId>) -> Result<(), WalError> {
         self.shared().submit(self.group, Request::Committed(committed), None).await

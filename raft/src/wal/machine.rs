@@ -58,13 +58,6 @@ pub(super) enum Op {
     Damage(bool),
 }
 
-impl Op {
-    /// Whether it may wait for company.
-    pub(super) fn is_lazy(&self) -> bool {
-        matches!(self, Self::Purge { .. } | Self::Committed(_))
-    }
-}
-
 pub(super) struct Queued {
     pub(super) number: u64,
     pub(super) group: u64,
@@ -72,6 +65,13 @@ pub(super) struct Queued {
     pub(super) cost: u64,
     pub(super) permits: u32,
     pub(super) done: Option<Done>,
+}
+
+impl Queued {
+    /// Whether it may wait for company: nobody waits for it.
+    pub(super) fn is_lazy(&self) -> bool {
+        self.done.is_none() && matches!(self.op, Op::Purge { .. } | Op::Committed(_))
+    }
 }
 
 impl fmt::Debug for Queued {

@@ -134,8 +134,9 @@ impl Machine {
         self.numbered += 1;
         let number = self.numbered;
         let op = self.make_visible(group, request);
-        self.eager += usize::from(!op.is_lazy());
-        self.queue.push_back(Queued { number, group, op, cost, permits, done });
+        let queued = Queued { number, group, op, cost, permits, done };
+        self.eager += usize::from(!queued.is_lazy());
+        self.queue.push_back(queued);
         let rooms = self.rooms();
         let full = super::plan::Cursor { room: 0, used: rooms.len() };
         self.cursor = self.cursor.place(cost, &rooms).unwrap_or(full);

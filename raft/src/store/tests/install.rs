@@ -80,6 +80,7 @@ impl Shipment {
         claims.snapshot = received.log_id().map_or(0, |id| id.index);
         let name = to.prepare_install(&received).map_err(told)?;
         to.install(&name, &received).map_err(told)?;
+        to.installed().map_err(told)?;
         claims.note(to);
         if claims.durable < claims.snapshot {
             return Err("an installed snapshot is durable".to_owned());

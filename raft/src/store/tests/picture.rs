@@ -172,7 +172,8 @@ fn sound(
 /// Nothing half-made is left beside the state in use.
 pub(crate) fn no_strays(disk: &SimulatedDisk, current: &str, applied: u64) -> Found<()> {
     for name in disk.list(Path::new(DIR)).map_err(told)? {
-        if !["CURRENT", "MEMBERS", "TAKEN", "snapshots", "incoming", current].contains(&&*name) {
+        let known = ["CURRENT", "MEMBERS", "TAKEN", "INSTALLING", "snapshots", "incoming", current];
+        if !known.contains(&&*name) {
             return Err(format!("{name} is left over"));
         }
     }
