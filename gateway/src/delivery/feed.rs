@@ -195,12 +195,7 @@ impl Feed {
             sleep(PAUSE).await;
         };
         let mut next = began;
-        self.cache().tails.entry(group).or_insert(Tail {
-            from: next,
-            next,
-            events: VecDeque::new(),
-        });
-        self.came.send_modify(|came| *came += 1);
+        self.begin(group, next);
         loop {
             let mut items = Box::pin(self.cluster.feed(group, next));
             while let Some(item) = items.next().await {
@@ -217,6 +212,13 @@ impl Feed {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// A group is heard of, from this leaf on.
+    pub(super) fn begin(&self, group: u64, next: u64) {
+        let tail = Tail { from: next, next, events: VecDeque::new() };
+        self.cache().tails.entry(group).or_insert(tail);
+        self.came.send_modify(|came| *came += 1);
     }
 
     async fn take(&self, group: u64, item: FeedItem) {

@@ -167,16 +167,19 @@ impl Deliveries {
 
     /// Serves until it is told to stop, and gives back what it serves.
     pub(crate) async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.engine().run(stop) => {}
+            () = self.follow_groups() => {}
+            () = self.incidents.follow(&self.cluster) => {}
+        }
+    }
+
+    fn engine(&self) -> Engine {
         let adapter = Arc::clone(&self.adapter);
         let figures = Arc::clone(&self.figures);
         let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
         let settings = (self.settings, Arc::clone(&self.incidents));
-        let engine = Engine::new(adapter, cluster, figures, settings, serving);
-        tokio::select! {
-            () = engine.run(stop) => {}
-            () = self.follow_groups() => {}
-            () = self.incidents.follow(&self.cluster) => {}
-        }
+        Engine::new(adapter, cluster, figures, settings, serving)
     }
 
     /// Follows every group that there is.

@@ -28,6 +28,8 @@ use crate::workloads::{self, Pair, Roster, Shop, Workload};
 const START_WAIT: Duration = Duration::from_secs(120);
 /// Everything is equal again within this time.
 const CONVERGE_WAIT: Duration = Duration::from_secs(180);
+/// And within this time when a node could neither come nor go, which is a finding already.
+const UNFINISHED_WAIT: Duration = Duration::from_secs(30);
 /// In the end everybody is answered within this time.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Not longer is anybody waited for when it is known that the cluster does not come back.
@@ -208,8 +210,9 @@ impl Stage {
             kind: Kind::Convergence,
             detail: format!("{error:#}"),
         };
-        faults.finish_members().await;
-        if let Err(error) = faults.converged(CONVERGE_WAIT).await {
+        let finished = faults.finish_members().await;
+        let patience = if finished { CONVERGE_WAIT } else { UNFINISHED_WAIT };
+        if let Err(error) = faults.converged(patience).await {
             findings.push(stuck(&error));
         }
         measured.converged = last.elapsed();

@@ -27,6 +27,10 @@ use crate::watch::Watch;
 use crate::world::{Order, Phase, World};
 use crate::{clients, operator::founders};
 
+/// What openraft says when a leader steps down and takes a shorter log of a later term before its stream to a follower has
+/// ended: it compares ids of entries, and asserts something of indexes. As delivered, without the assertion, it reads nothing
+/// and gives the request up because the leader has changed; here the stream ends.
+const HARMLESS_PANIC: &str = "read_log_entries received reversed range";
 /// Machines that vote from the beginning.
 const VOTERS: u64 = 3;
 /// Machines with clients.
@@ -136,7 +140,10 @@ fn note_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+            let what = info.to_string();
+            if !what.contains(HARMLESS_PANIC) {
+                PANICS.with_borrow_mut(|panics| panics.push(what));
+            }
             before(info);
         }));
     });

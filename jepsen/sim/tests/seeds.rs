@@ -35,6 +35,8 @@ fn two_runs_of_a_seed_are_the_same() {
 fn seeds_that_have_failed_are_sound() {
     // A state was damaged where only the replay of the log looked, and was opened as it was again and again.
     simulate(&["--seeds", "431", "--faults", "0,1,2,6,7"]);
+    // An assertion of openraft's that says nothing of what is delivered.
+    simulate(&["--seeds", "41457"]);
 }
 
 #[test]

@@ -13,8 +13,9 @@
 use std::path::Path;
 
 use crate::disk::Disk;
+use crate::store::SnapshotDir;
 use crate::store::note;
-use crate::store::replica::StoreError;
+use crate::store::replica::{Replica, StoreError};
 use crate::wal::LogId;
 
 pub(crate) const FILE: &str = "INSTALLING";
@@ -40,4 +41,19 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<LogId>, StoreEr
 /// State and log fit together again.
 pub(crate) fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     note::clear(disk, dir, FILE)
+}
+
+impl Replica {
+    /// Puts a prepared state into use. The log is to be purged up to it, and then [`Self::installed`] told.
+    pub fn install(&self, name: &str, snapshot: &SnapshotDir) -> Result<(), StoreError> {
+        if let Some(id) = snapshot.log_id() {
+            write(&*self.disk, &self.dir, id)?;
+        }
+        self.switch(name, snapshot)
+    }
+
+    /// The log begins behind the state that was put into use, durably.
+    pub fn installed(&self) -> Result<(), StoreError> {
+        clear(&*self.disk, &self.dir)
+    }
 }

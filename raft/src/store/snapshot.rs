@@ -24,7 +24,6 @@ use prost::Message;
 
 use crate::disk::{Disk, DiskFile, OpenHow};
 use crate::index::{Index, IndexError, RedbOptions, Row, View, bulk_load};
-use crate::store::installing;
 use crate::store::replica::{INDEX_FILE, Replica, ReplicaOptions, StoreError, to_log_id};
 use crate::store::series::{PieceName, SeriesError};
 use crate::store::snapshot::rows::{RowFiles, write_rows};
@@ -264,19 +263,6 @@ impl Replica {
         }
         self.export(snapshot, &copy)?;
         adopt(&self.disk, &self.dir, &copy, &self.pins)
-    }
-
-    /// Puts a prepared state into use. The log is to be purged up to it, and then [`Self::installed`] told.
-    pub fn install(&self, name: &str, snapshot: &SnapshotDir) -> Result<(), StoreError> {
-        if let Some(id) = snapshot.log_id() {
-            installing::write(&*self.disk, &self.dir, id)?;
-        }
-        self.switch(name, snapshot)
-    }
-
-    /// The log begins behind the state that was put into use, durably.
-    pub fn installed(&self) -> Result<(), StoreError> {
-        installing::clear(&*self.disk, &self.dir)
     }
 }
 

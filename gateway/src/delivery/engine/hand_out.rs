@@ -20,7 +20,12 @@ impl Engine {
     /// Hands new events to whoever is up to date.
     pub(super) fn dispatch(&mut self) {
         for (group, next) in self.feed.tails() {
-            let mut from = *self.dispatched.entry(group).or_insert(next);
+            let known = self.dispatched.get(&group).copied();
+            if known.is_none() {
+                // Whoever was up to date in all groups that had been heard of is behind in this one.
+                self.behind.extend(self.served.keys().cloned());
+            }
+            let mut from = known.unwrap_or(next);
             for _ in 0..ROUNDS_MAX {
                 if from >= next {
                     break;
@@ -284,5 +289,51 @@ impl Engine {
             }
             Happened::Loaded { page }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fiscus_proto::client::{ClientConfig, ClusterClient};
+    use fiscus_proto::ledger::Document;
+
+    use super::*;
+    use crate::config::WebhooksSection;
+    use crate::delivery::Deliveries;
+    use crate::delivery::kept::Shard;
+    use crate::delivery::leases::shard_of;
+    use crate::directory::documents::kind;
+
+    #[tokio::test]
+    async fn whoever_is_up_to_date_goes_on_in_a_group_that_is_heard_of_later() {
+        let key = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(key.path(), "5a".repeat(32)).expect("a key");
+        let section = WebhooksSection::new(key.path().to_owned());
+        let nobody = ClientConfig::new(vec!["127.0.0.1:1".to_owned()], None);
+        let cluster = ClusterClient::new(nobody).expect("a client");
+        let directory = Arc::default();
+        let opened = Deliveries::open(&section, &cluster, &directory, false);
+        let deliveries = opened.expect("it is set up");
+        let endpoint = serde_json::json!({
+            "organisation": "kivu", "endpoint_id": "e", "url": "https://nowhere.invalid/", "per_second": 0,
+            "secrets": [], "begin": {"0": 3, "1": 5},
+        });
+        directory.note(&Document {
+            kind: kind::WEBHOOK.to_owned(),
+            id: "kivu/e".to_owned(),
+            version: 1,
+            bytes: endpoint.to_string().into_bytes().into(),
+        });
+        let (id, mut engine) = ("webhook/kivu/e", deliveries.engine());
+        engine.look();
+        engine.serve(shard_of(id), 1, Shard::default());
+        for (group, leaf) in [(0, 3), (1, 5)] {
+            deliveries.feed().begin(group, leaf);
+            engine.dispatch();
+            engine.catch_up();
+            let position = engine.served[id].machine.position(group);
+            assert_eq!(position, Some(Position::Live), "{group}");
+            assert!(engine.behind.is_empty());
+        }
     }
 }

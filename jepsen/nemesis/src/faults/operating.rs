@@ -65,15 +65,19 @@ impl Faults {
         cluster.write_profile(&left)
     }
 
-    /// Ends what was begun with members and not done because of faults.
-    pub(crate) async fn finish_members(&self) {
+    /// Ends what was begun with members and not done because of faults; whether all of it could be.
+    pub(crate) async fn finish_members(&self) -> bool {
         let unfinished = self.unfinished().clone();
+        // Where one cannot be ended in all that time, the others are not waited for as well.
+        let mut patience = FINISH_WAIT;
         for (id, change) in unfinished {
-            if let Err(error) = self.change(id, change, FINISH_WAIT).await {
+            if let Err(error) = self.change(id, change, patience).await {
                 let what = format!("all is healed, and node {id} still {change:?}: {error:#}");
                 self.recorder.finding(Kind::Convergence, what);
+                patience = AGAIN;
             }
         }
+        patience == FINISH_WAIT
     }
 
     pub(super) async fn members(&self, dice: &mut Dice) -> Result<Done> {
