@@ -72,7 +72,7 @@ soak: ## Simulated clusters under every fault for SOAK_SECONDS, two at a time
 	cargo build --locked --profile sim --package fiscus-sim
 	"$$CARGO_TARGET_DIR/sim/fiscus-sim" --seeds $(SOAK_FROM)..18446744073709551615 --seconds $(SOAK_SECONDS) --jobs 2
 
-mutation-gate: ## Plant each bug in turn: the simulation must find it; the table in docs/RELIABILITY.md is made anew
+mutation-gate: setup ## Plant each bug in turn: the simulation must find it; the table in docs/RELIABILITY.md is made anew
 	jepsen/gate.sh
 
 jepsen: setup ## Faults on real processes, as root: JEPSEN_ARGS='--nemesis kill,partition --seconds 60 --seed 7'

@@ -24,6 +24,7 @@ pub(crate) struct Disk {
     image: PathBuf,
     place: PathBuf,
     mounted: bool,
+    has_power: bool,
 }
 
 impl Disk {
@@ -33,7 +34,8 @@ impl Disk {
         file.set_len(IMAGE_BYTES)?;
         run("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", &text(image)])?;
         std::fs::create_dir_all(place).with_context(|| place.display().to_string())?;
-        let mut disk = Self { image: image.to_owned(), place: place.to_owned(), mounted: false };
+        let (image, place) = (image.to_owned(), place.to_owned());
+        let mut disk = Self { image, place, mounted: false, has_power: true };
         disk.mount()?;
         Ok(disk)
     }
@@ -46,15 +48,23 @@ impl Disk {
     }
 
     /// From now on nothing reaches the disk any more, and what was not synced is lost.
-    pub(crate) fn cut_power(&self) -> Result<()> {
+    pub(crate) fn cut_power(&mut self) -> Result<()> {
+        self.has_power = false;
         run("python3", &["-c", SHUTDOWN, &text(&self.place)])
+    }
+
+    /// Whether nobody has cut its power since it was mounted.
+    pub(crate) fn has_power(&self) -> bool {
+        self.has_power
     }
 
     /// Mounts it again, as after a start of the machine. Whoever used it must be gone.
     pub(crate) fn start_again(&mut self) -> Result<()> {
         run("umount", &[&text(&self.place)])?;
         self.mounted = false;
-        self.mount()
+        self.mount()?;
+        self.has_power = true;
+        Ok(())
     }
 
     fn ballast(&self) -> PathBuf {

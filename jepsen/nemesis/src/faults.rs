@@ -130,6 +130,8 @@ pub(crate) struct Faults {
     /// Nodes that have come or gone half-way.
     unfinished: Arc<Mutex<BTreeMap<u64, Change>>>,
     troubled: Arc<Mutex<Troubles>>,
+    /// Each holds the recorder until it ends.
+    measuring: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// How a fault went.
@@ -164,6 +166,7 @@ impl Faults {
             damaged: Arc::default(),
             unfinished: Arc::default(),
             troubled: Arc::default(),
+            measuring: Arc::default(),
         }
     }
 
@@ -270,6 +273,15 @@ impl Faults {
         Ok((id, leader == Some(id)))
     }
 
+    fn measuring(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.measuring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is not measured by now is given up.
+    pub(crate) fn stop_measuring(&self) {
+        self.measuring().abort_all();
+    }
+
     /// Measures how long a node takes to have everything again, beside whatever goes on.
     fn measure(&self, id: u64, note: fn(&Recorder, u64, u64)) {
         let nodes = addresses(&self.cluster);
@@ -278,7 +290,7 @@ impl Faults {
         let others = nodes.into_iter().filter(|(known, _)| *known != id);
         let others: Vec<String> = others.map(|(_, address)| address).collect();
         let Some(own) = own else { return };
-        tokio::spawn(async move {
+        self.measuring().spawn(async move {
             // Another fault may keep it longer: then there is nothing to measure.
             if let Ok((answered, caught_up)) = operator.caught_up(&own, &others, CAUGHT_UP).await {
                 note(&recorder, answered, caught_up);
@@ -286,11 +298,12 @@ impl Faults {
         });
     }
 
-    /// Starts a node again, and measures how long it takes.
+    /// Starts a node again, and measures how long it takes. It may have gone for good meanwhile.
     fn start_again(&self, id: u64) -> Result<()> {
         {
             let mut cluster = self.lock();
-            cluster.node(id)?.held = false;
+            let Some(node) = cluster.nodes.get_mut(&id) else { return Ok(()) };
+            node.held = false;
             cluster.run(id)?;
         }
         self.measure(id, |recorder, answered, caught_up| {
@@ -309,6 +322,10 @@ impl Faults {
             node.signal(Signal::CONT)?;
             if let Ok(clock) = node.clock() {
                 clock.is_right()?;
+            }
+            if node.disk().is_ok_and(|disk| !disk.has_power()) {
+                node.kill();
+                node.disk()?.start_again()?;
             }
             if let Ok(disk) = node.disk() {
                 disk.empty()?;

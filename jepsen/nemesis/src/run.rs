@@ -194,6 +194,7 @@ impl Stage {
         let mut measured = Measured { load: (began, ended), converged: Duration::ZERO };
         let findings = self.end(&faults, options, &mut measured, last).await?;
         beside.shutdown().await;
+        faults.stop_measuring();
         Ok(Ran { measured, findings })
     }
 

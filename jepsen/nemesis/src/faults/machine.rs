@@ -85,7 +85,10 @@ impl Faults {
     /// The disk stops first, in the middle of whatever is written; then the process is gone.
     fn lose_power(&self, ids: &[u64]) -> Result<()> {
         let mut cluster = self.lock();
-        for id in ids {
+        // One that has gone for good meanwhile has no power to lose.
+        let ids: Vec<u64> =
+            ids.iter().copied().filter(|id| cluster.nodes.contains_key(id)).collect();
+        for id in &ids {
             let node = cluster.node(*id)?;
             node.held = true;
             self.disk_fails(*id);
@@ -99,7 +102,9 @@ impl Faults {
 
     fn power_returns(&self, ids: &[u64]) -> Result<()> {
         for id in ids {
-            self.lock().node(*id)?.disk()?.start_again()?;
+            if let Some(node) = self.lock().nodes.get_mut(id) {
+                node.disk()?.start_again()?;
+            }
             self.disk_works(*id);
             self.start_again(*id)?;
         }
@@ -151,7 +156,9 @@ impl Faults {
         // A wrong clock is noticed within seconds.
         sleep(length * 2).await;
         for id in ids {
-            self.lock().node(id)?.clock()?.is_right()?;
+            if let Some(node) = self.lock().nodes.get(&id) {
+                node.clock()?.is_right()?;
+            }
         }
         Ok(Done { target: target.join(", "), ..Done::default() })
     }
